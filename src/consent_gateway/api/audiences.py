@@ -1,0 +1,99 @@
+"""Audiences over HTTP: resolve one, look at it again, and read its members out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+from litestar import Request, Response, get, post
+from litestar.params import FromPath
+from litestar.response import Stream
+
+from consent_gateway.api.auth import authenticate
+from consent_gateway.api.decisions import use_of
+from consent_gateway.api.desk import Desk, body_as, desk_of, documented
+from consent_gateway.api.registers import read_segment
+from consent_gateway.api.wire import AudienceIn, AudienceOut, instant
+from consent_gateway.db.audiences import AudienceRow
+from consent_gateway.domain.audiences import floor
+from consent_gateway.domain.segments import Segment
+from consent_gateway.errors import FieldProblem, ForbiddenError, InputError
+from consent_gateway.services import audiences
+from consent_gateway.services.gateway import Work
+
+Call = Request[Any, Any, Any]
+
+
+@post("/v1/audiences", status_code=201, tags=["audiences"], **documented(AudienceIn, AudienceOut))
+async def resolve_audience(request: Call) -> Response[bytes]:
+    """Resolve a consented audience: who may be used, and how many were lost where and why."""
+    data = await body_as(request, AudienceIn)
+
+    def act(work: Work) -> dict[str, Any]:
+        found = audiences.resolve(work, _segment(work, data), use_of(data), data.ttl_seconds)
+        return audience_out(work, found.row) | {"population": floor(found.population, work.gateway.rules.k_floor)}
+
+    return await desk_of(request).write(request, "audience", act, 201)
+
+
+@get("/v1/audiences/{audience:str}", tags=["audiences"], **documented(None, AudienceOut))
+async def show_audience(request: Call, audience: FromPath[str]) -> Response[bytes]:
+    """Show an audience that has not expired."""
+
+    def act(work: Work) -> dict[str, Any]:
+        return audience_out(work, audiences.find(work, audience))
+
+    return await desk_of(request).read(request, "audience", act)
+
+
+@get("/v1/audiences/{audience:str}/members", tags=["audiences"])
+async def stream_members(request: Call, audience: FromPath[str]) -> Stream:
+    """Stream the members as NDJSON, one pseudonym a line; who may no longer be used is not among them."""
+    desk = desk_of(request)
+
+    def check() -> None:
+        principal = authenticate(desk.gateway, request.scope["headers"], "audience")
+        with desk.gateway.look(principal) as work:
+            row = audiences.find(work, audience)
+            if principal.recipient not in ("self", row.recipient):
+                raise ForbiddenError("the audience was resolved for another recipient")
+
+    await desk.run(check)
+    return Stream(_lines(desk, audience), media_type="application/x-ndjson")
+
+
+async def _lines(desk: Desk, audience: str) -> AsyncIterator[bytes]:
+    chunks = audiences.stream_members(desk.gateway, audience)
+    while (chunk := await desk.run(lambda: next(chunks, None))) is not None:
+        yield b"".join(b'{"pseudonym":"%b"}\n' % pseudonym.encode() for pseudonym in chunk)
+
+
+def audience_out(work: Work, row: AudienceRow) -> dict[str, Any]:
+    """Return an audience as it is written."""
+    return {
+        "id": row.id,
+        "size": row.size,
+        "population": None,
+        "waterfall": json.loads(row.waterfall),
+        "purpose": row.purpose,
+        "channel": row.channel,
+        "recipient": row.recipient,
+        "manifest_root": bytes(row.manifest_root).hex(),
+        "packs": json.loads(row.packs),
+        "created_at": instant(row.created_at),
+        "expires_at": instant(row.expires_at),
+        "entry": {"uid": bytes(row.entry_uid).hex()},
+        "k_floor": work.gateway.rules.k_floor,
+    }
+
+
+def _segment(work: Work, data: AudienceIn) -> Segment:
+    if data.segment is None:
+        return read_segment(data.expression, data.text)
+    if data.expression is not None or data.text is not None:
+        raise InputError(fields=(FieldProblem("$", "one_of", "give one of segment, expression and text"),))
+    return audiences.saved_segment(work, data.segment)
+
+
+HANDLERS = (resolve_audience, show_audience, stream_members)

@@ -1,0 +1,47 @@
+"""Who calls, and what they may do.
+
+A key is looked up by its hash in the snapshot of the registers; a snapshot that does not know it is read anew once. The
+use case checks again inside its transaction (`Gateway.work`), so that a revoked key does nothing from the commit of the
+revocation on, on every replica. Unknown, malformed and revoked keys are answered alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from consent_gateway.domain.registers import Principal
+from consent_gateway.errors import AuthenticationError, ForbiddenError
+from consent_gateway.services.gateway import Gateway
+from consent_gateway.services.principals import digest
+
+_BEARER = b"Bearer "
+_MAX_KEY = 200
+
+
+def authenticate(gateway: Gateway, headers: Iterable[tuple[bytes, bytes]], scope: str) -> Principal:
+    """Return the principal of a request that may do `scope`; AuthenticationError, ForbiddenError otherwise."""
+    principal = _find(gateway, _key_of(headers))
+    if scope not in principal.scopes and "admin" not in principal.scopes:
+        raise ForbiddenError(f"this needs a key with the scope {scope}")
+    return principal
+
+
+def _key_of(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+    for name, value in headers:
+        if name == b"authorization":
+            if value.startswith(_BEARER) and len(value) <= _MAX_KEY:
+                return digest(value[len(_BEARER) :].decode("latin-1"))
+            break
+    raise AuthenticationError
+
+
+def _find(gateway: Gateway, key: bytes) -> Principal:
+    snapshot = gateway.registers.snapshot
+    found = None if snapshot is None else snapshot.principals.get(key)
+    if found is not None:
+        return found
+    with gateway.store.reading() as session:
+        found = gateway.registers.fresh(session).principals.get(key)
+    if found is None:
+        raise AuthenticationError
+    return found

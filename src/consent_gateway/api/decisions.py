@@ -1,0 +1,111 @@
+"""Decisions over HTTP: one at a time through the batcher, or up to 1,000 people with one entry in the log."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from litestar import Request, Response, post
+
+from consent_gateway.api.auth import authenticate
+from consent_gateway.api.bodies import parse_model
+from consent_gateway.api.desk import JSON, Desk, body_as, desk_of, documented
+from consent_gateway.api.wire import DecisionIn, DecisionOut, DecisionsIn, DecisionsOut, UseIn, instant
+from consent_gateway.domain.decisions import Answer
+from consent_gateway.domain.ids import PurposeId, RecipientId
+from consent_gateway.domain.registers import Principal
+from consent_gateway.services.decider import Message, Use
+from consent_gateway.services.decisions import Ask, Decision, decide_batch
+from consent_gateway.services.gateway import Work
+
+_NO_MESSAGE = Message()
+
+
+@post("/v1/decisions", status_code=200, tags=["decisions"], **documented(DecisionIn, DecisionOut))
+async def decide_one(request: Request[Any, Any, Any]) -> Response[bytes]:
+    """May this person's data be used for this purpose, over this channel, by this recipient, now?"""
+    desk = desk_of(request)
+    principal = authenticate(desk.gateway, request.scope["headers"], "decide")
+    return Response(await decide_body(desk, principal, await request.body()), media_type=JSON)
+
+
+async def decide_body(desk: Desk, principal: Principal, body: bytes) -> bytes:
+    """Decide the question in a body and return the answer's body."""
+    data = parse_model(DecisionIn, body)
+    ask = Ask(use_of(data), data.subject.ref(), principal.id, principal.recipient, data.explain)
+    decision = await desk.batcher.submit(ask)
+    answer = decision.answer
+    desk.telemetry.decided(answer.outcome.value, answer.reason_code)
+    return msgspec.json.encode(decision_out(decision, explain=data.explain))
+
+
+@post("/v1/decisions/batch", status_code=200, tags=["decisions"], **documented(DecisionsIn, DecisionsOut))
+async def decide_many(request: Request[Any, Any, Any]) -> Response[bytes]:
+    """The same question about up to 1,000 people; the answers come in the order of the people."""
+    data = await body_as(request, DecisionsIn)
+    use = use_of(data)
+
+    def act(work: Work) -> dict[str, Any]:
+        answers, uid = decide_batch(work, use, [subject.ref() for subject in data.subjects])
+        return {
+            "results": [short_out(answer) for answer in answers],
+            "permitted": sum(answer.permitted for answer in answers),
+            "packs": [pack.name for pack in work.gateway.decider.packs(work.now).packs],
+            "at": instant(work.now),
+            "entry": {"uid": uid.hex()},
+        }
+
+    return await desk_of(request).write(request, "decide", act)
+
+
+def use_of(data: UseIn) -> Use:
+    """Return what a body asks about."""
+    message = _NO_MESSAGE if data.message is None else data.message.message()
+    return Use(PurposeId(data.purpose), data.channel, RecipientId(data.recipient), message)
+
+
+def decision_out(decision: Decision, *, explain: bool) -> dict[str, Any]:
+    """Return the answer as it is written."""
+    answer = decision.answer
+    out: dict[str, Any] = {
+        **_answer_out(answer),
+        "at": instant(decision.at_ms // 1000),
+        "entry": {"uid": decision.uid.hex()},
+    }
+    if explain:
+        out["changes"] = [
+            {"fact": c.fact, "have": c.have, "need": c.need, "text": c.text_en, "text_zh": c.text_zh}
+            for c in answer.changes
+        ]
+    return out
+
+
+def short_out(answer: Answer) -> dict[str, Any]:
+    """Return one answer of a batch."""
+    return {"outcome": answer.outcome, "reason_code": answer.reason_code, "obligations": answer.obligations}
+
+
+def _answer_out(answer: Answer) -> dict[str, Any]:
+    return {
+        "outcome": answer.outcome,
+        "reason_code": answer.reason_code,
+        "reasons": [
+            {
+                "code": r.code,
+                "rule": r.rule_id,
+                "law": r.law,
+                "citation": r.citation,
+                "text": r.text_en,
+                "text_zh": r.text_zh,
+                "stage": r.stage,
+                "effect": r.effect,
+            }
+            for r in answer.reasons
+        ],
+        "obligations": answer.obligations,
+        "packs": answer.packs,
+        "facts_digest": answer.facts_digest,
+    }
+
+
+HANDLERS = (decide_one, decide_many)

@@ -1,0 +1,113 @@
+"""What every handler stands behind: authenticate, read the body, run one use case off the loop, answer.
+
+A write goes through `Desk.write`: the use case, its audit entries and the reply kept for the idempotency key are one
+transaction. A repeated request with the same key gets the stored reply, byte for byte, and changes nothing (P5).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import msgspec
+from litestar import Request, Response
+from pydantic import BaseModel
+
+from consent_gateway.api.auth import authenticate
+from consent_gateway.api.batcher import DecisionBatcher
+from consent_gateway.api.bodies import parse_model
+from consent_gateway.db import intake as intake_rows
+from consent_gateway.domain.registers import Principal
+from consent_gateway.errors import FieldProblem, IdempotencyError, InputError
+from consent_gateway.services.gateway import Gateway, Work
+from consent_gateway.telemetry import Telemetry
+
+JSON = "application/json"
+_MAX_KEY = 64
+Model = TypeVar("Model", bound=BaseModel)
+Value = TypeVar("Value")
+Asked = Request[Any, Any, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """The parts that handlers need; one for the application, in its state."""
+
+    gateway: Gateway
+    batcher: DecisionBatcher
+    telemetry: Telemetry
+    executor: ThreadPoolExecutor
+    row_limit: int
+
+    async def run(self, act: Callable[[], Value]) -> Value:
+        """Run blocking work on a thread of our own."""
+        return await asyncio.get_running_loop().run_in_executor(self.executor, act)
+
+    async def read(self, request: Asked, scope: str, act: Callable[[Work], Any]) -> Response[bytes]:
+        """Answer a reading request with the JSON of what `act` returns."""
+
+        def work() -> bytes:
+            principal = authenticate(self.gateway, request.scope["headers"], scope)
+            with self.gateway.look(principal) as found:
+                return msgspec.json.encode(act(found))
+
+        return Response(await self.run(work), media_type=JSON)
+
+    async def write(self, request: Asked, scope: str, act: Callable[[Work], Any], status: int = 200) -> Response[bytes]:
+        """Answer a changing request: authenticate, repeat or carry out, keep the reply, commit, answer."""
+        body = await request.body()
+
+        def work() -> tuple[int, bytes, bool]:
+            principal = authenticate(self.gateway, request.scope["headers"], scope)
+            return self._once(principal, request, body, act, status)
+
+        code, content, replayed = await self.run(work)
+        headers = {"idempotent-replayed": "true"} if replayed else {}
+        return Response(content, status_code=code, media_type=JSON, headers=headers)
+
+    def _once(
+        self, principal: Principal, request: Asked, body: bytes, act: Callable[[Work], Any], status: int
+    ) -> tuple[int, bytes, bool]:
+        key = request.headers.get("idempotency-key")
+        if key is not None and not (0 < len(key) <= _MAX_KEY and key.isascii() and key.isprintable()):
+            message = f"1 to {_MAX_KEY} printable ASCII characters"
+            raise InputError(fields=(FieldProblem("Idempotency-Key", "invalid_key", message),))
+        with self.gateway.work(principal) as work:
+            if key is None:
+                return status, msgspec.json.encode(act(work)), False
+            fingerprint = _fingerprint(request, body)
+            stored = intake_rows.find_reply(work.session, principal.id, key)
+            if stored is not None:
+                if bytes(stored.request_sha256) != fingerprint:
+                    raise IdempotencyError
+                return stored.status, bytes(stored.response), True
+            content = msgspec.json.encode(act(work))
+            row = {"request_sha256": fingerprint, "status": status, "response": content, "at": work.now}
+            intake_rows.put_reply(work.session, {"principal": principal.id, "key": key, **row})
+            return status, content, False
+
+
+def desk_of(request: Asked) -> Desk:
+    """Return the desk of the application that a request came to."""
+    found: Desk = request.app.state.desk
+    return found
+
+
+async def body_as(request: Asked, model: type[Model]) -> Model:
+    """Return the body as `model`; InputError lists every field that is wrong."""
+    return parse_model(model, await request.body())
+
+
+def documented(body: type[BaseModel] | None, reply: type[BaseModel] | None, **more: Any) -> dict[str, Any]:
+    """Return what a handler's decorator needs so that the OpenAPI document shows body and reply."""
+    return {"opt": {"body": body, "reply": reply, **more}}
+
+
+def _fingerprint(request: Asked, body: bytes) -> bytes:
+    scope: Mapping[str, Any] = request.scope
+    parts: Iterable[bytes] = (scope["method"].encode(), scope["raw_path"], scope["query_string"], body)
+    return hashlib.sha256(b"\x00".join(hashlib.sha256(part).digest() for part in parts)).digest()

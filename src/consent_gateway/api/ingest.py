@@ -1,0 +1,222 @@
+"""Intake over HTTP: rows as NDJSON or CSV, or the JSON twin with `items`; every row is answered on its own."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import msgspec
+from litestar import Request, Response, post
+from litestar.params import FromPath, FromQuery
+from pydantic import ValidationError
+
+from consent_gateway.api.desk import body_as, desk_of, documented
+from consent_gateway.api.guard import check_json_document
+from consent_gateway.api.problems import field_problems, plain_name
+from consent_gateway.api.wire import ITEMS, BatchIn, IntakeOut
+from consent_gateway.errors import FieldProblem, InputError, NotFoundError, TooLargeError
+from consent_gateway.services.consents import record_choices, record_consents
+from consent_gateway.services.events import import_contacts, import_events
+from consent_gateway.services.gateway import Work
+from consent_gateway.services.intake import Incoming, Intake
+from consent_gateway.services.subjects import import_subjects
+
+_USE_CASES: dict[str, Callable[..., Intake]] = {
+    "subjects": import_subjects,
+    "consents": record_consents,
+    "choices": record_choices,
+    "events": import_events,
+    "contacts": import_contacts,
+}
+_GPC_KINDS = frozenset({"consents", "choices"})
+_CSV_COLUMNS = (
+    "member_no", "email", "phone", "device_id", "openid",
+    "country", "given_name", "family_name", "birth_date", "language",
+)  # fmt: skip
+_IDENTIFIER_COLUMNS = frozenset(_CSV_COLUMNS[:5])
+_TRAIT = "trait."
+Rows = list[Incoming[Any]]
+
+
+@post("/v1/imports/{kind:str}", status_code=200, tags=["intake"], **documented(None, IntakeOut, rows=True))
+async def import_rows(
+    request: Request[Any, Any, Any],
+    kind: FromPath[str],
+    source: FromQuery[str],
+) -> Response[bytes]:
+    """Take in up to 1,000 rows of one kind: NDJSON (one object a line), or CSV with a header for subjects."""
+    if kind not in ITEMS:
+        raise NotFoundError("kinds are: " + ", ".join(ITEMS))
+    body = await request.body()
+    is_csv = request.headers.get("content-type", "").startswith("text/csv")
+    if is_csv and kind != "subjects":
+        raise InputError(fields=(FieldProblem("Content-Type", "not_csv", "only subjects can be sent as CSV"),))
+    desk = desk_of(request)
+
+    def act(work: Work) -> dict[str, Any]:
+        rows = csv_rows(body, desk.row_limit) if is_csv else ndjson_rows(kind, body, desk.row_limit)
+        return take_in(work, request, kind, source, rows, hashlib.sha256(body).hexdigest())
+
+    return await desk.write(request, "ingest", act)
+
+
+@post("/v1/subjects", status_code=200, tags=["intake"], **documented(BatchIn, IntakeOut, items="subjects"))
+async def import_subject_items(request: Request[Any, Any, Any]) -> Response[bytes]:
+    """Take in customers: cleaned, joined to one person, sealed."""
+    return await _items(request, "subjects")
+
+
+@post("/v1/consents", status_code=200, tags=["intake"], **documented(BatchIn, IntakeOut, items="consents"))
+async def record_consent_items(request: Request[Any, Any, Any]) -> Response[bytes]:
+    """Append consent facts. `Sec-GPC: 1` on the call also records the signal for the people in it."""
+    return await _items(request, "consents")
+
+
+@post("/v1/choices", status_code=200, tags=["intake"], **documented(BatchIn, IntakeOut, items="choices"))
+async def record_choice_items(request: Request[Any, Any, Any]) -> Response[bytes]:
+    """Append choices: objection, restriction, opt-outs, GPC, refusal of personalisation."""
+    return await _items(request, "choices")
+
+
+@post("/v1/events", status_code=200, tags=["intake"], **documented(BatchIn, IntakeOut, items="events"))
+async def import_event_items(request: Request[Any, Any, Any]) -> Response[bytes]:
+    """Append behaviour; a key that the source used before changes nothing."""
+    return await _items(request, "events")
+
+
+@post("/v1/contacts", status_code=200, tags=["intake"], **documented(BatchIn, IntakeOut, items="contacts"))
+async def import_contact_items(request: Request[Any, Any, Any]) -> Response[bytes]:
+    """Append messages that other systems sent, so that the caps count them."""
+    return await _items(request, "contacts")
+
+
+async def _items(request: Request[Any, Any, Any], kind: str) -> Response[bytes]:
+    batch = await body_as(request, BatchIn)
+    digest = hashlib.sha256(await request.body()).hexdigest()
+
+    def act(work: Work) -> dict[str, Any]:
+        rows = [read_item(kind, n, msgspec.json.encode(item)) for n, item in enumerate(batch.items, 1)]
+        return take_in(work, request, kind, batch.source, rows, digest)
+
+    return await desk_of(request).write(request, "ingest", act)
+
+
+def take_in(
+    work: Work, request: Request[Any, Any, Any], kind: str, source: str, rows: Rows, digest: str
+) -> dict[str, Any]:
+    """Run the use case of a kind and return the answer."""
+    if kind in _GPC_KINDS:
+        gpc = any(value == "1" for value in request.headers.getall("sec-gpc", []))
+        return answer(_USE_CASES[kind](work, source, rows, digest, gpc=gpc))
+    return answer(_USE_CASES[kind](work, source, rows, digest))
+
+
+def answer(intake: Intake) -> dict[str, Any]:
+    """Return the answer for a batch: the counts, and every rejection."""
+    rejections = [
+        {
+            "row": r.row,
+            "reasons": [{"path": p.path, "code": p.code, "message": p.message} for p in r.reasons],
+            "quarantine_id": r.quarantine_id,
+        }
+        for r in intake.rejections
+    ]
+    return {"kind": intake.kind, "source": intake.source, **intake.counts(), "rejections": rejections}
+
+
+# -- reading rows ------------------------------------------------------------------------------------------------
+
+
+def ndjson_rows(kind: str, body: bytes, limit: int) -> Rows:
+    """Return one row for each line that is not blank; row numbers are line numbers."""
+    lines = [(n, line) for n, line in enumerate(body.split(b"\n"), 1) if line.strip()]
+    _require(lines, limit)
+    return [read_line(kind, n, line) for n, line in lines]
+
+
+def read_line(kind: str, number: int, line: bytes) -> Incoming[Any]:
+    """Return one line as a row, checked as strictly as a whole body would be."""
+    found = check_json_document(line)
+    if found is not None:
+        return Incoming(number, line, None, (found,))
+    return read_item(kind, number, line)
+
+
+def read_item(kind: str, number: int, document: bytes) -> Incoming[Any]:
+    """Return one JSON object as a row; what does not fit the model is listed with its path."""
+    try:
+        item = ITEMS[kind].model_validate_json(document)
+    except ValidationError as error:
+        return Incoming(number, document, None, field_problems(error))
+    return Incoming(number, document, item.item())
+
+
+def csv_rows(body: bytes, limit: int) -> Rows:
+    """Return one row for each record of a CSV (RFC 4180) with a header; row numbers count records, from 1.
+
+    InputError names what is wrong with the header: no identifier column, an unknown or repeated one.
+    """
+    text = body.decode("utf-8-sig")
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    header = _header(next(_records(reader), []))
+    records = list(enumerate(_records(reader), 1))
+    _require(records, limit)
+    return [_record(n, header, record) for n, record in records]
+
+
+def _records(reader: Iterator[list[str]]) -> Iterator[list[str]]:
+    try:
+        for record in reader:
+            if record:
+                yield record
+    except csv.Error:
+        raise InputError(fields=(FieldProblem("$", "malformed_csv", "quotes do not match (RFC 4180)"),)) from None
+
+
+def _header(names: list[str]) -> list[str]:
+    header = [name.strip() for name in names]
+    problems = [
+        FieldProblem(f"$.{plain_name(name)}", "unknown_column", "known: " + ", ".join(_CSV_COLUMNS) + ", trait.ID")
+        for name in header
+        if name not in _CSV_COLUMNS and not name.startswith(_TRAIT)
+    ]
+    if len(set(header)) != len(header):
+        problems.append(FieldProblem("$", "repeated_column", "each column once"))
+    if not _IDENTIFIER_COLUMNS & set(header):
+        missing = "one of " + ", ".join(_CSV_COLUMNS[:5])
+        problems.append(FieldProblem("$", "missing_column", f"the header needs {missing}"))
+    if problems:
+        raise InputError(fields=tuple(problems))
+    return header
+
+
+def _record(number: int, header: list[str], record: list[str]) -> Incoming[Any]:
+    raw = msgspec.json.encode(dict(zip(header, record, strict=False)))
+    if len(record) != len(header):
+        message = f"the record has {len(record)} fields, the header {len(header)}"
+        return Incoming(number, raw, None, (FieldProblem("$", "wrong_width", message),))
+    values = {name: value for name, value in zip(header, record, strict=True) if value.strip()}
+    item: dict[str, Any] = {name: value for name, value in values.items() if not name.startswith(_TRAIT)}
+    traits = {name.removeprefix(_TRAIT): value for name, value in values.items() if name.startswith(_TRAIT)}
+    row = read_item("subjects", number, msgspec.json.encode(item | ({"traits": traits} if traits else {})))
+    return Incoming(number, raw, row.item, row.problems)
+
+
+def _require(rows: Sequence[object], limit: int) -> None:
+    if len(rows) > limit:
+        raise TooLargeError(f"at most {limit} rows a call")
+    if not rows:
+        raise InputError(fields=(FieldProblem("$", "empty", "there are no rows"),))
+
+
+HANDLERS = (
+    import_rows,
+    import_subject_items,
+    record_consent_items,
+    record_choice_items,
+    import_event_items,
+    import_contact_items,
+)

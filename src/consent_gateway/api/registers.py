@@ -1,0 +1,208 @@
+"""Registers over HTTP: purposes, notices, sources, recipients, traits, segments."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from litestar import Request, Response, get, post
+
+from consent_gateway.api.desk import body_as, desk_of, documented
+from consent_gateway.api.wire import NoticeIn, PurposeIn, RecipientIn, SegmentIn, SourceIn, TraitIn
+from consent_gateway.db import registers as register_rows
+from consent_gateway.domain.ids import NoticeId, PurposeId, RecipientId, SegmentId, SourceId, TraitId
+from consent_gateway.domain.purposes import Purpose, Recipient, Source
+from consent_gateway.domain.segments import Segment, parse_json, parse_text, to_text
+from consent_gateway.errors import FieldProblem, InputError
+from consent_gateway.services import registers
+from consent_gateway.services.gateway import Work
+
+Call = Request[Any, Any, Any]
+
+
+@post("/v1/purposes", status_code=200, tags=["registers"], **documented(PurposeIn, None))
+async def put_purpose(request: Call) -> Response[bytes]:
+    """Register a purpose, and give its channels their place in the audience row."""
+    data = await body_as(request, PurposeIn)
+
+    def act(work: Work) -> dict[str, Any]:
+        parent = PurposeId(data.parent) if data.parent else None
+        purpose = Purpose(PurposeId(data.id), data.kind, data.title, data.title_zh, data.dpv_iri, data.basis, parent)
+        registers.put_purpose(work, purpose, data.channels)
+        return {"id": data.id}
+
+    return await desk_of(request).write(request, "admin", act)
+
+
+@get("/v1/purposes", tags=["registers"])
+async def list_purposes(request: Call) -> Response[bytes]:
+    """List the purposes with their channels."""
+    return await desk_of(request).read(request, "ingest", _purposes)
+
+
+def _purposes(work: Work) -> dict[str, Any]:
+    channels: dict[str, list[str]] = {}
+    for purpose, channel in work.registers.slots:
+        channels.setdefault(purpose, []).append(channel.value)
+    return {
+        "items": [
+            {
+                "id": p.id,
+                "kind": p.kind,
+                "title": p.title,
+                "title_zh": p.title_zh,
+                "dpv_iri": p.dpv_iri,
+                "basis": p.basis,
+                "parent": p.parent,
+                "channels": sorted(channels.get(p.id, [])),
+            }
+            for p in work.registers.purposes.purposes.values()
+        ]
+    }
+
+
+@post("/v1/notices", status_code=200, tags=["registers"], **documented(NoticeIn, None))
+async def put_notice(request: Call) -> Response[bytes]:
+    """Publish a version of a notice; its text can never change."""
+    data = await body_as(request, NoticeIn)
+
+    def act(work: Work) -> dict[str, Any]:
+        digest = registers.put_notice(work, NoticeId(data.id), data.version, data.language, data.title, data.text)
+        return {"id": data.id, "version": data.version, "text_sha256": digest}
+
+    return await desk_of(request).write(request, "admin", act)
+
+
+@get("/v1/notices", tags=["registers"])
+async def list_notices(request: Call) -> Response[bytes]:
+    """List every published notice."""
+    return await desk_of(request).read(request, "ingest", lambda w: {"items": register_rows.notice_rows(w.session)})
+
+
+@post("/v1/sources", status_code=200, tags=["registers"], **documented(SourceIn, None))
+async def put_source(request: Call) -> Response[bytes]:
+    """Register a source of data."""
+    data = await body_as(request, SourceIn)
+
+    def act(work: Work) -> dict[str, Any]:
+        notice = NoticeId(data.notice) if data.notice else None
+        purposes = tuple(PurposeId(p) for p in data.purposes)
+        registers.put_source(work, Source(SourceId(data.id), data.name, data.channel, data.party, notice, purposes))
+        return {"id": data.id}
+
+    return await desk_of(request).write(request, "admin", act)
+
+
+@get("/v1/sources", tags=["registers"])
+async def list_sources(request: Call) -> Response[bytes]:
+    """List the sources."""
+
+    def act(work: Work) -> dict[str, Any]:
+        return {"items": list(work.registers.sources.values())}
+
+    return await desk_of(request).read(request, "ingest", act)
+
+
+@post("/v1/recipients", status_code=200, tags=["registers"], **documented(RecipientIn, None))
+async def put_recipient(request: Call) -> Response[bytes]:
+    """Register a recipient of data, with its own pseudonym space."""
+    data = await body_as(request, RecipientIn)
+
+    def act(work: Work) -> dict[str, Any]:
+        recipient = Recipient(
+            RecipientId(data.id),
+            data.name,
+            data.kind,
+            data.country,
+            data.contract,
+            data.transfer_mechanism,
+            data.sector or data.id,
+        )
+        registers.put_recipient(work, recipient)
+        return {"id": data.id}
+
+    return await desk_of(request).write(request, "admin", act)
+
+
+@get("/v1/recipients", tags=["registers"])
+async def list_recipients(request: Call) -> Response[bytes]:
+    """List the recipients."""
+
+    def act(work: Work) -> dict[str, Any]:
+        return {"items": list(work.registers.recipients.values())}
+
+    return await desk_of(request).read(request, "ingest", act)
+
+
+@post("/v1/traits", status_code=200, tags=["registers"], **documented(TraitIn, None))
+async def put_trait(request: Call) -> Response[bytes]:
+    """Declare a trait for segments; one that is derived from events is computed for everyone at once."""
+    data = await body_as(request, TraitIn)
+
+    def act(work: Work) -> dict[str, Any]:
+        trait = registers.put_trait(work, TraitId(data.id), data.type, data.origin, data.event_type, data.description)
+        return {"id": trait.id, "slot": trait.slot}
+
+    return await desk_of(request).write(request, "admin", act)
+
+
+@get("/v1/traits", tags=["registers"])
+async def list_traits(request: Call) -> Response[bytes]:
+    """List the traits."""
+
+    def act(work: Work) -> dict[str, Any]:
+        return {"items": list(work.registers.traits.values())}
+
+    return await desk_of(request).read(request, "ingest", act)
+
+
+@post("/v1/segments", status_code=200, tags=["registers"], **documented(SegmentIn, None))
+async def save_segment(request: Call) -> Response[bytes]:
+    """Save a segment, given as an expression tree or as text."""
+    data = await body_as(request, SegmentIn)
+
+    def act(work: Work) -> dict[str, Any]:
+        segment = read_segment(data.expression, data.text)
+        registers.save_segment(work, SegmentId(data.id), segment, data.description)
+        return {"id": data.id, "text": to_text(segment)}
+
+    return await desk_of(request).write(request, "audience", act)
+
+
+@get("/v1/segments", tags=["registers"])
+async def list_segments(request: Call) -> Response[bytes]:
+    """List the saved segments as expressions and as text."""
+
+    def act(work: Work) -> dict[str, Any]:
+        items = []
+        for row in register_rows.segment_rows(work.session):
+            expression = json.loads(row["expression"])
+            text = to_text(parse_json(expression))
+            items.append({"id": row["id"], "expression": expression, "text": text, "description": row["description"]})
+        return {"items": items}
+
+    return await desk_of(request).read(request, "audience", act)
+
+
+def read_segment(expression: dict[str, Any] | None, text: str | None) -> Segment:
+    """Return the segment of whichever of the two forms was given; InputError unless it is exactly one."""
+    if (expression is None) == (text is None):
+        message = "give exactly one of expression and text"
+        raise InputError(fields=(FieldProblem("$", "one_of", message),))
+    return parse_json(expression) if text is None else parse_text(text)
+
+
+HANDLERS = (
+    put_purpose,
+    list_purposes,
+    put_notice,
+    list_notices,
+    put_source,
+    list_sources,
+    put_recipient,
+    list_recipients,
+    put_trait,
+    list_traits,
+    save_segment,
+    list_segments,
+)

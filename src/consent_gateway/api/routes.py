@@ -1,0 +1,17 @@
+"""The literal list of everything that is served over HTTP."""
+
+from __future__ import annotations
+
+from litestar.handlers import HTTPRouteHandler
+
+from consent_gateway.api import audiences, audit, decisions, health, ingest, registers, subjects
+
+HANDLERS: tuple[HTTPRouteHandler, ...] = (
+    *health.HANDLERS,
+    *registers.HANDLERS,
+    *ingest.HANDLERS,
+    *subjects.HANDLERS,
+    *decisions.HANDLERS,
+    *audiences.HANDLERS,
+    *audit.HANDLERS,
+)

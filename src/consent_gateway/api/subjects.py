@@ -1,0 +1,65 @@
+"""One person over HTTP: look up a pseudonym, erase; and what was quarantined."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from litestar import Request, Response, get, post
+from litestar.params import FromPath, FromQuery
+
+from consent_gateway.api.desk import body_as, desk_of, documented
+from consent_gateway.api.wire import ErasureIn, ErasureOut, LookupIn, LookupOut, instant
+from consent_gateway.db import intake as intake_rows
+from consent_gateway.errors import FieldProblem, ForbiddenError, InputError, NotFoundError
+from consent_gateway.services import erasure, subjects
+from consent_gateway.services.gateway import Work
+
+Call = Request[Any, Any, Any]
+_PAGE = 200
+
+
+@post("/v1/subjects/lookup", status_code=200, tags=["subjects"], **documented(LookupIn, LookupOut))
+async def lookup_subject(request: Call) -> Response[bytes]:
+    """Return the pseudonym of a person; for another recipient only to a key of our own."""
+    data = await body_as(request, LookupIn)
+
+    def act(work: Work) -> dict[str, str]:
+        if data.recipient not in (None, work.actor.recipient) and work.actor.recipient != "self":
+            raise ForbiddenError("a recipient sees its own pseudonyms only")
+        if data.recipient is not None and data.recipient not in work.registers.recipients:
+            problem = FieldProblem("$.recipient", "unknown_recipient", "no such recipient is registered")
+            raise InputError(fields=(problem,))
+        return {"pseudonym": subjects.lookup(work, data.identifier.ref(), data.recipient)}
+
+    return await desk_of(request).read(request, "decide", act)
+
+
+@post("/v1/subjects/{pseudonym:str}/erase", status_code=200, tags=["subjects"], **documented(ErasureIn, ErasureOut))
+async def erase_subject(request: Call, pseudonym: FromPath[str]) -> Response[bytes]:
+    """Erase a person: keys, rows and openings go, tombstones stay. It cannot be undone."""
+    data = await body_as(request, ErasureIn)
+
+    def act(work: Work) -> dict[str, Any]:
+        subject_id = work.gateway.vault.resolve(pseudonym, work.actor.recipient, work.registers)
+        if subject_id is None:
+            raise NotFoundError
+        done = erasure.erase(work, subject_id, data.reason)
+        return {"erased": True, "tombstones": done.tombstones, "rows": done.rows, "entry": {"uid": done.uid.hex()}}
+
+    return await desk_of(request).write(request, "erase", act)
+
+
+@get("/v1/quarantine", tags=["intake"])
+async def list_quarantine(request: Call, after: FromQuery[int] = 0, limit: FromQuery[int] = _PAGE) -> Response[bytes]:
+    """List refused rows with their reasons, oldest first; never their content."""
+
+    def act(work: Work) -> dict[str, Any]:
+        rows = intake_rows.quarantine_rows(work.session, after, max(1, min(limit, _PAGE)))
+        items = [row | {"reasons": json.loads(row["reasons"]), "at": instant(row["at"])} for row in rows]
+        return {"items": items, "next": items[-1]["id"] if items else None}
+
+    return await desk_of(request).read(request, "ingest", act)
+
+
+HANDLERS = (lookup_subject, erase_subject, list_quarantine)

@@ -1,0 +1,146 @@
+"""The composition root: settings in, a running gateway out. The one place that knows everything.
+
+Order of the layers around a request, outermost first: access log and request id, security headers, body guard, router,
+handler, one use case. Order at start: keyring, store (verified), schema (verified), packs, gateway, worker.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from litestar import Litestar, Request, Response, get
+from litestar.openapi import OpenAPIConfig
+from litestar.types import ASGIApp
+
+from consent_gateway import __version__
+from consent_gateway.api.batcher import DecisionBatcher
+from consent_gateway.api.desk import JSON, Desk
+from consent_gateway.api.guard import BodyLimits, guarded
+from consent_gateway.api.openapi import document
+from consent_gateway.api.problems import exception_handlers
+from consent_gateway.api.routes import HANDLERS
+from consent_gateway.audit.checkpoints import Signer
+from consent_gateway.clock import Clock, system_clock
+from consent_gateway.db.engine import Store
+from consent_gateway.db.migrate import require_head
+from consent_gateway.policies.packs import load_builtin
+from consent_gateway.services.decider import Decider
+from consent_gateway.services.gateway import Gateway
+from consent_gateway.services.rules import Rules
+from consent_gateway.services.vault import Vault
+from consent_gateway.services.worker import Worker
+from consent_gateway.settings import Settings
+from consent_gateway.telemetry import AccessMiddleware, Event, Telemetry
+from consent_gateway.vault.keyring import Keyring
+from consent_gateway.vault.protectors import (
+    PassphraseProtector,
+    Protector,
+    SecretFileProtector,
+    UnsafeUnsealedKeyring,
+)
+from consent_gateway.web.docs import docs_routes
+
+_THREADS = 8
+
+
+@dataclass(slots=True)
+class Application:
+    """The ASGI application with what stands behind it."""
+
+    asgi: Any
+    litestar: Litestar
+    gateway: Gateway
+    worker: Worker
+
+
+def protector(settings: Settings) -> Protector:
+    """Return what the keyring is sealed with."""
+    if settings.keyring_secret_file is not None:
+        return SecretFileProtector(settings.keyring_secret_file)
+    if settings.keyring_passphrase_file is not None:
+        return PassphraseProtector(settings.keyring_passphrase_file.read_bytes().strip())
+    if settings.allow_unsealed_keyring:
+        return UnsafeUnsealedKeyring()
+    return SecretFileProtector(settings.keyring().with_suffix(".secret"))
+
+
+def build_telemetry(settings: Settings) -> Telemetry:
+    """Return logs, traces and metrics as the settings want them."""
+    return Telemetry(
+        level=settings.log_level,
+        exporter=settings.otel_exporter,
+        sample_ratio=settings.otel_sample_ratio,
+        trust_traceparent=settings.otel_trust_traceparent,
+    )
+
+
+def build_gateway(settings: Settings, clock: Clock = system_clock) -> Gateway:
+    """Put the parts together; refuses what would not keep the promises (see each part's errors)."""
+    keyring = Keyring.open(settings.keyring(), protector(settings))
+    store = Store(settings.database())
+    store.verify()
+    rules = Rules(
+        k_floor=settings.k_floor,
+        audience_ttl_seconds=settings.audience_ttl_seconds,
+        controller_country=settings.controller_country,
+    )
+    signer = Signer(settings.log_origin, keyring.log_signing_seed())
+    return Gateway(store, Vault.over(keyring), Decider(load_builtin()), clock, signer, rules)
+
+
+def build_app(settings: Settings, telemetry: Telemetry, gateway: Gateway) -> Application:
+    """Return the ASGI application over a gateway; its lifespan starts and stops the worker."""
+    require_head(gateway.store)
+    worker = Worker(gateway, lambda error: telemetry.log.error(Event.AUDIT_FAILED, code=error.code))
+    gateway.on_recorded = worker.wake
+    batcher = DecisionBatcher(gateway)
+    executor = ThreadPoolExecutor(_THREADS, thread_name_prefix="use-case")
+    desk = Desk(gateway, batcher, telemetry, executor, settings.batch_limit_items)
+
+    @asynccontextmanager
+    async def lifespan(_: Litestar) -> AsyncIterator[None]:
+        worker.start()
+        _settle_memory()
+        telemetry.log.info(Event.STARTED, version=__version__)
+        yield
+        batcher.close()
+        executor.shutdown(wait=True)
+        worker.stop()
+        telemetry.log.info(Event.STOPPED)
+        telemetry.shutdown()
+        gateway.store.dispose()
+
+    app = Litestar(
+        route_handlers=[*HANDLERS, *docs_routes(document), _openapi_json],
+        exception_handlers=exception_handlers(),
+        lifespan=[lifespan],
+        openapi_config=OpenAPIConfig(title="Consent gateway", version=__version__, path="/openapi", render_plugins=[]),
+        debug=False,
+        logging_config=None,
+        request_max_body_size=settings.batch_body_limit_bytes + 1,
+    )
+    app.state.desk = desk
+    limits = BodyLimits(settings.body_limit_bytes, settings.batch_body_limit_bytes, settings.body_read_timeout_seconds)
+    inner: ASGIApp = guarded(app, limits)
+    return Application(AccessMiddleware(inner, telemetry, _plain_paths(app)), app, gateway, worker)
+
+
+@get("/openapi.json", include_in_schema=False, sync_to_thread=False)
+def _openapi_json(request: Request[Any, Any, Any]) -> Response[Any]:
+    return Response(document(request.app), media_type=JSON)
+
+
+def _plain_paths(app: Litestar) -> frozenset[str]:
+    return frozenset(route.path for route in app.routes if "{" not in route.path)
+
+
+def _settle_memory() -> None:
+    """Keep the collector off the start-up objects: a full collection of them stops the process for 100 ms."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)

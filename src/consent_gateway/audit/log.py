@@ -1,0 +1,149 @@
+"""The sequencer's arithmetic: pending entries become leaves, tiles and a signed head.
+
+One writer at a time takes pending entries in order, gives them the next indexes and extends the tree; what changed
+is an `Integration`, which a store writes in one transaction:
+
+1. lock    the store's transaction holds the writer's lock *before* the head is read (two writers fork a log);
+2. read    the head and the oldest pending entries;
+3. grow    `integrate`: indexes without gaps, leaf hashes, changed tiles, new head (pure);
+4. sign    the checkpoint of the new head;
+5. save    entries, tiles, head and checkpoint, and remove what was pending: all of it or nothing;
+6. publish only after the commit has returned. A checkpoint that was shown and then lost is a fork, so a writer whose
+   commit ended in doubt reads the head again before it signs anything else.
+
+`check_anchor` finds a store that was set back: the head must extend the last checkpoint kept elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+from consent_gateway.audit.checkpoints import Checkpoint, Signer
+from consent_gateway.audit.entries import MAX_ENTRY_BYTES
+from consent_gateway.audit.merkle import leaf_hashes
+from consent_gateway.audit.proofs import ReadTile, consistency_proof, inclusion_proof, root_at
+from consent_gateway.audit.receipts import Receipt
+from consent_gateway.audit.tiles import EMPTY_EDGE, Edge, Tile, grow, load_edge
+
+EntryRow = tuple[int, bytes, bytes]
+"""Index, entry bytes, leaf hash: what the store keeps of one entry (a tuple: there are many of them)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """Where the log stands: `size` entries under `root`, and the edge to go on from."""
+
+    root: bytes
+    edge: Edge
+
+    @property
+    def size(self) -> int:
+        """How many entries the log has."""
+        return self.edge.size
+
+
+EMPTY_HEAD = Head(EMPTY_EDGE.range.root, EMPTY_EDGE)
+
+
+@dataclass(frozen=True, slots=True)
+class Integration:
+    """What one batch changed: rows to insert, tiles to insert or replace by (level, index), and the head after it."""
+
+    rows: tuple[EntryRow, ...]
+    tiles: tuple[Tile, ...]
+    head: Head
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """A batch that is durable: its entries and the signed checkpoint that may now leave the process."""
+
+    rows: tuple[EntryRow, ...]
+    checkpoint: bytes
+
+
+class Anchor(StrEnum):
+    """How the log stands to a checkpoint kept elsewhere."""
+
+    HOLDS = "holds"
+    ROLLED_BACK = "rolled_back"  # fewer entries than were published: refuse writes, open a new epoch
+    FORKED = "forked"  # as many entries, but others
+    FOREIGN = "foreign"  # the checkpoint is of another log
+
+
+class LogStore(Protocol):
+    """One transaction of the store, which already holds the writer's lock."""
+
+    def head(self) -> Head:
+        """Return the last saved head, `EMPTY_HEAD` for a new log."""
+        ...
+
+    def pending(self, limit: int, /) -> Sequence[bytes]:
+        """Return at most `limit` pending entries, oldest first, and remember them for `save`."""
+        ...
+
+    def save(self, integration: Integration, checkpoint: bytes, /) -> None:
+        """Store all of it, remove the entries that `pending` gave, commit; durable when it returns, else raise."""
+        ...
+
+
+def load_head(size: int, root: bytes, partials: Mapping[int, bytes]) -> Head:
+    """Return the head from stored parts: `partials` is the partial tile of each level that has one.
+
+    Raises ValueError when the tiles do not fit the size or do not hash to `root`: the store is damaged.
+    """
+    head = Head(root, load_edge(size, partials))
+    if head.edge.range.root != root:
+        raise ValueError("the stored tiles do not hash to the stored root")
+    return head
+
+
+def integrate(head: Head, pending: Sequence[bytes]) -> Integration:
+    """Return what appending these entries (canonical bytes, in order) changes; pure.
+
+    Raises ValueError for an entry that is empty or above 65,535 bytes: no bundle could hold it.
+    """
+    if any(not 0 < len(entry) <= MAX_ENTRY_BYTES for entry in pending):
+        raise ValueError(f"an entry has 1 to {MAX_ENTRY_BYTES} bytes")
+    leaves = leaf_hashes(pending)
+    growth = grow(head.edge, leaves)
+    rows = tuple(zip(range(head.size, growth.edge.size), pending, leaves, strict=True))
+    return Integration(rows, growth.tiles, Head(growth.edge.range.root, growth.edge))
+
+
+def sequence(store: LogStore, signer: Signer, limit: int = 1000) -> Published | None:
+    """Integrate, sign and save one batch; return it once it is durable, None when nothing was pending.
+
+    Whatever `store` raises passes through, and then nothing of the batch may be shown to anybody.
+    """
+    head = store.head()
+    pending = store.pending(limit)
+    if not pending:
+        return None
+    done = integrate(head, pending)
+    checkpoint = signer.sign_checkpoint(done.head.size, done.head.root)
+    store.save(done, checkpoint)
+    return Published(done.rows, checkpoint)
+
+
+def make_receipt(index: int, size: int, checkpoint: bytes, read_tile: ReadTile) -> bytes:
+    """Return the `.tlog-proof` file of entry `index` under the signed `checkpoint` of `size` entries."""
+    return Receipt(index, inclusion_proof(index, size, read_tile), checkpoint).to_bytes()
+
+
+def make_prefix_proof(old: int, new: int, read_tile: ReadTile) -> tuple[bytes, ...]:
+    """Return the consistency proof to send to a witness; empty from size 0, where there is nothing to prove."""
+    return consistency_proof(old, new, read_tile) if old else ()
+
+
+def check_anchor(origin: str, head: Head, anchor: Checkpoint, read_tile: ReadTile) -> Anchor:
+    """Tell whether the log still extends `anchor`, a checkpoint of it that was kept on other storage (promise P6)."""
+    if anchor.origin != origin:
+        return Anchor.FOREIGN
+    if anchor.size > head.size:
+        return Anchor.ROLLED_BACK
+    held = head.root if anchor.size == head.size else root_at(anchor.size, head.size, read_tile)
+    return Anchor.HOLDS if held == anchor.root else Anchor.FORKED

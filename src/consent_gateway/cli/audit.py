@@ -1,0 +1,71 @@
+"""Commands for the log: export it, verify it, print the one-file verifier."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.progress import Progress
+
+from consent_gateway.audit import command as verifier
+from consent_gateway.audit.singlefile import build_single_file
+from consent_gateway.audit.vectors import run_vectors
+from consent_gateway.cli.options import open_gateway, store_option
+from consent_gateway.services import audit_log
+
+_DIFFERS = 1
+
+
+@click.group()
+def audit() -> None:
+    """The audit log: export, verify, and the verifier as a single file."""
+
+
+@audit.command("export")
+@click.argument("directory", type=click.Path(file_okay=False, path_type=Path))
+@store_option
+def export(directory: Path, store: Path | None) -> None:
+    """Write the whole log as a C2SP tlog-tiles directory."""
+    gateway = open_gateway(store)
+    audit_log.Sequencer(gateway).drain()
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("entries", total=None)
+        size = audit_log.export(
+            gateway, directory, lambda done, total: progress.update(task, completed=done, total=total)
+        )
+    click.echo(
+        f"{size} entries written to {directory}\nverify with: consent-gateway audit verify tree VKEY {directory}"
+    )
+
+
+@audit.command("vkey")
+@store_option
+def vkey(store: Path | None) -> None:
+    """Print the log's verifier key; auditors pin it."""
+    click.echo(open_gateway(store).signer.vkey)
+
+
+@audit.command("verify", context_settings={"ignore_unknown_options": True})
+@click.argument("arguments", nargs=-1)
+def verify(arguments: tuple[str, ...]) -> None:
+    """Verify receipts, exported logs and checkpoints without any store: receipt | tree | prefix | payload."""
+    raise click.exceptions.Exit(verifier.main(arguments))
+
+
+@audit.command("verifier")
+def single_file() -> None:
+    """Print the verifier as one Python file that needs `cryptography` alone."""
+    click.echo(build_single_file(), nl=False)
+
+
+@audit.command("test")
+@click.argument("vectors", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+def test(vectors: Path) -> None:
+    """Run proof vectors and print each difference; status 1 if there is any."""
+    differences = run_vectors(vectors)
+    for difference in differences:
+        click.echo(str(difference))
+    click.echo(f"{len(differences)} differences")
+    if differences:
+        raise click.exceptions.Exit(_DIFFERS)

@@ -1,0 +1,121 @@
+"""Step 6: the log proves itself to people who do not trust the gateway.
+
+The withdrawal's receipt and the whole exported log are checked twice: by `consent-gateway audit verify`, and by the
+verifier in one file, run by Python in isolated mode, so that nothing of the product is within its reach. Then one
+stored entry is edited in a copy of the log, and the verifier must find it and name it.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from consent_gateway.audit.singlefile import build_single_file
+from consent_gateway.cli.demo.client import ProblemError
+from consent_gateway.cli.demo.server import Finished, gateway, run
+from consent_gateway.cli.demo.tour import Tour
+
+MERGE_SECONDS, POLL_SECONDS = 10.0, 0.1
+BUNDLE = 256  # entries of a full bundle (C2SP tlog-tiles)
+Verify = Callable[..., Finished]
+
+
+def prove(tour: Tour) -> None:
+    """Fetch the receipt, export the log, verify both with two verifiers, then edit a copy."""
+    places = tour.places
+    vkey = tour.api.text("/v1/audit/vkey").strip()
+    places.vkey.write_text(vkey + "\n", encoding="utf-8")
+    _fetch_receipt(tour)
+    _export(tour)
+    places.verifier.write_text(build_single_file(), encoding="utf-8")
+    receipt = ("receipt", vkey, str(places.receipt), str(places.entry))
+    tree = ("tree", vkey, str(places.log), str(places.early))
+    for name, verify in _verifiers(places.verifier).items():
+        _judge(tour, f"{name}: the receipt holds", verify(*receipt))
+        _judge(tour, f"{name}: the whole log holds and extends the early checkpoint", verify(*tree))
+    _judge_edit(tour, vkey)
+
+
+def _verifiers(single_file: Path) -> dict[str, Verify]:
+    return {
+        "audit verify": lambda *arguments: gateway("audit", "verify", *arguments),
+        "python -I verify.py": lambda *arguments: run("-I", str(single_file), *arguments),
+    }
+
+
+def _fetch_receipt(tour: Tour) -> None:
+    """Fetch receipt and entry of the withdrawal; the sequencer has some milliseconds to integrate it."""
+    path = f"/v1/audit/entries/{tour.consent_entry}"
+    deadline = time.monotonic() + MERGE_SECONDS
+    while True:
+        try:
+            tour.places.receipt.write_bytes(tour.api.content(f"{path}/receipt"))
+            break
+        except ProblemError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(POLL_SECONDS)
+    entry = tour.api.content(f"{path}/bytes")
+    tour.places.entry.write_bytes(entry)
+    person = tour.withdrawn
+    told = [v for v in (person.email, person.phone, person.member_no) if v and v.encode() in entry] if person else []
+    tour.check("the entry tells nothing about the person", not told, f"{len(entry)} bytes")
+    tour.facts["entry"] = json.loads(entry)
+
+
+def _export(tour: Tour) -> None:
+    shutil.rmtree(tour.places.log, ignore_errors=True)
+    done = gateway("audit", "export", "--store", str(tour.places.store), str(tour.places.log))
+    exported = done.status == 0 and (tour.places.log / "checkpoint").is_file()
+    tour.check("the log is exported", exported, "" if exported else done.output.strip()[-200:])
+
+
+def _judge(tour: Tour, claim: str, done: Finished) -> None:
+    tour.check(claim, done.status == 0, done.output.strip()[-200:])
+
+
+def _judge_edit(tour: Tour, vkey: str) -> None:
+    """Edit one entry in a copy of the log: both verifiers must fail and name its index."""
+    index = _index(tour.places.receipt)
+    shutil.rmtree(tour.places.edited, ignore_errors=True)
+    shutil.copytree(tour.places.log, tour.places.edited)
+    edit_entry(tour.places.edited, index)
+    for name, verify in _verifiers(tour.places.verifier).items():
+        done = verify("tree", vkey, str(tour.places.edited))
+        found = done.status != 0 and str(index) in done.output
+        tour.check(f"{name}: one edited byte in entry {index} is found and named", found, done.output.strip()[-200:])
+
+
+def _index(receipt: Path) -> int:
+    """Return the index that a receipt is about: its line `index N` (C2SP tlog-proof)."""
+    lines = receipt.read_text(encoding="utf-8").splitlines()
+    return next(int(line.removeprefix("index ")) for line in lines if line.startswith("index "))
+
+
+def edit_entry(log: Path, index: int) -> None:
+    """Flip one bit of the stored entry `index` of a log in the tlog-tiles layout.
+
+    A bundle is entries one after the other, each behind its length in two bytes, big-endian.
+    """
+    path = _bundle(log, index // BUNDLE)
+    content = bytearray(path.read_bytes())
+    start = 0
+    for _ in range(index % BUNDLE):
+        start += 2 + int.from_bytes(content[start : start + 2], "big")
+    length = int.from_bytes(content[start : start + 2], "big")
+    content[start + 2 + length // 2] ^= 1
+    path.write_bytes(content)
+
+
+def _bundle(log: Path, number: int) -> Path:
+    """Return the file of a bundle: `x001/x234/067`, or the widest partial one in `067.p/`."""
+    groups = [f"{number % 1000:03d}"]
+    while number := number // 1000:
+        groups.insert(0, f"x{number % 1000:03d}")
+    path = log.joinpath("tile", "entries", *groups)
+    if path.is_file():
+        return path
+    return max(path.with_name(f"{path.name}.p").iterdir(), key=lambda partial: int(partial.name))

@@ -1,0 +1,53 @@
+"""What commands share: the store they work on, and how they print."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+from rich.console import Console
+
+from consent_gateway.app import build_gateway
+from consent_gateway.db.migrate import require_head
+from consent_gateway.services.gateway import Gateway
+from consent_gateway.settings import Settings
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def store_option(command: Command) -> Command:
+    """Add `--store DIR`; the environment's CONSENT_GATEWAY_STORE_DIRECTORY is the default."""
+    return click.option(
+        "--store",
+        type=click.Path(file_okay=False, path_type=Path),
+        help="Store directory (SQLite file and keyring); default: the environment.",
+    )(command)
+
+
+def json_option(command: Command) -> Command:
+    """Add `--json`."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")(command)
+
+
+def read_settings(store: Path | None, **overrides: object) -> Settings:
+    """Return the settings of the environment, with the given ones on top."""
+    return Settings.from_environment(os.environ, store_directory=store, **overrides)
+
+
+def open_gateway(store: Path | None) -> Gateway:
+    """Return a gateway over an existing store of the right schema."""
+    gateway = build_gateway(read_settings(store))
+    require_head(gateway.store)
+    return gateway
+
+
+def emit(value: Any, *, as_json: bool, show: Callable[[Console], None]) -> None:
+    """Print `value` as JSON, or let `show` print it for people."""
+    if as_json:
+        click.echo(json.dumps(value, ensure_ascii=False, indent=2))
+        return
+    show(Console(highlight=False))

@@ -1,0 +1,110 @@
+"""Commands for officers: list and show packs, run case files, explain."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from consent_gateway.cli.options import emit, json_option
+from consent_gateway.clock import system_clock
+from consent_gateway.policies.cases import CaseResult, run_cases
+from consent_gateway.policies.packs import load_builtin
+from consent_gateway.policies.render import pack_as_text
+from consent_gateway.policies.rules import PackSet
+
+_DIFFERS = 1
+_BINDING = ("statute", "regulation")
+
+
+@click.group()
+def policy() -> None:
+    """The law as decision tables: list, show, test."""
+
+
+@policy.command("list")
+@json_option
+def list_packs(*, as_json: bool) -> None:
+    """List the packs in force today with version, rules and review date."""
+    packs = _today()
+    rows = [
+        {
+            "id": p.id,
+            "version": p.version,
+            "rules": len(p.rules),
+            "effective_from": str(p.effective_from),
+            "review_by": str(p.review_by),
+        }
+        for p in packs.packs
+    ]
+
+    def show(console: Console) -> None:
+        table = Table("pack", "version", "rules", "in force from", "review by")
+        for row in rows:
+            table.add_row(*(str(value) for value in row.values()))
+        console.print(table)
+        for fault in packs.faults:
+            console.print(f"[red]{fault}[/red]")
+
+    emit(rows, as_json=as_json, show=show)
+
+
+@policy.command("show")
+@click.argument("pack_id")
+@click.option("--language", type=click.Choice(["en", "zh"]), default="en", show_default=True)
+def show_pack(pack_id: str, language: str) -> None:
+    """Print a pack as a lawyer reads it: every rule with its article and text."""
+    packs = _today()
+    pack = packs.pack(pack_id)
+    if pack is None:
+        raise click.UsageError("packs are: " + ", ".join(p.id for p in packs.packs))
+    click.echo(pack_as_text(packs, pack, language))
+
+
+@policy.command("test")
+@click.argument("cases", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@json_option
+def test_cases(cases: Path, *, as_json: bool) -> None:
+    """Run a case file and print every case; status 1 if a statute or regulation case does not hold."""
+    results = run_cases(_today(), json.loads(cases.read_text(encoding="utf-8")))
+    emit([_row(r) for r in results], as_json=as_json, show=lambda console: _show(console, results))
+    if any(not r.holds and r.basis_kind in _BINDING for r in results):
+        raise click.exceptions.Exit(_DIFFERS)
+
+
+def _today() -> PackSet:
+    return load_builtin(system_clock().date())
+
+
+def _row(result: CaseResult) -> dict[str, Any]:
+    return {
+        "id": result.id,
+        "holds": result.holds,
+        "expected": result.expected,
+        "got": result.got,
+        "reason_expected": result.reason_expected,
+        "reason_got": result.reason_got,
+        "basis_kind": result.basis_kind,
+        "citation": result.citation,
+    }
+
+
+def _show(console: Console, results: list[CaseResult]) -> None:
+    table = Table("case", "holds", "expected", "got", "basis", "citation")
+    for r in results:
+        mark = "[green]yes[/green]" if r.holds else "[bold red]NO[/bold red]"
+        table.add_row(
+            r.id,
+            mark,
+            f"{r.expected} {r.reason_expected}",
+            f"{r.got} {r.reason_got}",
+            r.basis_kind,
+            r.citation,
+        )
+    console.print(table)
+    held = sum(r.holds for r in results)
+    console.print(f"{held} of {len(results)} cases hold")

@@ -1,0 +1,104 @@
+"""Commands that look after a store: reconcile, doctor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from consent_gateway.app import build_gateway
+from consent_gateway.cli.options import emit, json_option, open_gateway, read_settings, store_option
+from consent_gateway.db import log_store
+from consent_gateway.db.migrate import drift, require_head
+from consent_gateway.errors import GatewayError
+from consent_gateway.services import reconcile as reconciling
+from consent_gateway.services.audit_log import Sequencer
+from consent_gateway.services.gateway import Gateway
+from consent_gateway.settings import Settings
+
+_DIFFERS = 1
+
+
+@click.command()
+@store_option
+@click.option("--repair", is_flag=True, help="Write what should be there.")
+@json_option
+def reconcile(store: Path | None, *, repair: bool, as_json: bool) -> None:
+    """Recompute every audience row from the truth and report differences; status 1 if there are any."""
+    gateway = open_gateway(store)
+    report = reconciling.reconcile(gateway, repair=repair)
+    Sequencer(gateway).drain()
+
+    def show(console: Console) -> None:
+        console.print(f"{report.compared} rows compared, {report.differing} differ, {report.missing} missing")
+        for name, count in sorted(report.columns.items()):
+            console.print(f"  {name}: {count}")
+        if not report.clean and repair:
+            console.print("repaired")
+
+    emit(asdict(report) | {"clean": report.clean}, as_json=as_json, show=show)
+    if not report.clean:
+        raise click.exceptions.Exit(_DIFFERS)
+
+
+@click.command()
+@store_option
+@json_option
+def doctor(store: Path | None, *, as_json: bool) -> None:
+    """Check settings, keyring, store, schema, packs and log; status 1 and what to do if anything is wrong."""
+    findings = diagnose(lambda: read_settings(store))
+
+    def show(console: Console) -> None:
+        for finding in findings:
+            mark = "[green]ok[/green]  " if finding["ok"] else "[red]FAIL[/red]"
+            console.print(f"{mark} {finding['check']}: {finding['detail']}", soft_wrap=True)
+
+    emit(findings, as_json=as_json, show=show)
+    if not all(finding["ok"] for finding in findings):
+        raise click.exceptions.Exit(_DIFFERS)
+
+
+def diagnose(read: Callable[[], Settings]) -> list[dict[str, str | bool]]:
+    """Run the checks in order and stop at the first that the others depend on."""
+    findings: list[dict[str, str | bool]] = []
+    gateway: Gateway | None = None
+    try:
+        settings = read()
+        findings.append(_ok("settings", settings.environment))
+        gateway = build_gateway(settings)
+        findings.append(_ok("keyring", f"fingerprint {gateway.vault.provider.keyring.fingerprint()}"))
+        findings.append(_ok("store", f"{gateway.store.engine.dialect.name}, durable settings verified"))
+        require_head(gateway.store)
+        changes = drift(gateway.store)
+        findings.append(_ok("schema", "as the code needs it") if not changes else _bad("schema", str(len(changes))))
+        findings += _policies(gateway)
+        findings.append(_log(gateway))
+    except GatewayError as error:
+        findings.append(_bad(error.code, f"{error.detail}. {error.hint}"))
+    return findings
+
+
+def _policies(gateway: Gateway) -> list[dict[str, str | bool]]:
+    packs = gateway.decider.packs(int(gateway.clock().timestamp()))
+    names = ", ".join(pack.name for pack in packs.packs)
+    faults = [_bad("policy", fault) for fault in packs.faults]
+    return faults or [_ok("policies", names)]
+
+
+def _log(gateway: Gateway) -> dict[str, str | bool]:
+    with gateway.store.reading() as session:
+        head = log_store.checkpoint(session)
+        pending = log_store.pending_count(session)
+    size = 0 if head is None else head[0]
+    return _ok("audit log", f"{size} entries, {pending} pending, vkey {gateway.signer.vkey}")
+
+
+def _ok(check: str, detail: str) -> dict[str, str | bool]:
+    return {"check": check, "ok": True, "detail": detail}
+
+
+def _bad(check: str, detail: str) -> dict[str, str | bool]:
+    return {"check": check, "ok": False, "detail": detail}

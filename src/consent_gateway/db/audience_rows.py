@@ -1,0 +1,222 @@
+"""The audience row: one row per subject with everything a decision reads, and the one write path that keeps it true.
+
+Every use case that changes a person's truth (profile, identifiers, ledger, choices, events, contacts, traits) calls one
+of the writers here in the same transaction. `services.reconcile` recomputes rows from the truth and reports what
+differs. Rows are read by key (one person), by a list (a batch) and by a scan that groups them into classes
+(an audience); all three give the same `ClassKey`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    Select,
+    String,
+    and_,
+    bindparam,
+    case,
+    cast,
+    func,
+    insert,
+    literal,
+    literal_column,
+    select,
+    update,
+)
+
+from consent_gateway.db.dialects import chunks
+from consent_gateway.db.engine import Session
+from consent_gateway.db.tables import CAPPED_CHANNELS, NEWEST_CONTACTS, audience_rows, subject_keys
+from consent_gateway.domain.audiences import (
+    AGE_BANDS,
+    CAPPED,
+    THREE_IN_24H,
+    ClassKey,
+    ClassMask,
+    age_band,
+    consent_code,
+    latest_birth_month,
+)
+from consent_gateway.domain.ids import SubjectId
+from consent_gateway.domain.subjects import month_of
+
+_c = audience_rows.c
+# Group by position: the expressions need not be sent and computed a second time.
+_POSITIONS: tuple[ColumnElement[Any], ...] = tuple(literal_column(str(i + 1)) for i in range(len(ClassKey._fields)))
+Values = dict[str, Any]
+_DAY = 86_400
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a question reads of a row: the consent slot (None: no such pair is enabled), and the cap to check."""
+
+    slot: int | None
+    mask: ClassMask
+    channel: str
+    cap_limit: int
+    cap_window: int
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """One row as a question reads it: the subject, the wrapped data key for commitments, and the class."""
+
+    subject_id: SubjectId
+    wrapped_dek: bytes
+    key: ClassKey
+
+
+# -- reading -----------------------------------------------------------------------------------------------------
+
+
+def read_people(session: Session, reading: Reading, ids: Sequence[SubjectId], now: int) -> dict[SubjectId, Person]:
+    """Return the people of `ids` that exist, each quantised at `now` for the question that `reading` belongs to."""
+    month = month_of(now)
+    found: dict[SubjectId, Person] = {}
+    statement = _people_statement(reading.slot, _cap_columns(reading))
+    for part in chunks(ids):
+        for sid, dek, regions, born, flags, until, properties, *times in session.execute(statement, {"ids": part}):
+            code = consent_code(until, now)
+            key = ClassKey(
+                regions,
+                age_band(born, month),
+                flags & reading.mask.flags,
+                code,
+                properties & reading.mask.properties if code == 1 else 0,
+                _caps(reading, times, now),
+            )
+            found[SubjectId(sid)] = Person(SubjectId(sid), bytes(dek), key)
+    return found
+
+
+def classes(
+    session: Session, reading: Reading, segment: ColumnElement[bool], now: int
+) -> Iterator[tuple[ClassKey, list[SubjectId]]]:
+    """Group everyone inside `segment` by class in one scan; yields each class with its members."""
+    key = _key_columns(reading, now)
+    members: ColumnElement[Any]
+    if session.dialect.name == "sqlite":
+        members = func.group_concat(cast(_c.subject_id, String))
+    else:
+        members = func.array_agg(_c.subject_id)
+    statement = select(*key, members).where(segment).group_by(*_POSITIONS)
+    for row in session.execute(statement):
+        raw = row[-1]
+        ids: list[SubjectId] = list(map(_subject_id, raw.split(","))) if isinstance(raw, str) else list(raw)
+        yield ClassKey(*row[:-1]), ids
+
+
+def _subject_id(text: str) -> SubjectId:
+    return SubjectId(int(text))
+
+
+def population(session: Session) -> int:
+    """Return how many people there are."""
+    return session.execute(select(func.count()).select_from(audience_rows)).scalar() or 0
+
+
+@lru_cache(maxsize=256)
+def _people_statement(slot: int | None, cap_columns: tuple[str, ...]) -> Select[Any]:
+    until = literal(0) if slot is None else _c[f"c{slot}"]
+    properties = literal(0) if slot is None else _c[f"p{slot}"]
+    return (
+        select(
+            _c.subject_id,
+            subject_keys.c.wrapped_dek,
+            _c.regions,
+            _c.birth_month,
+            _c.flags,
+            until,
+            properties,
+            *(_c[name] for name in cap_columns),
+        )
+        .join(subject_keys, subject_keys.c.subject_id == _c.subject_id)
+        .where(_c.subject_id.in_(bindparam("ids", expanding=True)))
+    )
+
+
+def _cap_columns(reading: Reading) -> tuple[str, ...]:
+    """The contact times that tell whether the cap, and three contacts in 24 hours, are reached."""
+    if reading.channel not in CAPPED_CHANNELS or not 0 < reading.cap_limit <= NEWEST_CONTACTS:
+        return ()
+    return f"{reading.channel}_{reading.cap_limit}", f"{reading.channel}_3"
+
+
+def _caps(reading: Reading, times: Sequence[int | None], now: int) -> int:
+    bits = 0
+    for at, window, bit in zip(times, (reading.cap_window, _DAY), (CAPPED, THREE_IN_24H), strict=False):
+        if at is not None and at > now - window:
+            bits |= bit
+    return bits
+
+
+def _key_columns(reading: Reading, now: int) -> list[ColumnElement[Any]]:
+    """The SQL twin of the quantisation in `read_people`; a differential test holds the two together."""
+    month = month_of(now)
+    bands = [(_c.birth_month <= latest_birth_month(age, month), age) for age in reversed(AGE_BANDS)]
+    age = case((_c.birth_month.is_(None), -1), *bands, else_=0)
+    flags = _c.flags.op("&")(reading.mask.flags)
+    consent, properties = _consent_columns(reading, now)
+    caps: ColumnElement[Any] = literal(0)
+    for name, window, bit in zip(
+        _cap_columns(reading), (reading.cap_window, _DAY), (CAPPED, THREE_IN_24H), strict=False
+    ):
+        caps = caps + case((_c[name] > now - window, bit), else_=0)
+    return [_c.regions, age, flags, consent, properties, caps]
+
+
+def _consent_columns(reading: Reading, now: int) -> tuple[ColumnElement[Any], ColumnElement[Any]]:
+    if reading.slot is None:
+        return literal(0), literal(0)
+    until, properties = _c[f"c{reading.slot}"], _c[f"p{reading.slot}"]
+    consent = case((until <= 0, until), (until > now, 1), else_=2)
+    return consent, case((until > now, properties.op("&")(reading.mask.properties)), else_=0)
+
+
+# -- writing -----------------------------------------------------------------------------------------------------
+
+
+def insert_rows(session: Session, rows: Sequence[Values]) -> None:
+    """Insert whole rows; every column must be named (`blank` gives them all)."""
+    if rows:
+        session.execute(insert(audience_rows), list(rows))
+
+
+def blank(subject_id: SubjectId) -> Values:
+    """Return a row of which nothing is known."""
+    values: Values = {column.name: 0 if column.server_default is not None else None for column in audience_rows.columns}
+    return values | {"subject_id": subject_id, "regions": "", "flags": 0}
+
+
+def update_rows(session: Session, changes: Mapping[SubjectId, Values]) -> None:
+    """Write some columns of some rows; rows that change the same columns go in one statement."""
+    groups: dict[tuple[str, ...], list[Values]] = {}
+    for subject_id, values in changes.items():
+        if values:
+            names = tuple(sorted(values))
+            groups.setdefault(names, []).append({f"v_{n}": values[n] for n in names} | {"b_id": subject_id})
+    for names, rows in groups.items():
+        session.execute(_update_statement(names), rows)
+
+
+@lru_cache(maxsize=256)
+def _update_statement(names: tuple[str, ...]) -> Any:
+    values: dict[str, Any] = {name: bindparam(f"v_{name}") for name in names}
+    return update(audience_rows).where(_c.subject_id == bindparam("b_id")).values(values)
+
+
+def rows(session: Session, ids: Iterable[SubjectId], names: Sequence[str] | None = None) -> dict[SubjectId, Values]:
+    """Return the stored columns `names` (all by default) of the subjects, locked against other writers."""
+    columns = list(_c) if names is None else [_c.subject_id, *(_c[n] for n in names)]
+    found: dict[SubjectId, Values] = {}
+    for part in chunks(ids):
+        statement = select(*columns).where(and_(_c.subject_id.in_(part))).order_by(_c.subject_id)
+        for row in session.execute(statement.with_for_update(key_share=True)).mappings():
+            found[SubjectId(row["subject_id"])] = dict(row)
+    return found

@@ -1,0 +1,59 @@
+"""Audiences as rows: what was asked, what was answered, and the members in chunks until it expires."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+from sqlalchemy import delete, insert, select
+
+from consent_gateway.db.engine import Session
+from consent_gateway.db.tables import audience_members, audiences
+
+
+@dataclass(frozen=True, slots=True)
+class AudienceRow:
+    """One audience as it is stored; instants in seconds, `segment`, `waterfall` and `packs` are JSON."""
+
+    id: str
+    segment: str
+    purpose: str
+    channel: str
+    recipient: str
+    created_at: int
+    expires_at: int
+    size: int
+    waterfall: str
+    packs: str
+    manifest_root: bytes
+    entry_uid: bytes
+    epoch: int
+
+
+def put(session: Session, row: AudienceRow, chunks: Sequence[bytes]) -> None:
+    """Write an audience and its members, packed 8 bytes a subject."""
+    session.execute(insert(audiences), [asdict(row)])
+    if chunks:
+        rows = [{"audience_id": row.id, "chunk": n, "subject_ids": data} for n, data in enumerate(chunks)]
+        session.execute(insert(audience_members), rows)
+
+
+def get(session: Session, audience_id: str) -> AudienceRow | None:
+    """Return an audience, expired or not."""
+    row = session.execute(select(audiences).where(audiences.c.id == audience_id)).mappings().first()
+    return None if row is None else AudienceRow(**row)
+
+
+def chunk(session: Session, audience_id: str, number: int) -> bytes | None:
+    """Return one chunk of members, None after the last."""
+    statement = select(audience_members.c.subject_ids).where(
+        audience_members.c.audience_id == audience_id, audience_members.c.chunk == number
+    )
+    data = session.execute(statement).scalar()
+    return None if data is None else bytes(data)
+
+
+def drop_expired(session: Session, now: int) -> int:
+    """Forget the members of audiences that have expired; the audience itself stays as a record."""
+    expired = select(audiences.c.id).where(audiences.c.expires_at <= now)
+    return session.execute(delete(audience_members).where(audience_members.c.audience_id.in_(expired))).rowcount

@@ -1,0 +1,77 @@
+"""The consent ledger and the choices as rows: appended, never changed; folded elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from sqlalchemy import insert, select
+
+from consent_gateway.db.dialects import chunks
+from consent_gateway.db.engine import Session
+from consent_gateway.db.tables import choice_events, consent_events
+from consent_gateway.domain.consents import ConsentEvent, ConsentKind, ConsentProperty
+from consent_gateway.domain.ids import NoticeId, PurposeId, RecipientId, SourceId, SubjectId
+from consent_gateway.domain.purposes import Channel
+from consent_gateway.domain.subjects import CHOICE_FLAG, Choice, Flag
+
+
+def append(session: Session, rows: Sequence[dict[str, Any]]) -> None:
+    """Append consent events; the rows carry every column but `id`."""
+    if rows:
+        session.execute(insert(consent_events), list(rows))
+
+
+def append_choices(session: Session, rows: Sequence[dict[str, Any]]) -> None:
+    """Append choices (`subject_id`, `choice`, `active`, `at`, `source`, `received_at`)."""
+    if rows:
+        session.execute(insert(choice_events), list(rows))
+
+
+def ledger(session: Session, ids: Iterable[SubjectId]) -> dict[SubjectId, list[ConsentEvent]]:
+    """Return every consent event of the subjects, in the order of arrival."""
+    found: dict[SubjectId, list[ConsentEvent]] = {}
+    for part in chunks(ids):
+        statement = select(consent_events).where(consent_events.c.subject_id.in_(part)).order_by(consent_events.c.id)
+        for row in session.execute(statement):
+            found.setdefault(SubjectId(row.subject_id), []).append(_event(row))
+    return found
+
+
+def choice_flags(session: Session, ids: Iterable[SubjectId]) -> dict[SubjectId, Flag]:
+    """Return the choices that are on: the latest of each decides, of two at one instant the one that is on.
+
+    GPC once seen stays on (11 CCR 7025(c): its absence later is not an opt-in).
+    """
+    latest: dict[tuple[SubjectId, str], bool] = {}
+    for part in chunks(ids):
+        statement = (
+            select(choice_events.c.subject_id, choice_events.c.choice, choice_events.c.active)
+            .where(choice_events.c.subject_id.in_(part))
+            .order_by(choice_events.c.at, choice_events.c.active)
+        )
+        for row in session.execute(statement):
+            key = (SubjectId(row.subject_id), row.choice)
+            latest[key] = row.active or (row.choice == Choice.GPC and latest.get(key, False))
+    flags: dict[SubjectId, Flag] = {}
+    for (subject_id, choice), active in latest.items():
+        if active:
+            flags[subject_id] = flags.get(subject_id, Flag(0)) | CHOICE_FLAG[Choice(choice)]
+    return flags
+
+
+def _event(row: Any) -> ConsentEvent:
+    return ConsentEvent(
+        subject_id=SubjectId(row.subject_id),
+        purpose=PurposeId(row.purpose),
+        channel=Channel(row.channel) if row.channel else None,
+        kind=ConsentKind(row.kind),
+        at=row.at,
+        properties=ConsentProperty(row.properties),
+        valid_until=row.valid_until,
+        contact_point=row.contact_point,
+        recipient=RecipientId(row.recipient) if row.recipient else None,
+        imported=row.imported,
+        notice=NoticeId(row.notice) if row.notice else None,
+        source=SourceId(row.source) if row.source else None,
+    )

@@ -1,0 +1,53 @@
+"""The few statements that SQLite and PostgreSQL spell alike but SQLAlchemy keeps apart."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
+
+from sqlalchemy import Column, Table
+from sqlalchemy.dialects import postgresql, sqlite
+
+from consent_gateway.db.engine import Session
+
+T = TypeVar("T")
+Row = Mapping[str, Any]
+_IN_LIMIT = 500  # values of one IN list: within every driver's parameter limit
+
+
+def insert_ignoring(session: Session, table: Table, rows: Sequence[Row], returning: Column[Any]) -> list[Any]:
+    """Insert `rows`, skip those that a unique key already holds, and return `returning` of the inserted ones."""
+    if not rows:
+        return []
+    statement = _insert(session, table).on_conflict_do_nothing().returning(returning)
+    return list(session.execute(statement, list(rows)).scalars())
+
+
+def upsert(session: Session, table: Table, rows: Sequence[Row]) -> None:
+    """Insert `rows` or overwrite the columns they name, by primary key; all rows name the same columns."""
+    if not rows:
+        return
+    statement = _insert(session, table)
+    keys = [c.name for c in table.primary_key.columns]
+    changed = {name: statement.excluded[name] for name in rows[0] if name not in keys}
+    if changed:
+        statement = statement.on_conflict_do_update(index_elements=keys, set_=changed)
+    else:
+        statement = statement.on_conflict_do_nothing()
+    session.execute(statement, list(rows))
+
+
+def chunks(values: Iterable[T], size: int = _IN_LIMIT) -> Iterator[list[T]]:
+    """Cut `values` into lists of at most `size`."""
+    batch: list[T] = []
+    for value in values:
+        batch.append(value)
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _insert(session: Session, table: Table) -> Any:
+    return (sqlite if session.dialect.name == "sqlite" else postgresql).insert(table)

@@ -1,0 +1,156 @@
+"""The store: one engine, durable by construction, and the one place that commits.
+
+A use case runs inside `Store.transaction()`: everything it writes (state, audit entry, idempotency key) is committed
+together or not at all. Nothing else in the package calls `commit`.
+
+- **SQLite**: WAL with `synchronous=FULL` (NORMAL loses acknowledged commits at power loss), `BEGIN IMMEDIATE` so that
+  a writer never fails half-way for a lock, `secure_delete=FAST` so that erased pages are overwritten, temporary data in
+  memory. Writers of one process queue on a lock instead of polling the file.
+- **PostgreSQL**: READ COMMITTED, `fsync` and `synchronous_commit` on; rows are locked where a promise needs it.
+
+`Store.verify()` reads the settings back and refuses to start on anything less durable (promise P5).
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from consent_gateway.errors import ConflictError, StoreError
+
+Session = Connection  # what services call a session: one connection inside one transaction
+
+_SQLITE_PRAGMAS = {
+    "journal_mode": "WAL",
+    "synchronous": "FULL",
+    "foreign_keys": "ON",
+    "secure_delete": "FAST",
+    "temp_store": "MEMORY",
+    "cache_size": "-65536",
+    "busy_timeout": "10000",
+}
+_SQLITE_MUST_BE = {"journal_mode": ("wal",), "synchronous": (2, 3), "temp_store": (2,), "secure_delete": (1, 2)}
+_DURABLE_COMMIT = {"on", "remote_apply", "remote_write", "local"}
+_UNIQUE_VIOLATION = "23505"
+
+
+class Store:
+    """One database. Thread-safe; connections come from a pool and go back clean."""
+
+    def __init__(self, url: str, *, pool_size: int = 8) -> None:
+        self.engine = _engine(url, pool_size)
+        self.is_sqlite = self.engine.dialect.name == "sqlite"
+        self._writer: threading.Lock | nullcontext[None] = threading.Lock() if self.is_sqlite else nullcontext()
+
+    @contextmanager
+    def transaction(self) -> Iterator[Session]:
+        """Run one use case: commit at the end, roll back on any exception.
+
+        Raises StoreError when the store is unreachable, locked or full, and ConflictError when two writers
+        raced for one unique key; in both cases nothing was written.
+        """
+        with _translated(), self._writer, self.engine.connect() as plain:
+            connection = plain.execution_options(begin_immediate=True)
+            with connection.begin():
+                yield connection
+
+    @contextmanager
+    def reading(self) -> Iterator[Session]:
+        """Read one consistent snapshot; on SQLite this never waits for a writer."""
+        with _translated(), self.engine.connect() as connection, connection.begin():
+            yield connection
+
+    def verify(self) -> None:
+        """Read the durability settings back; raise StoreError if an acknowledged commit could be lost."""
+        with self.reading() as session:
+            if self.is_sqlite:
+                _verify_sqlite(session)
+            else:
+                _verify_postgresql(session)
+
+    def ping(self) -> None:
+        """Raise StoreError unless the store answers."""
+        with self.reading() as session:
+            session.execute(text("SELECT 1"))
+
+    def dispose(self) -> None:
+        """Close every pooled connection."""
+        self.engine.dispose()
+
+
+def sqlite_url(path: str) -> str:
+    """Return the URL of a SQLite file."""
+    return f"sqlite+pysqlite:///{path}"
+
+
+def _engine(url: str, pool_size: int) -> Engine:
+    # No parameters in error texts: they would carry what must not be logged (P7).
+    options: dict[str, Any] = {"hide_parameters": True, "pool_size": pool_size, "max_overflow": 4, "pool_timeout": 5}
+    if url.startswith("sqlite"):
+        engine = create_engine(url, **options)
+        event.listen(engine, "connect", _configure_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
+        return engine
+    return create_engine(
+        url,
+        pool_pre_ping=True,
+        connect_args={
+            "connect_timeout": 5,
+            "options": "-c lock_timeout=5s -c idle_in_transaction_session_timeout=60s",
+        },
+        **options,
+    )
+
+
+def _configure_sqlite(connection: sqlite3.Connection, _record: ConnectionPoolEntry) -> None:
+    connection.isolation_level = None  # the module must not begin transactions on its own
+    for name, value in _SQLITE_PRAGMAS.items():
+        connection.execute(f"PRAGMA {name}={value}")
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    immediate = connection.get_execution_options().get("begin_immediate", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
+
+
+def _verify_sqlite(session: Session) -> None:
+    for name, allowed in _SQLITE_MUST_BE.items():
+        value = session.exec_driver_sql(f"PRAGMA {name}").scalar()
+        if value not in allowed:
+            raise StoreError(f"SQLite setting {name} is {value!r}; the gateway needs one of {allowed} to keep promises")
+
+
+def _verify_postgresql(session: Session) -> None:
+    fsync = session.exec_driver_sql("SHOW fsync").scalar()
+    commit = session.exec_driver_sql("SHOW synchronous_commit").scalar()
+    encoding = session.exec_driver_sql("SHOW server_encoding").scalar()
+    if fsync != "on" or commit not in _DURABLE_COMMIT:
+        raise StoreError(f"PostgreSQL must run with fsync=on and synchronous_commit on (they are {fsync}, {commit})")
+    if encoding != "UTF8":
+        raise StoreError(f"PostgreSQL must store UTF8 (it stores {encoding})")
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """Turn driver errors into ours; their texts can hold values, so none of them goes on (P7)."""
+    try:
+        yield
+    except DBAPIError as error:
+        raise _translate(error) from None
+    except SQLAlchemyError as error:
+        raise StoreError(f"the store failed: {type(error).__name__}", retry_after=1) from None
+
+
+def _translate(error: DBAPIError) -> StoreError | ConflictError:
+    original = error.orig
+    if getattr(original, "sqlstate", None) == _UNIQUE_VIOLATION or "UNIQUE constraint" in str(original):
+        return ConflictError("another request wrote the same thing at the same time; retry")
+    kind = "unreachable, locked or full" if isinstance(error, OperationalError) else "not able to do this"
+    return StoreError(f"the store is {kind} ({type(original).__name__})", retry_after=1)

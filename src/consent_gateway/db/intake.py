@@ -1,0 +1,42 @@
+"""What came in and how it was answered: import counts, quarantined rows, replies kept for idempotency keys."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import insert, select
+
+from consent_gateway.db.engine import Session
+from consent_gateway.db.tables import idempotency_keys, imports, quarantine
+
+
+def put_quarantine(session: Session, rows: Sequence[dict[str, Any]]) -> list[int]:
+    """Keep rejected rows (sealed) with their reasons; returns their ids in the same order."""
+    if not rows:
+        return []
+    statement = insert(quarantine).returning(quarantine.c.id, sort_by_parameter_order=True)
+    return list(session.execute(statement, list(rows)).scalars())
+
+
+def quarantine_rows(session: Session, after: int, limit: int) -> list[dict[str, Any]]:
+    """Return rejected rows above `after` without their content."""
+    columns = [c for c in quarantine.columns if c.name != "sealed"]
+    statement = select(*columns).where(quarantine.c.id > after).order_by(quarantine.c.id).limit(limit)
+    return [dict(row) for row in session.execute(statement).mappings()]
+
+
+def put_import(session: Session, row: dict[str, Any]) -> None:
+    """Keep the counts of one import call."""
+    session.execute(insert(imports), [row])
+
+
+def find_reply(session: Session, principal: str, key: str) -> Any | None:
+    """Return the stored reply for an idempotency key, None when it is new."""
+    statement = select(idempotency_keys).where(idempotency_keys.c.principal == principal, idempotency_keys.c.key == key)
+    return session.execute(statement).first()
+
+
+def put_reply(session: Session, row: dict[str, Any]) -> None:
+    """Store the reply for an idempotency key; a racing twin raises ConflictError at this point."""
+    session.execute(insert(idempotency_keys), [row])

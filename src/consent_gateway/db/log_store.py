@@ -1,0 +1,177 @@
+"""The audit log as rows: pending entries, the integrated log, its tiles and its signed head.
+
+A use case appends to `audit_pending` in its own transaction (`append`); the sequencer integrates in another
+(`SqlLogStore` inside `Store.transaction`), which holds the writer's lock before it reads the head: the lock of the file
+on SQLite, an advisory lock on PostgreSQL. Entry bytes are stored as they were hashed, never rebuilt from columns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import bindparam, delete, func, insert, select, text
+
+from consent_gateway.audit.log import EMPTY_HEAD, Head, Integration, load_head
+from consent_gateway.audit.tiles import TILE_WIDTH, encode_bundle, tile_width, tree_tiles
+from consent_gateway.db.dialects import upsert
+from consent_gateway.db.engine import Session
+from consent_gateway.db.tables import audit_entries, audit_head, audit_openings, audit_pending, audit_tiles
+from consent_gateway.domain.ids import SubjectId
+from consent_gateway.errors import AuditError
+
+_SEQUENCER_LOCK = 0x636F6E73656E74  # "consent"
+_HASH = 32
+# Where the uid stands in the canonical bytes: `...,"uid":"<32 hex>","v":1}` is always the tail of an entry.
+_UID_TAIL = len('","v":1}')
+
+_APPEND = insert(audit_pending)
+_OPEN = insert(audit_openings)
+_INTEGRATED = insert(audit_entries)
+_TAKE = select(audit_pending.c.id, audit_pending.c.entry).order_by(audit_pending.c.id).limit(bindparam("n"))
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """What a commitment of an entry hides, kept until the person is erased."""
+
+    uid: bytes
+    name: str
+    subject_id: SubjectId
+    payload: bytes
+
+
+def append(session: Session, entries: Sequence[tuple[bytes, bytes]], openings: Sequence[Opening] = ()) -> None:
+    """Queue entries `(uid, canonical bytes)` and keep their openings, in the transaction of the action (P4)."""
+    if entries:
+        session.execute(_APPEND, [{"uid": uid, "entry": data} for uid, data in entries])
+    if openings:
+        session.execute(
+            _OPEN,
+            [{"uid": o.uid, "name": o.name, "subject_id": o.subject_id, "payload": o.payload} for o in openings],
+        )
+
+
+class SqlLogStore:
+    """One sequencing transaction; see `audit.log.LogStore`. The edge is cached between transactions by the caller."""
+
+    def __init__(self, session: Session, cached: Head) -> None:
+        self._session = session
+        self._cached = cached
+        self._last_id = 0
+        self.saved: Head | None = None
+
+    def head(self) -> Head:
+        """Take the writer's lock, then return the stored head; the cached one where nobody else moved it."""
+        if self._session.dialect.name != "sqlite":
+            self._session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _SEQUENCER_LOCK})
+        row = self._session.execute(select(audit_head.c.size, audit_head.c.root)).first()
+        if row is None:
+            return EMPTY_HEAD
+        if (row.size, bytes(row.root)) == (self._cached.size, self._cached.root):
+            return self._cached
+        return read_head(self._session, row.size, bytes(row.root))
+
+    def pending(self, limit: int, /) -> list[bytes]:
+        """Return the oldest pending entries."""
+        rows = self._session.execute(_TAKE, {"n": limit}).all()
+        self._ids = [row.id for row in rows]
+        return [bytes(row.entry) for row in rows]
+
+    def save(self, integration: Integration, checkpoint: bytes, /) -> None:
+        """Write the batch; durable once the transaction around it has committed."""
+        rows = [{"idx": index, "uid": uid_of(entry), "entry": entry} for index, entry, _leaf in integration.rows]
+        self._session.execute(_INTEGRATED, rows)
+        tiles = [{"level": t.level, "idx": t.index, "hashes": t.data} for t in integration.tiles]
+        upsert(self._session, audit_tiles, tiles)
+        head = {"id": 1, "size": integration.head.size, "root": integration.head.root, "checkpoint": checkpoint}
+        upsert(self._session, audit_head, [head])
+        self._forget()
+        self.saved = integration.head
+
+    def _forget(self) -> None:
+        # Pending ids can commit out of order on PostgreSQL, so exactly the ids that were read are deleted.
+        if self._ids[-1] - self._ids[0] + 1 == len(self._ids):
+            condition = audit_pending.c.id.between(self._ids[0], self._ids[-1])
+            self._session.execute(delete(audit_pending).where(condition))
+            return
+        self._session.execute(
+            delete(audit_pending).where(audit_pending.c.id == bindparam("b_id")), [{"b_id": i} for i in self._ids]
+        )
+
+
+def uid_of(entry: bytes) -> bytes:
+    """Return the uid of canonical entry bytes without parsing them."""
+    return bytes.fromhex(entry[-32 - _UID_TAIL : -_UID_TAIL].decode())
+
+
+def read_head(session: Session, size: int, root: bytes) -> Head:
+    """Load the edge of the stored tree; raises AuditError when the tiles do not hash to the root."""
+    partials: dict[int, bytes] = {}
+    level, hashes = 0, size
+    while hashes:
+        width = hashes % TILE_WIDTH
+        if width:
+            partials[level] = read_tile(session, level, hashes // TILE_WIDTH, width)
+        level, hashes = level + 1, hashes // TILE_WIDTH
+    try:
+        return load_head(size, root, partials)
+    except ValueError:
+        raise AuditError("the stored tiles do not hash to the stored root; run consent-gateway audit verify") from None
+
+
+def read_tile(session: Session, level: int, index: int, width: int) -> bytes:
+    """Return the first `width` hashes of a tile; raises AuditError if the store has fewer."""
+    statement = select(audit_tiles.c.hashes).where(audit_tiles.c.level == level, audit_tiles.c.idx == index)
+    data = session.execute(statement).scalar()
+    if data is None or len(data) < width * _HASH:
+        raise AuditError(f"tile {level}/{index} is missing or short; run consent-gateway audit verify")
+    return bytes(data)[: width * _HASH]
+
+
+def checkpoint(session: Session) -> tuple[int, bytes] | None:
+    """Return the size of the log and its signed checkpoint, None before the first entry is integrated."""
+    row = session.execute(select(audit_head.c.size, audit_head.c.checkpoint)).first()
+    return None if row is None else (row.size, bytes(row.checkpoint))
+
+
+def find_entry(session: Session, uid: bytes) -> tuple[int, bytes] | None:
+    """Return index and bytes of an integrated entry, None while it is pending or unknown."""
+    statement = select(audit_entries.c.idx, audit_entries.c.entry).where(audit_entries.c.uid == uid)
+    row = session.execute(statement).first()
+    return None if row is None else (row.idx, bytes(row.entry))
+
+
+def is_pending(session: Session, uid: bytes) -> bool:
+    """Tell whether the entry was acknowledged and is not integrated yet."""
+    return session.execute(select(audit_pending.c.id).where(audit_pending.c.uid == uid)).first() is not None
+
+
+def pending_count(session: Session) -> int:
+    """Return how many acknowledged entries wait for the sequencer."""
+    return session.execute(select(func.count()).select_from(audit_pending)).scalar() or 0
+
+
+def bundle(session: Session, index: int, width: int) -> bytes:
+    """Return the entry bundle of one level-0 tile: `width` entries from `index * 256`."""
+    first = index * TILE_WIDTH
+    statement = (
+        select(audit_entries.c.entry)
+        .where(audit_entries.c.idx >= first, audit_entries.c.idx < first + width)
+        .order_by(audit_entries.c.idx)
+    )
+    entries = [bytes(e) for e in session.execute(statement).scalars()]
+    if len(entries) != width:
+        raise AuditError(f"entries of bundle {index} are missing; run consent-gateway audit verify")
+    return encode_bundle(entries)
+
+
+def all_tiles(session: Session, size: int) -> Iterator[tuple[int, int, int, bytes]]:
+    """Yield `(level, index, width, hashes)` of every tile of a tree of `size` entries."""
+    for level, index, width in tree_tiles(size):
+        yield level, index, width, read_tile(session, level, index, width)
+
+
+def published_width(size: int, level: int, index: int) -> int:
+    """Return how many hashes a tile has in a tree of `size`, 0 if it does not exist."""
+    return tile_width(size, level, index)

@@ -1,0 +1,227 @@
+"""The registers as rows: purposes, slots, recipients, notices, sources, traits, principals, segments."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from sqlalchemy import func, select, update
+from sqlalchemy.sql import Select
+
+from consent_gateway.db.dialects import upsert
+from consent_gateway.db.engine import Session
+from consent_gateway.db.tables import (
+    NUMBER_SLOTS,
+    TEXT_SLOTS,
+    notices,
+    principals,
+    purposes,
+    recipients,
+    registry_state,
+    segments,
+    slots,
+    sources,
+    traits,
+)
+from consent_gateway.domain.ids import NoticeId, PurposeId, RecipientId, SourceId, TraitId
+from consent_gateway.domain.purposes import (
+    Basis,
+    Channel,
+    Party,
+    Purpose,
+    PurposeKind,
+    PurposeTree,
+    Recipient,
+    RecipientKind,
+    Source,
+)
+from consent_gateway.domain.registers import Principal, Registers
+from consent_gateway.domain.segments import TraitDefinition
+
+
+def version(session: Session) -> int:
+    """Return the version of the registers; it grows with every change."""
+    return session.execute(select(registry_state.c.version)).scalar() or 0
+
+
+def bump(session: Session) -> None:
+    """Say that a register changed; every cached snapshot is stale from the commit on."""
+    if session.execute(update(registry_state).values(version=registry_state.c.version + 1)).rowcount == 0:
+        upsert(session, registry_state, [{"id": 1, "version": 1}])
+
+
+def load(session: Session) -> Registers:
+    """Read one consistent snapshot of every register."""
+    return Registers(
+        version=version(session),
+        purposes=PurposeTree({p.id: p for p in map(_purpose, _rows(session, select(purposes)))}),
+        slots={(PurposeId(r.purpose), Channel(r.channel)): r.slot for r in _rows(session, select(slots))},
+        recipients={r.id: r for r in map(_recipient, _rows(session, select(recipients)))},
+        sources={s.id: s for s in map(_source, _rows(session, select(sources)))},
+        traits={t.id: t for t in map(_trait, _rows(session, select(traits).order_by(traits.c.id)))},
+        principals={p.key: p for p in map(_principal, _rows(session, _live_principals()))},
+    )
+
+
+def put_purpose(session: Session, purpose: Purpose) -> None:
+    """Write one purpose."""
+    row = {c.name: getattr(purpose, c.name) for c in purposes.columns}
+    upsert(session, purposes, [row])
+
+
+def put_slot(session: Session, purpose: PurposeId, channel: Channel, slot: int) -> None:
+    """Give a purpose x channel pair its place in the audience row."""
+    upsert(session, slots, [{"slot": slot, "purpose": purpose, "channel": channel}])
+
+
+def put_recipient(session: Session, recipient: Recipient) -> None:
+    """Write one recipient."""
+    upsert(session, recipients, [{c.name: getattr(recipient, c.name) for c in recipients.columns}])
+
+
+def put_source(session: Session, source: Source) -> None:
+    """Write one source."""
+    row = {
+        "id": source.id,
+        "name": source.name,
+        "channel": source.channel,
+        "party": source.party,
+        "notice": source.notice,
+        "purposes": json.dumps(list(source.purposes)),
+    }
+    upsert(session, sources, [row])
+
+
+def put_trait(session: Session, trait: TraitDefinition, description: str) -> None:
+    """Write one trait with its slot."""
+    row = {
+        "id": trait.id,
+        "type": trait.type,
+        "origin": trait.origin,
+        "event_type": trait.event_type,
+        "slot": trait.slot,
+        "description": description,
+    }
+    upsert(session, traits, [row])
+
+
+def put_principal(session: Session, principal: Principal, key_sha256: bytes, at: int) -> None:
+    """Write one principal; the key itself is never stored."""
+    row = {
+        "id": principal.id,
+        "recipient": principal.recipient,
+        "scopes": json.dumps(sorted(principal.scopes)),
+        "key_sha256": key_sha256,
+        "created_at": at,
+        "revoked_at": None,
+    }
+    upsert(session, principals, [row])
+
+
+def revoke_principal(session: Session, principal_id: str, at: int) -> bool:
+    """Mark a principal's key as revoked; False if there is no such live principal."""
+    statement = update(principals).where(principals.c.id == principal_id, principals.c.revoked_at.is_(None))
+    return session.execute(statement.values(revoked_at=at)).rowcount > 0
+
+
+def list_principals(session: Session) -> list[dict[str, Any]]:
+    """Return every principal without its key."""
+    columns = (principals.c.id, principals.c.recipient, principals.c.scopes, principals.c.created_at)
+    statement = select(*columns, principals.c.revoked_at).order_by(principals.c.id)
+    return [dict(row) for row in session.execute(statement).mappings()]
+
+
+def free_trait_slot(session: Session, *, text: bool) -> str | None:
+    """Return a slot that no trait holds yet, None when all are taken."""
+    taken = set(session.execute(select(traits.c.slot)).scalars())
+    names = [f"s{i}" for i in range(TEXT_SLOTS)] if text else [f"n{i}" for i in range(NUMBER_SLOTS)]
+    return next((name for name in names if name not in taken), None)
+
+
+def put_notice(session: Session, row: dict[str, Any]) -> None:
+    """Write one version of a notice in one language."""
+    upsert(session, notices, [row])
+
+
+def notice_rows(session: Session, notice: NoticeId | None = None) -> list[dict[str, Any]]:
+    """Return the versions of all notices (or of one), oldest first."""
+    statement = select(notices).order_by(notices.c.id, notices.c.version, notices.c.language)
+    if notice is not None:
+        statement = statement.where(notices.c.id == notice)
+    return [dict(row) for row in session.execute(statement).mappings()]
+
+
+def notice_exists(session: Session, notice: NoticeId, number: int | None) -> bool:
+    """Tell whether a notice (of that version, if one is given) was published."""
+    statement = select(func.count()).select_from(notices).where(notices.c.id == notice)
+    if number is not None:
+        statement = statement.where(notices.c.version == number)
+    return bool(session.execute(statement).scalar())
+
+
+def put_segment(session: Session, segment_id: str, expression: str, description: str, at: int) -> None:
+    """Write one saved segment (canonical JSON)."""
+    row = {"id": segment_id, "expression": expression, "description": description, "saved_at": at}
+    upsert(session, segments, [row])
+
+
+def segment_rows(session: Session, segment_id: str | None = None) -> list[dict[str, Any]]:
+    """Return all saved segments, or the one that is named."""
+    statement = select(segments).order_by(segments.c.id)
+    if segment_id is not None:
+        statement = statement.where(segments.c.id == segment_id)
+    return [dict(row) for row in session.execute(statement).mappings()]
+
+
+def _rows(session: Session, statement: Select[Any]) -> list[Any]:
+    return list(session.execute(statement))
+
+
+def _live_principals() -> Select[Any]:
+    return select(principals).where(principals.c.revoked_at.is_(None))
+
+
+def _purpose(row: Any) -> Purpose:
+    return Purpose(
+        id=PurposeId(row.id),
+        kind=PurposeKind(row.kind),
+        title=row.title,
+        title_zh=row.title_zh,
+        dpv_iri=row.dpv_iri,
+        basis=Basis(row.basis),
+        parent=PurposeId(row.parent) if row.parent else None,
+    )
+
+
+def _recipient(row: Any) -> Recipient:
+    return Recipient(
+        id=RecipientId(row.id),
+        name=row.name,
+        kind=RecipientKind(row.kind),
+        country=row.country,
+        contract=row.contract,
+        transfer_mechanism=row.transfer_mechanism,
+        sector=row.sector,
+        scope_bit=row.scope_bit,
+    )
+
+
+def _source(row: Any) -> Source:
+    return Source(
+        id=SourceId(row.id),
+        name=row.name,
+        channel=row.channel,
+        party=Party(row.party),
+        notice=NoticeId(row.notice) if row.notice else None,
+        purposes=tuple(PurposeId(p) for p in json.loads(row.purposes)),
+    )
+
+
+def _trait(row: Any) -> TraitDefinition:
+    return TraitDefinition(
+        id=TraitId(row.id), type=row.type, origin=row.origin, event_type=row.event_type, slot=row.slot
+    )
+
+
+def _principal(row: Any) -> Principal:
+    return Principal(row.id, RecipientId(row.recipient), frozenset(json.loads(row.scopes)), bytes(row.key_sha256))

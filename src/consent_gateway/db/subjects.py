@@ -1,0 +1,229 @@
+"""People as rows: subjects, their identifiers as keyed hashes, wrapped keys, sealed groups, tombstones."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import delete, insert, select, tuple_, update
+
+from consent_gateway.db.dialects import chunks, insert_ignoring, upsert
+from consent_gateway.db.engine import Session
+from consent_gateway.db.tables import (
+    audience_rows,
+    audit_openings,
+    choice_events,
+    consent_events,
+    contacts,
+    events,
+    identifiers,
+    sealed_groups,
+    subject_keys,
+    subject_traits,
+    subjects,
+    suppressions,
+    tombstones,
+)
+from consent_gateway.domain.ids import SubjectId
+
+# Everything that belongs to one person and goes with them, in the order in which it is deleted.
+_OWNED = (
+    subject_keys,
+    sealed_groups,
+    identifiers,
+    audience_rows,
+    consent_events,
+    choice_events,
+    events,
+    contacts,
+    subject_traits,
+    audit_openings,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A blind index value: 16 bytes that stand for one normalised identifier of one kind."""
+
+    kind: str
+    value: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ContactPoint:
+    """One identifier of a subject; `id` names it in the consent ledger."""
+
+    id: int
+    subject_id: SubjectId
+    kind: str
+    token: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class SealedGroup:
+    """One ciphertext of a subject and the versions that its AAD binds."""
+
+    subject_id: SubjectId
+    name: str
+    schema_version: int
+    row_version: int
+    sealed: bytes
+
+
+def find_by_tokens(session: Session, tokens: Collection[Token], generation: int) -> dict[Token, ContactPoint]:
+    """Return the contact points that hold `tokens`."""
+    found: dict[Token, ContactPoint] = {}
+    columns = (identifiers.c.id, identifiers.c.subject_id, identifiers.c.kind, identifiers.c.token)
+    by_kind: dict[str, list[bytes]] = {}
+    for token in tokens:
+        by_kind.setdefault(token.kind, []).append(token.value)
+    for kind, values in by_kind.items():
+        for part in chunks(values):
+            statement = select(*columns).where(
+                identifiers.c.kind == kind,
+                identifiers.c.generation == generation,
+                identifiers.c.token.in_(part),
+            )
+            for row in session.execute(statement):
+                point = ContactPoint(row.id, SubjectId(row.subject_id), row.kind, bytes(row.token))
+                found[Token(kind, point.token)] = point
+    return found
+
+
+def contact_points(session: Session, ids: Iterable[SubjectId]) -> dict[SubjectId, list[ContactPoint]]:
+    """Return every identifier of the subjects, oldest first."""
+    result: dict[SubjectId, list[ContactPoint]] = {}
+    columns = (identifiers.c.id, identifiers.c.subject_id, identifiers.c.kind, identifiers.c.token)
+    for part in chunks(ids):
+        statement = select(*columns).where(identifiers.c.subject_id.in_(part)).order_by(identifiers.c.id)
+        for row in session.execute(statement):
+            point = ContactPoint(row.id, SubjectId(row.subject_id), row.kind, bytes(row.token))
+            result.setdefault(point.subject_id, []).append(point)
+    return result
+
+
+def create(session: Session, rows: Sequence[dict[str, Any]]) -> list[SubjectId]:
+    """Insert subjects (`created_at`, `regions`, `birth_month`) and return their ids in the same order."""
+    if not rows:
+        return []
+    statement = insert(subjects).returning(subjects.c.id, sort_by_parameter_order=True)
+    return [SubjectId(i) for i in session.execute(statement, list(rows)).scalars()]
+
+
+def update_profile(session: Session, subject_id: SubjectId, regions: str, birth_month: int | None) -> None:
+    """Write the two facts of a person that live outside the vault."""
+    statement = update(subjects).where(subjects.c.id == subject_id)
+    session.execute(statement.values(regions=regions, birth_month=birth_month))
+
+
+def profiles(session: Session, ids: Iterable[SubjectId]) -> dict[SubjectId, tuple[str, int | None]]:
+    """Return `(regions, birth_month)` of each subject that exists."""
+    found: dict[SubjectId, tuple[str, int | None]] = {}
+    for part in chunks(ids):
+        statement = select(subjects.c.id, subjects.c.regions, subjects.c.birth_month)
+        for row in session.execute(statement.where(subjects.c.id.in_(part))):
+            found[SubjectId(row.id)] = (row.regions, row.birth_month)
+    return found
+
+
+def lock(session: Session, subject_id: SubjectId) -> bool:
+    """Lock the person's row until the transaction ends; False if there is no such person."""
+    statement = select(subjects.c.id).where(subjects.c.id == subject_id).with_for_update(key_share=True)
+    return session.execute(statement).scalar() is not None
+
+
+def ids_after(session: Session, after: int, limit: int) -> list[SubjectId]:
+    """Return the next `limit` subject ids above `after`, ascending."""
+    statement = select(subjects.c.id).where(subjects.c.id > after).order_by(subjects.c.id).limit(limit)
+    return [SubjectId(i) for i in session.execute(statement).scalars()]
+
+
+def add_identifiers(session: Session, rows: Sequence[dict[str, Any]]) -> None:
+    """Insert identifiers (`subject_id`, `kind`, `generation`, `token`); a taken token raises ConflictError."""
+    if rows:
+        session.execute(insert(identifiers), list(rows))
+
+
+def add_keys(session: Session, rows: Sequence[dict[str, Any]]) -> None:
+    """Insert wrapped data keys (`subject_id`, `wrapped_dek`)."""
+    if rows:
+        session.execute(insert(subject_keys), list(rows))
+
+
+def wrapped_keys(session: Session, ids: Iterable[SubjectId]) -> dict[SubjectId, bytes]:
+    """Return the wrapped data key of each subject that has one."""
+    found: dict[SubjectId, bytes] = {}
+    for part in chunks(ids):
+        statement = select(subject_keys).where(subject_keys.c.subject_id.in_(part))
+        found.update({SubjectId(r.subject_id): bytes(r.wrapped_dek) for r in session.execute(statement)})
+    return found
+
+
+def put_sealed(session: Session, groups: Sequence[SealedGroup]) -> None:
+    """Write ciphertexts, replacing the earlier version of the same group."""
+    rows = [
+        {f: getattr(g, f) for f in ("subject_id", "name", "schema_version", "row_version", "sealed")} for g in groups
+    ]
+    upsert(session, sealed_groups, rows)
+
+
+def sealed(session: Session, ids: Iterable[SubjectId], name: str) -> dict[SubjectId, SealedGroup]:
+    """Return the ciphertext of the group `name` of each subject that has it."""
+    found: dict[SubjectId, SealedGroup] = {}
+    for part in chunks(ids):
+        statement = select(sealed_groups).where(sealed_groups.c.subject_id.in_(part), sealed_groups.c.name == name)
+        for r in session.execute(statement):
+            group = SealedGroup(SubjectId(r.subject_id), r.name, r.schema_version, r.row_version, bytes(r.sealed))
+            found[group.subject_id] = group
+    return found
+
+
+def delete_person(session: Session, subject_id: SubjectId) -> dict[str, int]:
+    """Delete every row of a person and return how many went from each table."""
+    counts = {}
+    for table in _OWNED:
+        counts[table.name] = session.execute(delete(table).where(table.c.subject_id == subject_id)).rowcount
+    session.execute(delete(subjects).where(subjects.c.id == subject_id))
+    return counts
+
+
+def add_tombstones(session: Session, rows: Sequence[dict[str, Any]]) -> None:
+    """Remember keyed hashes of an erased person's identifiers (`token`, `kind`, `erased_at`)."""
+    insert_ignoring(session, tombstones, rows, tombstones.c.token)
+
+
+def tombstoned(session: Session, tokens: Collection[bytes]) -> set[bytes]:
+    """Return which of the 32-byte tombstone hashes are taken."""
+    found: set[bytes] = set()
+    for part in chunks(tokens):
+        statement = select(tombstones.c.token).where(tombstones.c.token.in_(part))
+        found.update(bytes(t) for t in session.execute(statement).scalars())
+    return found
+
+
+def suppress(session: Session, rows: Sequence[dict[str, Any]]) -> None:
+    """Put contact points on the suppression list (`token`, `kind`, `reason`, `at`); it survives erasure."""
+    insert_ignoring(session, suppressions, rows, suppressions.c.token)
+
+
+def suppressed(session: Session, tokens: Collection[Token]) -> set[Token]:
+    """Return which tokens are on the suppression list."""
+    found: set[Token] = set()
+    for part in chunks(tokens, 200):
+        pairs = [(t.kind, t.value) for t in part]
+        statement = select(suppressions.c.kind, suppressions.c.token).where(
+            tuple_(suppressions.c.kind, suppressions.c.token).in_(pairs)
+        )
+        found.update(Token(r.kind, bytes(r.token)) for r in session.execute(statement))
+    return found
+
+
+def any_suppressed(session: Session) -> bool:
+    """Tell whether the suppression list has any row; most batches need not ask further."""
+    return session.execute(select(suppressions.c.kind).limit(1)).scalar() is not None
+
+
+def any_tombstone(session: Session) -> bool:
+    """Tell whether anyone was ever erased; most batches need not ask further."""
+    return session.execute(select(tombstones.c.kind).limit(1)).scalar() is not None

@@ -1,0 +1,194 @@
+"""Consent: append-only events, and the standing that folding them gives.
+
+An event is a fact (someone said yes, no, or nothing yet) about one subject, one purpose, and optionally one
+channel, contact point and recipient. The *standing* of a person for a purpose on a channel is derived:
+
+1. the event of the latest instant decides; of two at the same instant the restrictive one (LAW part 3);
+2. a withdrawal or refusal for a wider purpose holds for every narrower one, a grant does not go down;
+3. an imported grant only fills a gap: it counts where nothing but imported grants is known;
+4. what is known per contact point and per recipient is folded on its own, then joined for the person.
+
+Consent is a *set* of properties, not a level: "explicit" (GDPR), "written" (TCPA) and "separate" (PIPL) are not
+ordered. In the audience row a standing is one integer: 0 never asked, negative a no, otherwise valid-until in
+seconds, so that expiry is a comparison and not a job.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import IntFlag, StrEnum
+
+from consent_gateway.domain.ids import NoticeId, PurposeId, RecipientId, SourceId, SubjectId
+from consent_gateway.domain.purposes import Channel, PurposeTree
+
+FOREVER = 253_402_300_799  # 9999-12-31T23:59:59Z; a grant without an end
+NEVER, WITHDRAWN, REFUSED, PENDING = 0, -1, -2, -3
+
+
+class ConsentKind(StrEnum):
+    """What happened; `pending` is a two-step opt-in that was asked for and not yet confirmed."""
+
+    GIVEN = "given"
+    REFUSED = "refused"
+    WITHDRAWN = "withdrawn"
+    PENDING = "pending"
+
+
+class ConsentState(StrEnum):
+    """What a standing amounts to at an instant."""
+
+    NONE = "none"
+    GIVEN = "given"
+    REFUSED = "refused"
+    WITHDRAWN = "withdrawn"
+    EXPIRED = "expired"
+    PENDING = "pending"
+
+
+class ConsentProperty(IntFlag):
+    """What was true of the way consent was given; each is a fact that some law asks for."""
+
+    AFFIRMATIVE = 1  # a clear act, no pre-ticked box: GDPR Art 4(11), C-673/17
+    SEPARATE = 2  # PIPL Art 23, 29, 39
+    EXPLICIT = 4  # GDPR Art 9(2)(a)
+    WRITTEN = 8  # 47 CFR 64.1200(f)(9)
+    GUARDIAN = 16  # GDPR Art 8(1), PIPL Art 31, 11 CCR 7070
+    TWO_STEP = 32  # 11 CCR 7028(a)
+    EVIDENCE = 64  # GDPR Art 7(1)
+
+
+@dataclass(frozen=True, slots=True)
+class ConsentEvent:
+    """One fact of the ledger. `at` and `valid_until` are seconds since the epoch, UTC.
+
+    `channel`, `contact_point` and `recipient` are None where the person spoke about all of them (for a
+    recipient: about us and our processors).
+    """
+
+    subject_id: SubjectId
+    purpose: PurposeId
+    channel: Channel | None
+    kind: ConsentKind
+    at: int
+    properties: ConsentProperty = ConsentProperty(0)
+    valid_until: int | None = None
+    contact_point: int | None = None
+    recipient: RecipientId | None = None
+    imported: bool = False
+    notice: NoticeId | None = None
+    source: SourceId | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What folding gives for one purpose and channel: the integer of the audience row, and what goes with it."""
+
+    until: int = NEVER
+    properties: ConsentProperty = ConsentProperty(0)
+    recipients: frozenset[RecipientId] = frozenset()
+    own: bool = False  # granted towards ourselves, not only towards named recipients
+
+    def state(self, now: int) -> ConsentState:
+        """Return the state at `now` (seconds)."""
+        return state_of(self.until, now)
+
+
+_NEGATIVE = {WITHDRAWN: ConsentState.WITHDRAWN, REFUSED: ConsentState.REFUSED, PENDING: ConsentState.PENDING}
+_ENCODED = {
+    ConsentKind.WITHDRAWN: WITHDRAWN,
+    ConsentKind.REFUSED: REFUSED,
+    ConsentKind.PENDING: PENDING,
+}
+# Of two events at the same instant the more restrictive one wins: sorted last, it decides.
+_RESTRICTIVE = {
+    ConsentKind.GIVEN: 0,
+    ConsentKind.PENDING: 1,
+    ConsentKind.REFUSED: 2,
+    ConsentKind.WITHDRAWN: 3,
+}
+
+
+def state_of(until: int, now: int) -> ConsentState:
+    """Return what the integer of the audience row means at `now` (seconds)."""
+    if until == NEVER:
+        return ConsentState.NONE
+    if until < 0:
+        return _NEGATIVE.get(until, ConsentState.WITHDRAWN)
+    return ConsentState.GIVEN if until > now else ConsentState.EXPIRED
+
+
+def fold(
+    events: Iterable[ConsentEvent],
+    purpose: PurposeId,
+    channel: Channel,
+    tree: PurposeTree,
+    points: Sequence[int] = (),
+) -> Standing:
+    """Derive the standing of one subject for `purpose` on `channel` from all of the subject's events.
+
+    `points` are the subject's contact points that the channel can write to. The order of `events` does not
+    matter, nor do duplicates. Rules 1 to 4 of the module docstring.
+    """
+    relevant = _relevant(events, purpose, channel, tree)
+    if not relevant:
+        return Standing()
+    own = _over_points([e for e in relevant if e.recipient is None], points)
+    recipients = {e.recipient for e in relevant if e.recipient is not None}
+    named = {r: _over_points([e for e in relevant if _concerns(e, r)], points) for r in recipients}
+    return _combine(own, {r: s for r, s in named.items() if s.until > 0})
+
+
+def _concerns(event: ConsentEvent, recipient: RecipientId) -> bool:
+    """A general no holds for a named recipient too; a general yes names nobody (GDPR Art 4(11), PIPL Art 23)."""
+    return event.recipient == recipient or (event.recipient is None and event.kind in _REVOKING)
+
+
+def _relevant(
+    events: Iterable[ConsentEvent], purpose: PurposeId, channel: Channel, tree: PurposeTree
+) -> list[ConsentEvent]:
+    wider = set(tree.ancestors(purpose))
+    return [
+        e
+        for e in events
+        if e.channel in (None, channel) and (e.purpose == purpose or (e.purpose in wider and e.kind in _REVOKING))
+    ]
+
+
+_REVOKING = frozenset({ConsentKind.REFUSED, ConsentKind.WITHDRAWN})
+
+
+def _over_points(events: Sequence[ConsentEvent], points: Sequence[int]) -> Standing:
+    """Fold per contact point, then take the best point: a person is reachable if one address of theirs is."""
+    if not any(e.contact_point is not None for e in events) or not points:
+        return _latest([e for e in events if e.contact_point is None])
+    return max((_at_point(events, point) for point in points), key=lambda s: (s.until > 0, s.until))
+
+
+def _at_point(events: Sequence[ConsentEvent], point: int) -> Standing:
+    own = _latest([e for e in events if e.contact_point == point])
+    if own.until < 0:
+        return own  # a general yes does not take back a no for this very address
+    return _latest([e for e in events if e.contact_point in (point, None)])
+
+
+def _latest(events: Sequence[ConsentEvent]) -> Standing:
+    firm = [e for e in events if not (e.imported and e.kind is ConsentKind.GIVEN)]
+    counted = firm or events
+    if not counted:
+        return Standing()
+    last = max(counted, key=lambda e: (e.at, _RESTRICTIVE[e.kind], -(e.valid_until or FOREVER), -int(e.properties)))
+    if last.kind is not ConsentKind.GIVEN:
+        return Standing(_ENCODED[last.kind])
+    return Standing(last.valid_until if last.valid_until is not None else FOREVER, last.properties, own=True)
+
+
+def _combine(own: Standing, granted: dict[RecipientId, Standing]) -> Standing:
+    if not granted:
+        return own
+    parts = [*granted.values()] + ([own] if own.until > 0 else [])
+    properties = parts[0].properties
+    for part in parts[1:]:
+        properties &= part.properties  # what is true of every grant
+    until = min(part.until for part in parts)
+    return Standing(until, properties, frozenset(granted), own=own.until > 0)

@@ -1,0 +1,135 @@
+"""Purposes, channels, recipients and sources: what data is used for, how, by whom, and where it came from.
+
+Purposes form a hierarchy: a withdrawal goes down the tree, a grant does not (a general yes is not a specific
+one, GDPR recital 43). Each purpose has a *kind*, which is what the law distinguishes, and an IRI of the W3C
+Data Privacy Vocabulary. Names of the kinds are those of the decision cases that compliance officers exchange.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from consent_gateway.domain.ids import NoticeId, PurposeId, RecipientId, SourceId
+
+
+class Channel(StrEnum):
+    """How a person is reached; `none` for uses that reach nobody (segmentation, storage)."""
+
+    EMAIL = "email"
+    SMS = "sms"
+    CALL = "call"
+    POST = "post"
+    PUSH = "push"
+    IN_APP = "in_app"
+    ONLINE_ADS = "online_ads"
+    NONE = "none"
+
+
+class PurposeKind(StrEnum):
+    """What the law distinguishes about a purpose; a closed list, because every rule must know them all."""
+
+    DIRECT_MARKETING = "direct_marketing"
+    PERSONALISED_MARKETING = "personalised_marketing"
+    THIRD_PARTY_AUDIENCE_SHARING = "third_party_audience_sharing"
+    SEGMENTATION_FOR_MARKETING = "segmentation_for_marketing"
+    ANALYTICS_SEGMENTATION = "analytics_segmentation"
+    AUTOMATED_INDIVIDUAL_DECISION = "automated_individual_decision"
+    CONSENT_REQUEST = "consent_request"
+    SERVICE_MESSAGE = "service_message"
+    SERVICE_DELIVERY = "service_delivery"
+    STORAGE = "storage"
+    ERASURE_SUPPRESSION_CHECK = "erasure_suppression_check"
+    REQUEST_RECORD_KEEPING = "request_record_keeping"
+    OPT_OUT_CONFIRMATION = "opt_out_confirmation"
+    LOYALTY_PROGRAMME_SHARING = "loyalty_programme_sharing"
+
+
+class Basis(StrEnum):
+    """The legal basis a purpose is declared to rest on (GDPR Art 6(1), PIPL Art 13)."""
+
+    CONSENT = "consent"
+    SOFT_OPT_IN = "soft_opt_in"
+    LEGITIMATE_INTEREST = "legitimate_interest"
+    CONTRACT = "contract"
+    LEGAL_OBLIGATION = "legal_obligation"
+    NONE = "none"
+
+
+class RecipientKind(StrEnum):
+    """Who gets the data: ourselves, a processor under contract, another controller, a cross-context ad platform."""
+
+    SELF = "self"
+    PROCESSOR = "processor"
+    THIRD_PARTY = "third_party"
+    AD_PLATFORM = "ad_platform"
+
+
+class Party(StrEnum):
+    """Whose data a source brings: collected by us, by a partner for us, or bought."""
+
+    FIRST = "first"
+    SECOND = "second"
+    THIRD = "third"
+
+
+@dataclass(frozen=True, slots=True)
+class Purpose:
+    """What data is used for; `parent` is the wider purpose it belongs to."""
+
+    id: PurposeId
+    kind: PurposeKind
+    title: str
+    title_zh: str
+    dpv_iri: str
+    basis: Basis
+    parent: PurposeId | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Recipient:
+    """Who gets data; `sector` groups systems that share one pseudonym space (OIDC sector identifier)."""
+
+    id: RecipientId
+    name: str
+    kind: RecipientKind
+    country: str
+    contract: bool
+    transfer_mechanism: str
+    sector: str
+    scope_bit: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where data comes from, under which notice, and what it may be used for."""
+
+    id: SourceId
+    name: str
+    channel: str
+    party: Party
+    notice: NoticeId | None
+    purposes: tuple[PurposeId, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PurposeTree:
+    """All registered purposes with their hierarchy; cycles and unknown parents cannot be registered."""
+
+    purposes: Mapping[PurposeId, Purpose]
+
+    def ancestors(self, purpose: PurposeId) -> Iterator[PurposeId]:
+        """Yield `purpose` itself and then every wider purpose up to the root."""
+        current: PurposeId | None = purpose
+        while current is not None:
+            yield current
+            found = self.purposes.get(current)
+            current = found.parent if found else None
+
+    def descendants(self, purpose: PurposeId) -> Iterator[PurposeId]:
+        """Yield `purpose` itself and every narrower purpose below it."""
+        yield purpose
+        for child in self.purposes.values():
+            if child.parent == purpose:
+                yield from self.descendants(child.id)

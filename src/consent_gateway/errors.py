@@ -1,0 +1,204 @@
+"""The one error tree and its catalogue.
+
+Every failure that a caller can cause or cure is a `GatewayError`: the class declares a stable `code`, the
+HTTP `status`, a `title` and a `hint` that says what to do. `api.problems` renders them as problem details
+(RFC 9457) and `docs/errors.md` is generated from this module. Messages never contain personal data: they
+name the field, never its value. Anything that is not a `GatewayError` is a bug and loses its detail at the edge.
+
+::
+
+    GatewayError
+    ├── InputError            400  ── MalformedBodyError, TooLargeError (413), MediaTypeError (415)
+    ├── AuthenticationError   401
+    ├── ForbiddenError        403
+    ├── NotFoundError         404
+    ├── ConflictError         409  ── IdempotencyError (422), ErasedError
+    └── UnavailableError      503  ── StoreError, AuditError, KeyringError (500 at start)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+
+@dataclass(frozen=True, slots=True)
+class FieldProblem:
+    """One thing that is wrong with one field: a JSON path such as `$.items[3].email`, a code, and what to do."""
+
+    path: str
+    code: str
+    message: str
+
+
+class GatewayError(Exception):
+    """Root of all expected failures; `detail` is safe to show to the caller, `fields` say where it is wrong."""
+
+    code: ClassVar[str] = "gateway_error"
+    status: ClassVar[int] = 500
+    title: ClassVar[str] = "The gateway could not do this"
+    hint: ClassVar[str] = "Try again; if it persists, look at the server's log for the request id."
+
+    def __init__(
+        self, detail: str = "", *, fields: tuple[FieldProblem, ...] = (), retry_after: int | None = None
+    ) -> None:
+        super().__init__(detail or self.title)
+        self.detail = detail or self.title
+        self.fields = fields
+        self.retry_after = retry_after
+
+
+class InputError(GatewayError):
+    """The request is understood but a field of it is missing, unknown, of the wrong type or impossible."""
+
+    code = "invalid_input"
+    status = 400
+    title = "A field of the request is not valid"
+    hint = "Correct the fields listed in `errors`; nothing of the request was carried out."
+
+
+class MalformedBodyError(InputError):
+    """The body is not one well-formed JSON value (RFC 8259): bad UTF-8, duplicate keys, NaN, too deep."""
+
+    code = "malformed_body"
+    title = "The body is not well-formed JSON"
+    hint = "Send UTF-8 JSON without duplicate keys, at most 32 levels deep."
+
+
+class TooLargeError(InputError):
+    """The body or a batch is larger than the route's limit."""
+
+    code = "too_large"
+    status = 413
+    title = "The request is too large"
+    hint = "Split the batch: at most 1,000 items and the size named in the detail."
+
+
+class MediaTypeError(InputError):
+    """The content type of the body is not the one that the route reads."""
+
+    code = "unsupported_media_type"
+    status = 415
+    title = "The content type is not supported"
+    hint = "Send `Content-Type: application/json` (or `application/x-ndjson`, `text/csv` where the route says so)."
+
+
+class AuthenticationError(GatewayError):
+    """No API key, an unknown one, or a revoked one; the three look alike on purpose."""
+
+    code = "unauthenticated"
+    status = 401
+    title = "A valid API key is needed"
+    hint = "Send `Authorization: Bearer <key>`; keys are made with `consent-gateway keys issue`."
+
+
+class ForbiddenError(GatewayError):
+    """The key is valid and lacks the scope."""
+
+    code = "forbidden"
+    status = 403
+    title = "The API key lacks the scope for this"
+    hint = "Ask for a key with the scope named in the detail."
+
+
+class NotFoundError(GatewayError):
+    """No such thing, or not for this caller; the two look alike on purpose."""
+
+    code = "not_found"
+    status = 404
+    title = "There is no such thing here"
+    hint = "Check the identifier; pseudonyms are valid for their own recipient only."
+
+
+class MethodNotAllowedError(GatewayError):
+    """The path exists, the method does not."""
+
+    code = "method_not_allowed"
+    status = 405
+    title = "The method is not allowed here"
+    hint = "See the API documentation at /docs."
+
+
+class ConflictError(GatewayError):
+    """The request contradicts what is stored."""
+
+    code = "conflict"
+    status = 409
+    title = "This contradicts what is stored"
+    hint = "Read the current state and decide again."
+
+
+class IdempotencyError(ConflictError):
+    """The same idempotency key came with another request."""
+
+    code = "idempotency_key_reused"
+    status = 422
+    title = "The idempotency key was used for another request"
+    hint = "Use a new key for a new request; repeat the same request with the same key."
+
+
+class ErasedError(ConflictError):
+    """The identifier belongs to an erased person; a tombstone keeps them from coming back (GDPR Art 17)."""
+
+    code = "erased"
+    title = "This person was erased"
+    hint = "Do not send this person's data again; a tombstone refuses it."
+
+
+class UnavailableError(GatewayError):
+    """A part the answer depends on is down; nothing was done."""
+
+    code = "unavailable"
+    status = 503
+    title = "The gateway cannot answer safely right now"
+    hint = "Retry after the seconds in `Retry-After`; nothing was carried out."
+
+
+class StoreError(UnavailableError):
+    """The store cannot be reached, is full, or is not configured to be durable."""
+
+    code = "store_unavailable"
+    title = "The store is not available"
+
+
+class AuditError(UnavailableError):
+    """The audit log cannot take the entry, so the action did not happen (promise P4)."""
+
+    code = "audit_unavailable"
+    title = "The audit log is not available"
+
+
+class KeyringError(UnavailableError):
+    """The keyring is missing, unreadable, of wrong permissions or sealed under another secret."""
+
+    code = "keyring_unavailable"
+    title = "The keyring cannot be opened"
+    hint = "Check the keyring's path, its mode (0600) and the passphrase; see `consent-gateway doctor`."
+
+
+class PolicyError(GatewayError):
+    """A policy pack is not valid; it permits nothing until it is."""
+
+    code = "policy_invalid"
+    status = 500
+    title = "A policy pack is not valid"
+    hint = "Run `consent-gateway policy list` and correct the pack at the line named."
+
+
+class InternalError(GatewayError):
+    """A bug; the detail stays in the log."""
+
+    code = "internal_error"
+    status = 500
+    title = "Something went wrong inside the gateway"
+    hint = "Report the request id; the action was not carried out."
+
+
+def catalogue() -> Iterator[type[GatewayError]]:
+    """Yield every concrete error class once, in the order of the tree."""
+    stack: list[type[GatewayError]] = [GatewayError]
+    while stack:
+        cls = stack.pop(0)
+        yield cls
+        stack = cls.__subclasses__() + stack

@@ -1,0 +1,169 @@
+"""The consented audience as one call: segment, consent, law, suppression, caps, quiet hours, with every loss explained.
+
+One scan groups everyone inside the segment into classes, each class is decided once, and the members of permitted
+classes are the audience. It is one entry in the log, which commits to the manifest: the RFC 6962 root over the members'
+pseudonyms in ascending order of subject, so that a member can be proven in without listing the others.
+
+An audience is a proposal. While its members are read out they are decided again (promise P2): who withdrew, objected
+or was erased since is not in the stream.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from consent_gateway.audit.canonical import canonical_json
+from consent_gateway.audit.entries import EntryKind
+from consent_gateway.audit.merkle import leaf_hashes, root_from_leaves
+from consent_gateway.db import audience_rows
+from consent_gateway.db import audiences as audience_db
+from consent_gateway.db import registers as register_rows
+from consent_gateway.db.audiences import AudienceRow
+from consent_gateway.db.segments import compile_segment
+from consent_gateway.domain.audiences import Loss, LossStage, loss, waterfall
+from consent_gateway.domain.ids import PurposeId, RecipientId, SubjectId
+from consent_gateway.domain.purposes import Channel
+from consent_gateway.domain.segments import Segment, check, parse_json, to_json
+from consent_gateway.errors import FieldProblem, InputError, NotFoundError
+from consent_gateway.services.decider import Asked, Use
+from consent_gateway.services.gateway import Gateway, Work
+from consent_gateway.services.vault import sector
+
+CHUNK = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Audience:
+    """A resolved audience: its row, and the losses as they may be shown."""
+
+    row: AudienceRow
+    losses: tuple[Loss, ...]
+    population: int
+
+
+def resolve(work: Work, segment: Segment, use: Use, ttl_seconds: int | None = None) -> Audience:
+    """Resolve `segment` for `use` at this instant, record it, and keep its members until it expires."""
+    rules = work.gateway.rules
+    check(segment, work.registers.traits)
+    asked = work.gateway.decider.ask(use, work.registers, rules)
+    population = audience_rows.population(work.session)
+    outcomes, members = _decide_classes(work, segment, asked)
+    losses = waterfall(population, outcomes, rules.k_floor)
+    epoch = rules.pseudonym_epoch
+    blocks = work.gateway.vault.pseudonymiser.bulk_bytes(members, sector(use.recipient, work.registers), epoch)
+    root = manifest_root(blocks)
+    ttl = min(ttl_seconds or rules.audience_ttl_seconds, rules.audience_ttl_seconds)
+    packs = [pack.name for pack in work.gateway.decider.packs(work.now).packs]
+    shown = [losses_json(item) for item in losses]
+    audience_id = secrets.token_hex(16)
+    uid = work.record(
+        EntryKind.AUDIENCE_RESOLVED,
+        {
+            "audience": audience_id,
+            "purpose": use.purpose,
+            "channel": use.channel.value,
+            "recipient": use.recipient,
+            "segment": to_json(segment),
+            "size": len(members),
+            "waterfall": shown,
+            "manifest_root": root.hex(),
+            "packs": " ".join(packs),
+            "expires_at": work.now + ttl,
+        },
+    )
+    row = AudienceRow(
+        id=audience_id,
+        segment=canonical_json(to_json(segment)).decode(),
+        purpose=use.purpose,
+        channel=use.channel.value,
+        recipient=use.recipient,
+        created_at=work.now,
+        expires_at=work.now + ttl,
+        size=len(members),
+        waterfall=json.dumps(shown),
+        packs=json.dumps(packs),
+        manifest_root=root,
+        entry_uid=uid,
+        epoch=epoch,
+    )
+    audience_db.put(work.session, row, _chunks(members))
+    return Audience(row, losses, population)
+
+
+def saved_segment(work: Work, segment_id: str) -> Segment:
+    """Return a saved segment; InputError names the field if there is none."""
+    rows = register_rows.segment_rows(work.session, segment_id)
+    if not rows:
+        raise InputError(fields=(FieldProblem("$.segment", "unknown_segment", "no such segment is saved"),))
+    return parse_json(json.loads(rows[0]["expression"]))
+
+
+def find(work: Work, audience_id: str) -> AudienceRow:
+    """Return an audience that has not expired; NotFoundError otherwise."""
+    row = audience_db.get(work.session, audience_id)
+    if row is None or row.expires_at <= work.now:
+        raise NotFoundError
+    return row
+
+
+def stream_members(gateway: Gateway, audience_id: str) -> Iterator[list[str]]:
+    """Yield the pseudonyms of those who are still permitted, in chunks, each read in a snapshot of its own."""
+    number = 0
+    while True:
+        with gateway.look() as work:
+            row = find(work, audience_id)
+            ids = audience_db.chunk(work.session, audience_id, number)
+            if ids is None:
+                return
+            yield _still_permitted(work, row, [SubjectId(i) for i in _unpack(ids)])
+        number += 1
+
+
+def manifest_root(blocks: bytes) -> bytes:
+    """Return the RFC 6962 root over the members' 16-byte pseudonym blocks, in their order."""
+    return root_from_leaves(leaf_hashes([blocks[i : i + 16] for i in range(0, len(blocks), 16)]))
+
+
+def losses_json(item: Loss) -> dict[str, object]:
+    """Return one line of the waterfall as it is shown; null stands for fewer people than the k-floor."""
+    return {"stage": item.stage.value, "lost": item.lost, "remaining": item.remaining, "reasons": dict(item.reasons)}
+
+
+def _decide_classes(
+    work: Work, segment: Segment, asked: Asked
+) -> tuple[list[tuple[int, LossStage | None, str]], list[SubjectId]]:
+    condition = compile_segment(segment, work.registers.traits, work.now)
+    outcomes: list[tuple[int, LossStage | None, str]] = []
+    members: list[SubjectId] = []
+    for key, ids in audience_rows.classes(work.session, asked.reading, condition, work.now):
+        answer = work.gateway.decider.answer(asked, key, work.now)
+        stage, code = loss(answer, reachable=key.flags & asked.reach == asked.reach)
+        outcomes.append((len(ids), stage, code))
+        if stage is None:
+            members += ids
+    members.sort()
+    return outcomes, members
+
+
+def _still_permitted(work: Work, row: AudienceRow, ids: list[SubjectId]) -> list[str]:
+    use = Use(PurposeId(row.purpose), Channel(row.channel), RecipientId(row.recipient))
+    asked = work.gateway.decider.ask(use, work.registers, work.gateway.rules)
+    people = audience_rows.read_people(work.session, asked.reading, ids, work.now)
+    decider = work.gateway.decider
+    kept = [i for i in ids if (p := people.get(i)) is not None and decider.answer(asked, p.key, work.now).permitted]
+    return work.gateway.vault.pseudonymiser.bulk(kept, sector(use.recipient, work.registers), row.epoch)
+
+
+def _chunks(members: list[SubjectId]) -> list[bytes]:
+    return [_pack(members[i : i + CHUNK]) for i in range(0, len(members), CHUNK)]
+
+
+def _pack(ids: list[SubjectId]) -> bytes:
+    return b"".join(i.to_bytes(8, "big") for i in ids)
+
+
+def _unpack(data: bytes) -> list[int]:
+    return [int.from_bytes(data[i : i + 8], "big") for i in range(0, len(data), 8)]

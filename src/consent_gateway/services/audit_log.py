@@ -1,0 +1,119 @@
+"""The log as a service: integrate what is pending, hand out receipts and tiles, export it all.
+
+One sequencer at a time holds the writer's lock (see `db.log_store`); any number of replicas may run one. A checkpoint
+leaves the process only after the commit that stored it has returned.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from consent_gateway.audit.log import EMPTY_HEAD, Head, make_receipt, sequence
+from consent_gateway.audit.tiles import TILE_WIDTH, entries_path, tile_path
+from consent_gateway.db import log_store
+from consent_gateway.db.engine import Session
+from consent_gateway.db.log_store import SqlLogStore
+from consent_gateway.errors import NotFoundError
+from consent_gateway.services.gateway import Gateway
+
+BATCH = 2048
+
+
+class Sequencer:
+    """Drains pending entries into the tree, batch by batch; keeps the edge of the tree between batches."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+        self._head: Head = EMPTY_HEAD
+
+    def run_once(self) -> int:
+        """Integrate one batch; returns how many entries it had. Raises what the store raises."""
+        with self._gateway.store.transaction() as session:
+            store = SqlLogStore(session, self._head)
+            published = sequence(store, self._gateway.signer, BATCH)
+        if store.saved is not None:
+            self._head = store.saved
+        return 0 if published is None else len(published.rows)
+
+    def drain(self) -> int:
+        """Integrate until nothing is pending; returns how many entries that were."""
+        total = 0
+        while (count := self.run_once()) > 0:
+            total += count
+        return total
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """An integrated entry: its index and its exact bytes."""
+
+    index: int
+    entry: bytes
+
+
+def checkpoint(session: Session) -> bytes:
+    """Return the newest signed checkpoint; NotFoundError before the first entry is integrated."""
+    found = log_store.checkpoint(session)
+    if found is None:
+        raise NotFoundError("the log has no entries yet")
+    return found[1]
+
+
+def find(session: Session, uid: bytes) -> Found:
+    """Return an integrated entry; NotFoundError while it is pending (retry in a moment) or if it is unknown."""
+    found = log_store.find_entry(session, uid)
+    if found is None:
+        pending = log_store.is_pending(session, uid)
+        raise NotFoundError("the entry is acknowledged and not yet integrated: retry" if pending else "")
+    return Found(*found)
+
+
+def receipt(session: Session, uid: bytes) -> bytes:
+    """Return the tlog-proof of an entry under the newest checkpoint: proof that it is in the log, for good."""
+    index = find(session, uid).index
+    size, note = log_store.checkpoint(session) or (0, b"")
+    return make_receipt(index, size, note, lambda level, i, width: log_store.read_tile(session, level, i, width))
+
+
+def tile(session: Session, level: int, index: int, width: int) -> bytes:
+    """Return a tile as it is published; NotFoundError for one that does not exist at the current size."""
+    size = (log_store.checkpoint(session) or (0, b""))[0]
+    if not 0 < width <= log_store.published_width(size, level, index):
+        raise NotFoundError
+    return log_store.read_tile(session, level, index, width)
+
+
+def entry_bundle(session: Session, index: int, width: int) -> bytes:
+    """Return an entry bundle as it is published; NotFoundError for one that does not exist at the current size."""
+    size = (log_store.checkpoint(session) or (0, b""))[0]
+    if not 0 < width <= log_store.published_width(size, 0, index):
+        raise NotFoundError
+    return log_store.bundle(session, index, width)
+
+
+def export(gateway: Gateway, directory: Path, progress: Callable[[int, int], None] | None = None) -> int:
+    """Write the whole log as a tlog-tiles directory with its checkpoint; returns its size.
+
+    Everything comes from one snapshot; the checkpoint is written last, so that a directory that has one is whole.
+    """
+    with gateway.store.reading() as session:
+        size, note = log_store.checkpoint(session) or (0, b"")
+        for level, index, width, hashes in log_store.all_tiles(session, size):
+            _write(directory / tile_path(level, index, width), hashes)
+        for index in range(-(-size // TILE_WIDTH)):
+            width = min(TILE_WIDTH, size - index * TILE_WIDTH)
+            _write(directory / entries_path(index, width), log_store.bundle(session, index, width))
+            if progress is not None:
+                progress(min(size, (index + 1) * TILE_WIDTH), size)
+    if size:
+        _write(directory / "checkpoint", note)
+    return size
+
+
+def _write(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".part")
+    temporary.write_bytes(content)
+    temporary.replace(path)

@@ -1,0 +1,181 @@
+"""Answers for classes of people: from a use and a `ClassKey` to facts, to the engine, and remembered.
+
+This is the one place where rows become facts. An answer depends on nothing but the question, the class, the minute and
+the packs, so it may be remembered by them; nothing about a person is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+
+from consent_gateway.db.audience_rows import Reading
+from consent_gateway.domain.audiences import CAPPED, CODE_STATES, THREE_IN_24H, UNKNOWN_AGE, ClassKey, ClassMask
+from consent_gateway.domain.caps import candidate_zones, local_minutes
+from consent_gateway.domain.consents import ConsentProperty
+from consent_gateway.domain.decisions import Answer
+from consent_gateway.domain.ids import PurposeId, RecipientId
+from consent_gateway.domain.purposes import Basis, Channel, RecipientKind
+from consent_gateway.domain.registers import OWN_SCOPE, PROPERTY_MASK, Registers
+from consent_gateway.domain.subjects import CHOICE_FLAG, REACHED_BY, SUPPRESSED_BY, Choice, Flag, split_regions
+from consent_gateway.errors import FieldProblem, InputError
+from consent_gateway.policies import engine
+from consent_gateway.policies.facts import Facts, Question, Situation, Suppressed, build
+from consent_gateway.policies.rules import PackSet
+from consent_gateway.services.rules import Rules
+
+_MEMORY = 65_536
+_MINUTE, _DAY = 60, 86_400
+_CHOICE_BITS = sum(CHOICE_FLAG.values())
+_OWN_KINDS = frozenset({RecipientKind.SELF, RecipientKind.PROCESSOR})
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What the message will contain; the law denies what lacks its due parts."""
+
+    unsubscribe: bool = True
+    sender_identity: bool = True
+    postal_address: bool = True
+    ad_label: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """What is asked about: purpose, channel, recipient and message; constant over a batch or an audience."""
+
+    purpose: PurposeId
+    channel: Channel
+    recipient: RecipientId
+    message: Message = Message()
+    basis: Basis | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A use against one version of the registers: the law's question, and what it reads of a row."""
+
+    use: Use
+    question: Question
+    reading: Reading
+    recipient_bit: int
+    reach: Flag
+
+
+class Decider:
+    """Decides classes with one set of packs. Thread-safe: memory is only ever a repetition of the same answers."""
+
+    def __init__(self, packs: PackSet) -> None:
+        self._all = packs
+        self._standing: tuple[int, PackSet] = (-1, packs)
+        self._answers: dict[tuple[Asked, ClassKey, int], Answer] = {}
+        self._asked: dict[tuple[int, Use], Asked] = {}
+
+    def answer(self, asked: Asked, key: ClassKey, now: int) -> Answer:
+        """Return the answer for everyone in a class at `now` (seconds)."""
+        memo = (asked, key, now // _MINUTE)
+        found = self._answers.get(memo)
+        if found is None:
+            if len(self._answers) >= _MEMORY:
+                self._answers.clear()
+            found = self._answers[memo] = engine.decide(self.packs(now), facts(asked, key, now))
+        return found
+
+    def explain(self, asked: Asked, key: ClassKey, now: int) -> Answer:
+        """Return the answer with the smallest change of facts that would permit."""
+        return engine.explain(self.packs(now), facts(asked, key, now))
+
+    def packs(self, now: int) -> PackSet:
+        """Return the packs as they stand on the day: past its review date, a pack permits no marketing."""
+        day, standing = self._standing
+        if day != now // _DAY:
+            standing = self._all.as_of(_date(now))
+            self._standing = (now // _DAY, standing)
+            self._answers.clear()
+        return standing
+
+    def ask(self, use: Use, registers: Registers, rules: Rules) -> Asked:
+        """Return the question that a use puts; InputError names the field that is not registered."""
+        memo = (registers.version, use)
+        found = self._asked.get(memo)
+        if found is None:
+            if len(self._asked) >= _MEMORY:
+                self._asked.clear()
+            found = self._asked[memo] = put_question(use, registers, rules)
+        return found
+
+
+def put_question(use: Use, registers: Registers, rules: Rules) -> Asked:
+    """Return the law's question for a use, and the parts of a row that it reads."""
+    purpose, recipient = registers.purposes.purposes.get(use.purpose), registers.recipients.get(use.recipient)
+    if purpose is None:
+        raise InputError(fields=(FieldProblem("$.purpose", "unknown_purpose", "no such purpose is registered"),))
+    if recipient is None:
+        raise InputError(fields=(FieldProblem("$.recipient", "unknown_recipient", "no such recipient is registered"),))
+    question = Question(
+        purpose_kind=purpose.kind,
+        channel=use.channel,
+        recipient_kind=recipient.kind,
+        recipient_known=True,
+        recipient_country=None if recipient.kind is RecipientKind.SELF else recipient.country,
+        contract=recipient.contract,
+        transfer_mechanism=recipient.transfer_mechanism,
+        basis=use.basis or purpose.basis,
+        unsubscribe=use.message.unsubscribe,
+        sender_identity=use.message.sender_identity,
+        postal_address=use.message.postal_address,
+        ad_label=use.message.ad_label,
+        controller_country=rules.controller_country,
+    )
+    bit = OWN_SCOPE if recipient.kind in _OWN_KINDS else registers.scope_bit(recipient.id)
+    reach, suppression = _contact_flags(use.channel)
+    reading = Reading(
+        slot=registers.slots.get((use.purpose, use.channel)),
+        mask=ClassMask(flags=_CHOICE_BITS | reach | suppression, properties=PROPERTY_MASK | bit),
+        channel=use.channel.value,
+        cap_limit=rules.cap.limit,
+        cap_window=rules.cap.window_seconds,
+    )
+    return Asked(use, question, reading, bit, reach)
+
+
+def facts(asked: Asked, key: ClassKey, now: int) -> Facts:
+    """Return the facts of a class at `now`; the only translation from rows to the law."""
+    flags = Flag(key.flags)
+    regions = split_regions(key.regions)
+    situation = Situation(
+        regions=regions,
+        age=None if key.age == UNKNOWN_AGE else key.age,
+        consent=CODE_STATES[key.consent],
+        properties=ConsentProperty(key.properties & PROPERTY_MASK),
+        scope_recipient=bool(key.properties & asked.recipient_bit),
+        objection=_on(flags, Choice.OBJECTION),
+        restriction=_on(flags, Choice.RESTRICTION),
+        sale_share_opt_out=_on(flags, Choice.SALE_SHARE_OPT_OUT),
+        limit_sensitive=_on(flags, Choice.LIMIT_SENSITIVE),
+        gpc=_on(flags, Choice.GPC),
+        personalisation_refused=_on(flags, Choice.PERSONALISATION_REFUSED),
+        suppressed=Suppressed.MARKETING if flags & sum(SUPPRESSED_BY.values()) else Suppressed.NO,
+        capped=bool(key.caps & CAPPED),
+        contacts_24h=3 if key.caps & THREE_IN_24H else 0,
+        local_minutes=local_minutes(now, candidate_zones(regions)),
+        today=_date(now),
+    )
+    return build(asked.question, situation)
+
+
+def _on(flags: Flag, choice: Choice) -> bool:
+    return bool(flags & CHOICE_FLAG[choice])
+
+
+def _contact_flags(channel: Channel) -> tuple[Flag, Flag]:
+    """Return the bits that say that a channel's contact point exists, and that it is suppressed."""
+    reached = REACHED_BY.get(channel)
+    if reached is None:
+        return Flag(0), Flag(0)
+    kind, present = reached
+    return present, SUPPRESSED_BY.get(kind, Flag(0))
+
+
+def _date(now: int) -> date:
+    return datetime.fromtimestamp(now, UTC).date()

@@ -1,0 +1,175 @@
+"""May this person's data be used for this purpose, over this channel, by this recipient, now?
+
+One person, a batch and an audience go the same way (promise P10): the audience row is quantised into a `ClassKey`, and
+`Decider` answers for the class. Rows are read in the transaction that records the decision; nothing about a person is
+remembered between two questions. A person nobody knows is denied, and that too is recorded.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from consent_gateway.audit.canonical import canonical_json
+from consent_gateway.audit.commitments import commit
+from consent_gateway.audit.entries import EntryKind, EntryWriter
+from consent_gateway.db import audience_rows
+from consent_gateway.db.audience_rows import Person
+from consent_gateway.db.log_store import Opening
+from consent_gateway.domain.decisions import Answer, Effect, Outcome, Reason, Stage
+from consent_gateway.domain.ids import RecipientId, SubjectId
+from consent_gateway.errors import FieldProblem, InputError
+from consent_gateway.services.decider import Asked, Use
+from consent_gateway.services.gateway import UID_BYTES, Work
+from consent_gateway.services.items import SubjectRef
+from consent_gateway.services.people import Resolver
+
+MAX_BATCH = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One question as it arrives: who, for which use, whether to explain, and who asks."""
+
+    use: Use
+    subject: SubjectRef
+    actor: str
+    recipient: RecipientId
+    explain: bool = False
+
+
+_Placed = tuple[int, Ask, SubjectId | None]
+"""A question with its place in the batch and the person it is about, if anybody."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """An answer, the uid of its entry in the log, and its instant in milliseconds."""
+
+    answer: Answer
+    uid: bytes
+    at_ms: int
+
+
+UNKNOWN_SUBJECT = Answer(
+    outcome=Outcome.DENY,
+    reason_code="unknown_subject",
+    reasons=(
+        Reason(
+            "unknown_subject",
+            "gateway-unknown-subject",
+            "policy",
+            "deny by default",
+            "Nobody with this pseudonym or identifier is known here, so nothing is permitted.",
+            "此处没有与该假名或标识符对应的个人，因此一律不予许可。",
+            Stage.LAW,
+            Effect.DENY,
+        ),
+    ),
+    obligations=(),
+    packs=(),
+    facts_digest="",
+)
+
+
+def decide(work: Work, asks: Sequence[Ask]) -> list[Decision | InputError]:
+    """Decide independent questions in one transaction; one that is not valid is answered with its error."""
+    subjects = _resolve(work, asks)
+    results: dict[int, Decision | InputError] = {}
+    groups: dict[Use, list[_Placed]] = {}
+    for n, (ask, subject) in enumerate(zip(asks, subjects, strict=True)):
+        if isinstance(subject, InputError):
+            results[n] = subject
+        else:
+            groups.setdefault(ask.use, []).append((n, ask, subject))
+    for use, members in groups.items():
+        _decide_use(work, use, members, results)
+    return [results[n] for n in range(len(asks))]
+
+
+def decide_batch(work: Work, use: Use, refs: Sequence[SubjectRef]) -> tuple[list[Answer], bytes]:
+    """Decide many people for one use with one entry in the log; returns the answers in order and the entry's uid."""
+    if len(refs) > MAX_BATCH:
+        raise InputError(fields=(FieldProblem("$.subjects", "too_many", f"at most {MAX_BATCH} subjects a call"),))
+    asked = work.gateway.decider.ask(use, work.registers, work.gateway.rules)
+    resolver = Resolver(work, refs)
+    ids = [None if isinstance(found := resolver.resolve(ref), FieldProblem) else found for ref in refs]
+    people = audience_rows.read_people(work.session, asked.reading, sorted({i for i in ids if i}), work.now)
+    answers = [_answer(work, asked, people.get(i) if i else None) for i in ids]
+    permitted = sum(answer.permitted for answer in answers)
+    uid = work.record(
+        EntryKind.DECISIONS_BATCH,
+        {**_use_fields(use), "subjects": len(refs), "permitted": permitted, "packs": _packs(work)},
+    )
+    return answers, uid
+
+
+# -- the parts ---------------------------------------------------------------------------------------------------
+
+
+def _resolve(work: Work, asks: Sequence[Ask]) -> list[SubjectId | InputError | None]:
+    """Return the person of each question, None for nobody; pseudonyms need no query, identifiers share one."""
+    resolver = Resolver(work, [ask.subject for ask in asks])
+    found: list[SubjectId | InputError | None] = []
+    for ask in asks:
+        who = resolver.resolve_for(ask.subject, ask.recipient)
+        if isinstance(who, FieldProblem) and who.code != "unknown_subject":
+            found.append(InputError(fields=(who,)))
+        else:
+            found.append(None if isinstance(who, FieldProblem) else who)
+    return found
+
+
+def _decide_use(
+    work: Work,
+    use: Use,
+    asks: Sequence[_Placed],
+    results: dict[int, Decision | InputError],
+) -> None:
+    try:
+        asked = work.gateway.decider.ask(use, work.registers, work.gateway.rules)
+    except InputError as error:
+        results.update({n: error for n, _, _ in asks})
+        return
+    ids = sorted({i for _, _, i in asks if i is not None})
+    people = audience_rows.read_people(work.session, asked.reading, ids, work.now)
+    writers: dict[str, EntryWriter] = {}
+    fields = _use_fields(use) | {"packs": _packs(work)}
+    for n, ask, subject_id in asks:
+        person = None if subject_id is None else people.get(subject_id)
+        answer = _answer(work, asked, person, explain=ask.explain)
+        writer = writers.get(ask.actor) or writers.setdefault(
+            ask.actor, EntryWriter(EntryKind.DECISION_MADE, ask.actor)
+        )
+        results[n] = Decision(answer, _record(work, writer, fields, person, answer), work.now_ms)
+
+
+def _answer(work: Work, asked: Asked, person: Person | None, *, explain: bool = False) -> Answer:
+    if person is None:
+        return UNKNOWN_SUBJECT
+    decider = work.gateway.decider
+    return (decider.explain if explain else decider.answer)(asked, person.key, work.now)
+
+
+def _record(work: Work, writer: EntryWriter, fields: dict[str, object], person: Person | None, answer: Answer) -> bytes:
+    """Queue the entry: outcome and reason in the clear, who it was about and on which facts as a commitment."""
+    uid = secrets.token_bytes(UID_BYTES)
+    outcome = {**fields, "outcome": answer.outcome.value, "reason": answer.reason_code}
+    if person is None:
+        work.entries.append((uid, writer.write(work.now_ms, uid, outcome)))
+        return uid
+    payload = canonical_json({"facts": answer.facts_digest, "subject_id": person.subject_id})
+    audit_key = work.gateway.vault.audit_key(person.subject_id, person.wrapped_dek)
+    sealed = {"subject": commit(audit_key, uid, "subject", payload)}
+    work.entries.append((uid, writer.write(work.now_ms, uid, outcome, sealed)))
+    work.openings.append(Opening(uid, "subject", person.subject_id, payload))
+    return uid
+
+
+def _use_fields(use: Use) -> dict[str, object]:
+    return {"purpose": use.purpose, "channel": use.channel.value, "recipient": use.recipient}
+
+
+def _packs(work: Work) -> str:
+    return " ".join(pack.name for pack in work.gateway.decider.packs(work.now).packs)

@@ -1,0 +1,66 @@
+"""Forget a person: tombstones first, then every row and the data key, all in one transaction with the entry in the log.
+
+After the commit nothing of the person can be read here: the ciphertexts have lost their key, the commitments in the log
+their openings, and the identifiers their keyed hashes. What stays are tombstones (hashes under a key of their own, so
+that a re-import is refused) and suppressions of contact points. Order: VAULT 4.12.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from consent_gateway.audit.canonical import canonical_json
+from consent_gateway.audit.entries import EntryKind
+from consent_gateway.db import subjects
+from consent_gateway.domain.ids import SubjectId
+from consent_gateway.domain.subjects import SUPPRESSED_BY
+from consent_gateway.errors import NotFoundError
+from consent_gateway.services.gateway import Work
+from consent_gateway.services.vault import CONTACT, open_group
+from consent_gateway.vault.envelope import derive_audit_key
+from consent_gateway.vault.normal_forms import Normalised
+from consent_gateway.vault.normalisers import VERSIONS, clear_caches
+
+
+@dataclass(frozen=True, slots=True)
+class Erasure:
+    """What an erasure did: how many tombstones it left, how many rows went, and its entry in the log."""
+
+    tombstones: int
+    rows: int
+    uid: bytes
+
+
+def erase(work: Work, subject_id: SubjectId, reason: str) -> Erasure:
+    """Erase a person (GDPR Art 17, CCPA 1798.105, PIPL Art 47); NotFoundError if there is no such person.
+
+    1. lock the person; 2. tombstones of every identifier; 3. suppress the contact points; 4. the entry; 5. delete.
+    """
+    if not subjects.lock(work.session, subject_id):
+        raise NotFoundError
+    dek = work.gateway.vault.keys(work.session, [subject_id])[subject_id]
+    group = subjects.sealed(work.session, [subject_id], CONTACT)[subject_id]
+    forms = [Normalised(kind, value, VERSIONS[kind]) for kind, value in open_group(dek, group)["points"]]
+    _bury(work, forms)
+    payload = canonical_json({"subject_id": subject_id})
+    uid = work.record_about(
+        EntryKind.SUBJECT_ERASED,
+        {"reason": reason, "tombstones": len(forms)},
+        subject_id,
+        derive_audit_key(dek),
+        payload,
+    )
+    # The opening of this very entry would outlive the person: it is not kept.
+    work.openings = [opening for opening in work.openings if opening.subject_id != subject_id]
+    counts = subjects.delete_person(work.session, subject_id)
+    clear_caches()  # the normalisers remember spellings
+    return Erasure(len(forms), sum(counts.values()), uid)
+
+
+def _bury(work: Work, forms: list[Normalised]) -> None:
+    vault = work.gateway.vault
+    tombs = [{"token": vault.tombstone(f), "kind": f.kind, "erased_at": work.now} for f in forms]
+    subjects.add_tombstones(work.session, tombs)
+    reachable = [vault.token(f) for f in forms if f.kind in {k.value for k in SUPPRESSED_BY}]
+    rows = [{"token": t.value, "kind": t.kind, "reason": "erased", "at": work.now} for t in reachable]
+    subjects.suppress(work.session, rows)

@@ -1,0 +1,135 @@
+"""What every use case works with: the gateway's parts, and one unit of work.
+
+`Gateway.work` is the only way to change anything: it opens the one transaction, reads one version of the registers,
+and commits at the end together with the audit entries that `Work.record` queued (promise P4). After the commit the
+sequencer is told that there is something to integrate.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from consent_gateway.audit.checkpoints import Signer
+from consent_gateway.audit.commitments import commit
+from consent_gateway.audit.entries import EntryKind, EntryWriter
+from consent_gateway.clock import Clock
+from consent_gateway.db import log_store
+from consent_gateway.db import registers as register_rows
+from consent_gateway.db.engine import Session, Store
+from consent_gateway.domain.ids import RecipientId, SubjectId
+from consent_gateway.domain.registers import Principal, Registers
+from consent_gateway.errors import AuthenticationError
+from consent_gateway.services.decider import Decider
+from consent_gateway.services.rules import Rules
+from consent_gateway.services.vault import Vault
+
+SYSTEM = Principal("system", RecipientId("self"), frozenset())
+UID_BYTES = 16
+_MILLIS = 1000
+
+
+@dataclass(slots=True)
+class RegisterCache:
+    """The last snapshot of the registers; used only after its version was compared inside the transaction."""
+
+    snapshot: Registers | None = None
+
+    def fresh(self, session: Session) -> Registers:
+        """Return the snapshot of the version that `session` sees."""
+        current = register_rows.version(session)
+        held = self.snapshot
+        if held is None or held.version != current:
+            held = self.snapshot = register_rows.load(session)
+        return held
+
+
+@dataclass(slots=True)
+class Work:
+    """One unit of work: a session, one instant, who acts, and one version of the registers."""
+
+    gateway: Gateway
+    session: Session
+    instant: datetime
+    actor: Principal
+    registers: Registers
+    entries: list[tuple[bytes, bytes]] = field(default_factory=list)
+    openings: list[log_store.Opening] = field(default_factory=list)
+
+    @property
+    def now(self) -> int:
+        """The instant in seconds."""
+        return int(self.instant.timestamp())
+
+    @property
+    def now_ms(self) -> int:
+        """The instant in milliseconds."""
+        return int(self.instant.timestamp() * _MILLIS)
+
+    def record(self, kind: EntryKind, fields: Mapping[str, object]) -> bytes:
+        """Queue an audit entry about no particular person; returns its uid."""
+        uid = secrets.token_bytes(UID_BYTES)
+        self.entries.append((uid, EntryWriter(kind, self.actor.id).write(self.now_ms, uid, fields)))
+        return uid
+
+    def record_about(
+        self, kind: EntryKind, fields: Mapping[str, object], subject_id: SubjectId, audit_key: bytes, payload: bytes
+    ) -> bytes:
+        """Queue an entry about one person: the log gets a commitment, the opening goes with the person."""
+        uid = secrets.token_bytes(UID_BYTES)
+        sealed = {"subject": commit(audit_key, uid, "subject", payload)}
+        self.entries.append((uid, EntryWriter(kind, self.actor.id).write(self.now_ms, uid, fields, sealed)))
+        self.openings.append(log_store.Opening(uid, "subject", subject_id, payload))
+        return uid
+
+    def flush(self) -> None:
+        """Write the queued entries into the transaction; the last thing before it commits."""
+        log_store.append(self.session, self.entries, self.openings)
+
+    def changed_registers(self) -> None:
+        """Say that a register changed, and see the change from here on."""
+        register_rows.bump(self.session)
+        self.registers = register_rows.load(self.session)
+
+
+@dataclass(slots=True)
+class Gateway:
+    """The parts, put together by the composition root. Thread-safe: parts are immutable or lock themselves."""
+
+    store: Store
+    vault: Vault
+    decider: Decider
+    clock: Clock
+    signer: Signer
+    rules: Rules
+    registers: RegisterCache = field(default_factory=RegisterCache)
+    on_recorded: Callable[[], None] = lambda: None
+
+    @contextmanager
+    def work(self, actor: Principal = SYSTEM) -> Iterator[Work]:
+        """Run one use case in one transaction; commits on leaving, rolls back on any exception."""
+        with self.store.transaction() as session:
+            registers = self.registers.fresh(session)
+            _require_live(actor, registers)
+            work = Work(self, session, self.clock().astimezone(UTC), actor, registers)
+            yield work
+            work.flush()
+        if work.entries:
+            self.on_recorded()
+
+    @contextmanager
+    def look(self, actor: Principal = SYSTEM) -> Iterator[Work]:
+        """Read a consistent snapshot; nothing can be recorded or changed."""
+        with self.store.reading() as session:
+            registers = self.registers.fresh(session)
+            _require_live(actor, registers)
+            yield Work(self, session, self.clock().astimezone(UTC), actor, registers)
+
+
+def _require_live(actor: Principal, registers: Registers) -> None:
+    """A key that was revoked since the request came in, on whichever replica, does nothing any more."""
+    if actor.key and actor.key not in registers.principals:
+        raise AuthenticationError

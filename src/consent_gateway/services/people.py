@@ -1,0 +1,71 @@
+"""Finding people: from what a row says about someone to the one person it means, or the reason why not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from consent_gateway.db import subjects as subject_rows
+from consent_gateway.db.subjects import ContactPoint, Token
+from consent_gateway.domain.ids import RecipientId, SubjectId
+from consent_gateway.errors import FieldProblem
+from consent_gateway.services.gateway import Work
+from consent_gateway.services.items import SubjectRef
+from consent_gateway.vault.normal_forms import Normalised, Rejected
+from consent_gateway.vault.normalisers import normalise
+
+PSEUDONYM = "pseudonym"
+UNKNOWN = FieldProblem("$.subject", "unknown_subject", "nobody with this identifier is known")
+
+
+def normal_form(kind: str, value: str, region: str | None, path: str) -> Normalised | FieldProblem:
+    """Return the normal form of an identifier, or what is wrong with it (never the value)."""
+    form = normalise(kind, value, region=phone_region(region))
+    return FieldProblem(path, form.code, form.message) if isinstance(form, Rejected) else form
+
+
+def phone_region(region: str | None) -> str | None:
+    """Return the country part of a region: phone numbers are dialled per country, not per state."""
+    return region.split("-")[0] if region else None
+
+
+class Resolver:
+    """Resolves the people of one batch with one query."""
+
+    def __init__(self, work: Work, refs: Iterable[SubjectRef]) -> None:
+        self._work = work
+        self._forms: dict[SubjectRef, Normalised | FieldProblem] = {}
+        tokens: set[Token] = set()
+        for ref in set(refs):
+            if ref.kind == PSEUDONYM:
+                continue
+            form = normal_form(ref.kind, ref.value, ref.region, f"$.subject.{ref.kind}")
+            self._forms[ref] = form
+            if isinstance(form, Normalised):
+                tokens.add(work.gateway.vault.token(form))
+        self._points: Mapping[Token, ContactPoint] = subject_rows.find_by_tokens(
+            work.session, tokens, work.gateway.vault.generation
+        )
+
+    def resolve(self, ref: SubjectRef) -> SubjectId | FieldProblem:
+        """Return the person, or why there is none."""
+        return self.resolve_for(ref, self._work.actor.recipient)
+
+    def resolve_for(self, ref: SubjectRef, recipient: RecipientId) -> SubjectId | FieldProblem:
+        """Return the person as `recipient` may name them: a pseudonym means somebody only to whom it was given."""
+        if ref.kind == PSEUDONYM:
+            found = self._work.gateway.vault.resolve(ref.value, recipient, self._work.registers)
+            return UNKNOWN if found is None else found
+        point = self.point(ref)
+        return point if isinstance(point, FieldProblem) else point.subject_id
+
+    def point(self, ref: SubjectRef) -> ContactPoint | FieldProblem:
+        """Return the identifier itself as it is stored."""
+        form = self._forms[ref]
+        if isinstance(form, FieldProblem):
+            return form
+        return self._points.get(self._work.gateway.vault.token(form), UNKNOWN)
+
+    def token(self, ref: SubjectRef) -> Token | None:
+        """Return the keyed hash of the identifier, also of an unknown person; None for what has no normal form."""
+        form = self._forms.get(ref)
+        return self._work.gateway.vault.token(form) if isinstance(form, Normalised) else None

@@ -1,0 +1,267 @@
+"""Registering what the gateway decides about: purposes, notices, sources, recipients, traits, segments.
+
+Registering the same thing again with the same content changes nothing; a name that is taken by something else is a
+conflict where answers that were given would change their meaning (kind of a purpose, slot of a trait).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+
+from consent_gateway.audit.canonical import canonical_json
+from consent_gateway.audit.entries import EntryKind
+from consent_gateway.db import registers as register_rows
+from consent_gateway.db import subjects
+from consent_gateway.db.tables import CONSENT_SLOTS
+from consent_gateway.domain.ids import NoticeId, PurposeId, RecipientId, SegmentId, SubjectId, TraitId, is_slug
+from consent_gateway.domain.purposes import Basis, Channel, Purpose, PurposeKind, Recipient, RecipientKind, Source
+from consent_gateway.domain.registers import SCOPE_BITS
+from consent_gateway.domain.segments import Segment, TraitDefinition, TraitOrigin, TraitType, check, to_json
+from consent_gateway.errors import ConflictError, FieldProblem, InputError
+from consent_gateway.services.consents import refresh_standings
+from consent_gateway.services.gateway import Work
+from consent_gateway.services.reconcile import rebuild_traits
+
+_PAGE = 1000
+_DPV = "https://w3id.org/dpv#"
+_SEED = (
+    ("marketing", PurposeKind.DIRECT_MARKETING, "Marketing", "营销", "Marketing", Basis.CONSENT, None, ()),
+    (
+        "direct_marketing",
+        PurposeKind.DIRECT_MARKETING,
+        "Direct marketing",
+        "直接营销",
+        "DirectMarketing",
+        Basis.CONSENT,
+        "marketing",
+        (Channel.EMAIL, Channel.SMS, Channel.CALL, Channel.POST, Channel.PUSH),
+    ),
+    (
+        "personalised_marketing",
+        PurposeKind.PERSONALISED_MARKETING,
+        "Personalised marketing",
+        "个性化营销",
+        "PersonalisedAdvertising",
+        Basis.CONSENT,
+        "marketing",
+        (Channel.EMAIL, Channel.PUSH),
+    ),
+    (
+        "third_party_audience_sharing",
+        PurposeKind.THIRD_PARTY_AUDIENCE_SHARING,
+        "Sharing with third parties for their marketing",
+        "向第三方提供受众",
+        "TargetedAdvertising",
+        Basis.CONSENT,
+        "marketing",
+        (Channel.ONLINE_ADS, Channel.EMAIL),
+    ),
+    (
+        "segmentation_for_marketing",
+        PurposeKind.SEGMENTATION_FOR_MARKETING,
+        "Segmentation for marketing",
+        "营销分群",
+        "Personalisation",
+        Basis.CONSENT,
+        "marketing",
+        (Channel.NONE,),
+    ),
+    (
+        "service_message",
+        PurposeKind.SERVICE_MESSAGE,
+        "Service messages",
+        "服务消息",
+        "CommunicationManagement",
+        Basis.CONTRACT,
+        None,
+        (),
+    ),
+    (
+        "service_delivery",
+        PurposeKind.SERVICE_DELIVERY,
+        "Delivery of the service",
+        "提供服务",
+        "ServiceProvision",
+        Basis.CONTRACT,
+        None,
+        (),
+    ),
+)
+
+
+def seed(work: Work) -> None:
+    """Register what every deployment needs: the standard purposes with their slots, and ourselves as recipient."""
+    for name, kind, title, title_zh, iri, basis, parent, channels in _SEED:
+        purpose = Purpose(
+            PurposeId(name), kind, title, title_zh, _DPV + iri, basis, PurposeId(parent) if parent else None
+        )
+        put_purpose(work, purpose, channels)
+    put_recipient(
+        work,
+        Recipient(
+            RecipientId("self"),
+            "Ourselves",
+            RecipientKind.SELF,
+            "",
+            contract=True,
+            transfer_mechanism="none",
+            sector="self",
+        ),
+    )
+
+
+def put_purpose(work: Work, purpose: Purpose, channels: Sequence[Channel]) -> None:
+    """Register a purpose and give each purpose x channel pair its slot in the audience row."""
+    _require_slug(purpose.id, "$.id")
+    known = work.registers.purposes.purposes
+    if purpose.parent is not None and purpose.parent not in known:
+        raise InputError(fields=(FieldProblem("$.parent", "unknown_purpose", "the wider purpose is not registered"),))
+    held = known.get(purpose.id)
+    if held is not None and (held.kind, held.parent) != (purpose.kind, purpose.parent):
+        raise ConflictError("a purpose keeps its kind and its place: answers that were given depend on them")
+    register_rows.put_purpose(work.session, purpose)
+    work.changed_registers()
+    fresh = [c for c in channels if (purpose.id, c) not in work.registers.slots]
+    for channel in fresh:
+        _give_slot(work, purpose.id, channel)
+    if fresh:
+        _refold_everyone(work, purpose.id)
+    work.record(
+        EntryKind.PURPOSE_REGISTERED,
+        {"purpose": purpose.id, "kind": purpose.kind.value, "channels": [c.value for c in channels]},
+    )
+
+
+def put_recipient(work: Work, recipient: Recipient) -> None:
+    """Register a recipient; a third party gets the bit that consent uses to name it."""
+    _require_slug(recipient.id, "$.id")
+    held = work.registers.recipients.get(recipient.id)
+    if held is not None and (held.kind, held.sector) != (recipient.kind, recipient.sector):
+        raise ConflictError("a recipient keeps its kind and sector: pseudonyms that were given depend on them")
+    bit = held.scope_bit if held is not None else _free_bit(work, recipient.kind)
+    stored = Recipient(
+        recipient.id,
+        recipient.name,
+        recipient.kind,
+        recipient.country,
+        recipient.contract,
+        recipient.transfer_mechanism,
+        recipient.sector,
+        bit,
+    )
+    register_rows.put_recipient(work.session, stored)
+    work.changed_registers()
+    work.record(
+        EntryKind.RECIPIENT_REGISTERED,
+        {"recipient": recipient.id, "kind": recipient.kind.value, "country": recipient.country},
+    )
+
+
+def put_source(work: Work, source: Source) -> None:
+    """Register a source; its purposes and notice must be known."""
+    _require_slug(source.id, "$.id")
+    unknown = [p for p in source.purposes if p not in work.registers.purposes.purposes]
+    if unknown:
+        raise InputError(fields=(FieldProblem("$.purposes", "unknown_purpose", "a purpose is not registered"),))
+    if source.notice is not None and not register_rows.notice_exists(work.session, source.notice, None):
+        raise InputError(fields=(FieldProblem("$.notice", "unknown_notice", "the notice was not published"),))
+    register_rows.put_source(work.session, source)
+    work.changed_registers()
+    work.record(EntryKind.SOURCE_REGISTERED, {"source": source.id, "party": source.party.value})
+
+
+def put_notice(work: Work, notice: NoticeId, version: int, language: str, title: str, text: str) -> str:
+    """Publish one version of a notice; its text can never change. Returns the SHA-256 of the text."""
+    _require_slug(notice, "$.id")
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    for row in register_rows.notice_rows(work.session, notice):
+        if (row["version"], row["language"]) == (version, language) and row["text_sha256"] != digest:
+            raise ConflictError("this version was published with another text: publish a new version")
+    row = {
+        "id": notice,
+        "version": version,
+        "language": language,
+        "title": title,
+        "text": text,
+        "text_sha256": digest,
+        "published_at": work.now,
+    }
+    register_rows.put_notice(work.session, row)
+    work.record(
+        EntryKind.NOTICE_PUBLISHED,
+        {"notice": notice, "version": version, "language": language, "text_sha256": digest},
+    )
+    return digest
+
+
+def put_trait(
+    work: Work, trait_id: TraitId, kind: TraitType, origin: TraitOrigin, event_type: str | None, description: str
+) -> TraitDefinition:
+    """Declare a trait; event-derived ones are computed at once for everyone."""
+    _require_slug(trait_id, "$.id")
+    if (origin == TraitOrigin.DECLARED) != (event_type is None):
+        raise InputError(fields=(FieldProblem("$.event_type", "mismatch", "needed exactly for event-derived traits"),))
+    held = work.registers.traits.get(trait_id)
+    if held is not None:
+        if (held.type, held.origin, held.event_type) != (kind, origin, event_type):
+            raise ConflictError("a trait keeps its type and origin")
+        return held
+    slot = register_rows.free_trait_slot(work.session, text=kind == TraitType.TEXT)
+    if slot is None:
+        raise ConflictError("every trait slot of the audience row is taken")
+    trait = TraitDefinition(id=trait_id, type=kind, slot=slot, origin=origin, event_type=event_type)
+    register_rows.put_trait(work.session, trait, description)
+    work.changed_registers()
+    _for_everyone(work, lambda ids: rebuild_traits(work, ids))
+    work.record(EntryKind.ADMIN_ACTION, {"action": "trait_declared", "trait": trait_id, "origin": origin.value})
+    return trait
+
+
+def save_segment(work: Work, segment_id: SegmentId, segment: Segment, description: str) -> None:
+    """Save a segment under a name, after checking it against the declared traits."""
+    _require_slug(segment_id, "$.id")
+    check(segment, work.registers.traits)
+    expression = canonical_json(to_json(segment)).decode()
+    register_rows.put_segment(work.session, segment_id, expression, description, work.now)
+    work.record(EntryKind.SEGMENT_SAVED, {"segment": segment_id, "expression": json.loads(expression)})
+
+
+# -- the parts ---------------------------------------------------------------------------------------------------
+
+
+def _require_slug(name: str, path: str) -> None:
+    if not is_slug(name):
+        message = "a lower-case letter, then up to 62 of a-z, 0-9 and _"
+        raise InputError(fields=(FieldProblem(path, "invalid_name", message),))
+
+
+def _give_slot(work: Work, purpose: PurposeId, channel: Channel) -> None:
+    taken = set(work.registers.slots.values())
+    free = next((n for n in range(CONSENT_SLOTS) if n not in taken), None)
+    if free is None:
+        raise ConflictError(f"all {CONSENT_SLOTS} purpose x channel slots of the audience row are taken")
+    register_rows.put_slot(work.session, purpose, channel, free)
+    work.changed_registers()
+
+
+def _free_bit(work: Work, kind: RecipientKind) -> int | None:
+    if kind in (RecipientKind.SELF, RecipientKind.PROCESSOR):
+        return None
+    taken = {r.scope_bit for r in work.registers.recipients.values()}
+    free = next((n for n in range(SCOPE_BITS) if n not in taken), None)
+    if free is None:
+        raise ConflictError(f"at most {SCOPE_BITS} third parties can be named by consent")
+    return free
+
+
+def _refold_everyone(work: Work, purpose: PurposeId) -> None:
+    _for_everyone(work, lambda ids: refresh_standings(work, ids, {purpose}))
+
+
+def _for_everyone(work: Work, act: Callable[[list[SubjectId]], None]) -> None:
+    after = 0
+    while ids := subjects.ids_after(work.session, after, _PAGE):
+        act(ids)
+        after = ids[-1]

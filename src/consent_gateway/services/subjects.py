@@ -1,0 +1,411 @@
+"""Taking in customers: cleaned, joined to one person by their identifiers, sealed, and given an audience row.
+
+The join is deterministic: an identifier belongs to at most one person (its keyed hash is UNIQUE). A row whose
+identifiers belong to nobody makes a new person; to one person, it joins them; to two, it is refused, for only a human
+can say which is right. An identifier of an erased person is refused by its tombstone (promise P8).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Any
+
+from consent_gateway.audit.entries import EntryKind
+from consent_gateway.db import audience_rows, events, subjects
+from consent_gateway.db.subjects import SealedGroup, Token
+from consent_gateway.domain.ids import RecipientId, SubjectId, TraitId
+from consent_gateway.domain.registers import Registers
+from consent_gateway.domain.segments import TraitDefinition, TraitOrigin, TraitType
+from consent_gateway.domain.subjects import (
+    SUPPRESSED_BY,
+    Flag,
+    IdentifierKind,
+    birth_month,
+    join_regions,
+    split_regions,
+)
+from consent_gateway.errors import FieldProblem, NotFoundError
+from consent_gateway.services.gateway import Work
+from consent_gateway.services.intake import Incoming, Intake, Refusals, keep_counts, require_size, require_source
+from consent_gateway.services.items import SubjectItem, SubjectRef
+from consent_gateway.services.people import Resolver, normal_form
+from consent_gateway.services.vault import CONTACT, PROFILE, open_group, seal_group
+from consent_gateway.vault.normal_forms import Normalised, Rejected
+from consent_gateway.vault.normalisers import normalise
+
+_PRESENT = {"email": Flag.HAS_EMAIL, "phone": Flag.HAS_PHONE, "device_id": Flag.HAS_DEVICE}
+_NAMES = ("given_name", "family_name")
+_MAX_TEXT_TRAIT = 64
+
+
+@dataclass(slots=True)
+class Clean:
+    """One row after cleaning: normal forms with their keyed hashes, and the facts that could be read."""
+
+    row: Incoming[SubjectItem]
+    identifiers: dict[Token, Normalised]
+    region: str
+    birth_month: int | None
+    profile: dict[str, str]
+    traits: dict[str, int | str]
+
+
+@dataclass(slots=True)
+class Draft:
+    """One person as a batch changes them: who they are so far, and everything the rows add."""
+
+    subject_id: SubjectId | None
+    rows: list[Clean] = field(default_factory=list)
+    identifiers: dict[Token, Normalised] = field(default_factory=dict)
+
+
+def import_subjects(work: Work, source: str, rows: Sequence[Incoming[SubjectItem]], content_sha256: str) -> Intake:
+    """Take in a batch of customer rows; every row is created, joined, known already, or quarantined."""
+    source_id = require_source(work, source)
+    require_size(rows)
+    refusals = Refusals()
+    clean = [c for row, item in refusals.readable(rows) if (c := _clean(work, refusals, row, item)) is not None]
+    clean = _without_erased(work, refusals, clean)
+    drafts = _join(work, refusals, clean)
+    intake = Intake("subjects", source_id, len(rows))
+    new = [d for d in drafts if d.subject_id is None]
+    known = [d for d in drafts if d.subject_id is not None]
+    _create(work, intake, new)
+    _update(work, intake, known)
+    intake.rejections = refusals.quarantine(work, "subjects", source_id)
+    work.record(EntryKind.SUBJECT_IMPORTED, {"source": source_id, **intake.counts()})
+    keep_counts(work, intake, content_sha256)
+    return intake
+
+
+def lookup(work: Work, ref: SubjectRef, recipient: str | None) -> str:
+    """Return the pseudonym under which `recipient` (the caller's own by default) knows a person; NotFoundError."""
+    found = Resolver(work, [ref]).resolve(ref)
+    if isinstance(found, FieldProblem) or found not in subjects.profiles(work.session, [found]):
+        raise NotFoundError
+    target = RecipientId(recipient) if recipient else work.actor.recipient
+    return work.gateway.vault.pseudonym(found, target, work.registers, work.gateway.rules.pseudonym_epoch)
+
+
+# -- cleaning ----------------------------------------------------------------------------------------------------
+
+
+def _clean(work: Work, refusals: Refusals, row: Incoming[SubjectItem], item: SubjectItem) -> Clean | None:
+    problems: list[FieldProblem] = []
+    region = _region(item.country, problems)
+    forms = _identifiers(item, region, problems)
+    born = _birth(item.birth_date, work.instant.date(), problems)
+    profile = _profile(item, problems)
+    traits = read_traits(work.registers, item.traits, problems)
+    if not forms and not problems:
+        problems.append(FieldProblem("$", "no_identifier", "a row needs at least one identifier"))
+    if problems:
+        refusals.refuse(row, *problems)
+        return None
+    tokens = {work.gateway.vault.token(form): form for form in forms}
+    return Clean(row, tokens, region, born, profile, traits)
+
+
+def _identifiers(item: SubjectItem, region: str, problems: list[FieldProblem]) -> list[Normalised]:
+    forms = []
+    for kind, value in item.identifiers.items():
+        form = normal_form(kind, value, region or None, f"$.{kind}")
+        if isinstance(form, FieldProblem):
+            problems.append(form)
+        else:
+            forms.append(form)
+    return forms
+
+
+def _region(country: str | None, problems: list[FieldProblem]) -> str:
+    if not country:
+        return ""
+    form = normalise("region", country)
+    if isinstance(form, Rejected):
+        problems.append(FieldProblem("$.country", form.code, form.message))
+        return ""
+    return form.value
+
+
+def _birth(text: str | None, today: date, problems: list[FieldProblem]) -> int | None:
+    if not text:
+        return None
+    form = normalise("birth_date" if "-" in text else "birth_year", text, today=today)
+    if isinstance(form, Rejected):
+        problems.append(FieldProblem("$.birth_date", form.code, form.message))
+        return None
+    return birth_month(form.value)
+
+
+def _profile(item: SubjectItem, problems: list[FieldProblem]) -> dict[str, str]:
+    profile: dict[str, str] = {}
+    for name in _NAMES:
+        value = getattr(item, name)
+        if not value:
+            continue
+        form = normalise("name", value)
+        if isinstance(form, Rejected):
+            problems.append(FieldProblem(f"$.{name}", form.code, form.message))
+        else:
+            profile[name] = form.value
+    if item.birth_date:
+        profile["birth_date"] = item.birth_date
+    if item.language:
+        profile["language"] = item.language
+    return profile
+
+
+def read_traits(
+    registers: Registers, values: Mapping[str, object], problems: list[FieldProblem]
+) -> dict[str, int | str]:
+    """Return the declared traits of a row, each checked against its declaration."""
+    found: dict[str, int | str] = {}
+    for name, value in values.items():
+        trait = registers.traits.get(TraitId(name))
+        if trait is None or trait.origin != TraitOrigin.DECLARED:
+            problems.append(FieldProblem("$.traits", "unknown_trait", "no such declared trait is registered"))
+            continue
+        read = _trait_value(trait, value)
+        if read is None:
+            problems.append(FieldProblem(f"$.traits.{name}", "wrong_type", f"the trait is of type {trait.type}"))
+        else:
+            found[name] = read
+    return found
+
+
+def _trait_value(trait: TraitDefinition, value: object) -> int | str | None:
+    if trait.type == TraitType.TEXT:
+        return value if isinstance(value, str) and 0 < len(value) <= _MAX_TEXT_TRAIT else None
+    if trait.type == TraitType.BOOLEAN:
+        return int(value) if isinstance(value, bool) else {"true": 1, "false": 0}.get(str(value))
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, str) and value.lstrip("-").isascii() and value.lstrip("-").isdigit():
+        value = int(value)
+    return value if isinstance(value, int) and abs(value) < 1 << 62 else None
+
+
+def _without_erased(work: Work, refusals: Refusals, rows: list[Clean]) -> list[Clean]:
+    if not rows or not subjects.any_tombstone(work.session):
+        return rows
+    hashes = {id(r): [work.gateway.vault.tombstone(f) for f in r.identifiers.values()] for r in rows}
+    taken = subjects.tombstoned(work.session, {h for hs in hashes.values() for h in hs})
+    kept = []
+    for row in rows:
+        if taken.isdisjoint(hashes[id(row)]):
+            kept.append(row)
+        else:
+            refusals.refuse(row.row, FieldProblem("$", "erased", "this person was erased and stays erased"))
+    return kept
+
+
+# -- joining -----------------------------------------------------------------------------------------------------
+
+
+def _join(work: Work, refusals: Refusals, rows: list[Clean]) -> list[Draft]:
+    """Give every row its person: a stored one, one that an earlier row of the batch began, or a new one."""
+    tokens = {token for row in rows for token in row.identifiers}
+    stored = subjects.find_by_tokens(work.session, tokens, work.gateway.vault.generation)
+    drafts: list[Draft] = []
+    by_subject: dict[SubjectId, Draft] = {}
+    by_token: dict[Token, Draft] = {}
+    for row in rows:
+        meant = {id(d): d for t in row.identifiers if (d := by_token.get(t)) is not None}
+        for subject_id in {stored[t].subject_id for t in row.identifiers if t in stored}:
+            draft = by_subject.setdefault(subject_id, Draft(subject_id))
+            meant[id(draft)] = draft
+        if len(meant) > 1:
+            refusals.refuse(
+                row.row, FieldProblem("$", "identity_conflict", "the identifiers belong to different people")
+            )
+            continue
+        draft = next(iter(meant.values())) if meant else Draft(None)
+        if not draft.rows:
+            drafts.append(draft)
+        draft.rows.append(row)
+        draft.identifiers |= row.identifiers
+        by_token.update(dict.fromkeys(row.identifiers, draft))
+    return drafts
+
+
+# -- writing -----------------------------------------------------------------------------------------------------
+
+
+def _create(work: Work, intake: Intake, drafts: list[Draft]) -> None:
+    facts = [_facts(draft) for draft in drafts]
+    ids = subjects.create(
+        work.session, [{"created_at": work.now, "regions": f.regions, "birth_month": f.birth_month} for f in facts]
+    )
+    keys, groups, rows, traits = [], [], [], []
+    flags = _flags(work, drafts)
+    for draft, fact, subject_id, flag in zip(drafts, facts, ids, flags, strict=True):
+        draft.subject_id = subject_id
+        dek, wrapped = work.gateway.vault.new_key(subject_id)
+        keys.append({"subject_id": subject_id, "wrapped_dek": wrapped})
+        groups.append(seal_group(dek, subject_id, CONTACT, 1, {"points": _points(draft.identifiers)}))
+        if fact.profile:
+            groups.append(seal_group(dek, subject_id, PROFILE, 1, fact.profile))
+        traits += _trait_rows(subject_id, fact.traits)
+        values = {"regions": fact.regions, "birth_month": fact.birth_month, "flags": int(flag)}
+        rows.append(audience_rows.blank(subject_id) | values | _trait_columns(work.registers, fact.traits))
+        intake.created += 1
+        intake.joined += len(draft.rows) - 1
+        intake.accepted += len(draft.rows)
+    subjects.add_keys(work.session, keys)
+    _add_identifiers(work, {d.subject_id: d.identifiers for d in drafts if d.subject_id is not None})
+    subjects.put_sealed(work.session, groups)
+    events.put_traits(work.session, traits)
+    audience_rows.insert_rows(work.session, rows)
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What rows say about one person, put together."""
+
+    regions: str
+    birth_month: int | None
+    profile: dict[str, str]
+    traits: dict[str, int | str]
+
+
+def _facts(draft: Draft, regions: str = "", born: int | None = None) -> Facts:
+    """Put the rows together: every claimed region counts, and of two birth dates the later (LAW part 2)."""
+    claimed = [r for r in split_regions(regions) if r] + [row.region for row in draft.rows]
+    births = [b for b in (born, *(row.birth_month for row in draft.rows)) if b is not None]
+    profile: dict[str, str] = {}
+    traits: dict[str, int | str] = {}
+    for row in draft.rows:
+        profile |= row.profile
+        traits |= row.traits
+    return Facts(join_regions(claimed), max(births, default=None), profile, traits)
+
+
+def _update(work: Work, intake: Intake, drafts: list[Draft]) -> None:
+    ids = [d.subject_id for d in drafts if d.subject_id is not None]
+    if not ids:
+        return
+    known = subjects.profiles(work.session, ids)
+    deks = work.gateway.vault.keys(work.session, ids)
+    contact = subjects.sealed(work.session, ids, CONTACT)
+    profile = subjects.sealed(work.session, ids, PROFILE)
+    points = subjects.contact_points(work.session, ids)
+    declared = events.declared_traits(work.session, ids)
+    changes: dict[SubjectId, dict[str, Any]] = {}
+    groups: list[SealedGroup] = []
+    for draft, subject_id in zip(drafts, ids, strict=True):
+        held = {Token(p.kind, p.token) for p in points.get(subject_id, [])}
+        added = {t: f for t, f in draft.identifiers.items() if t not in held}
+        fact = _facts(draft, *known[subject_id])
+        fresh = {k: v for k, v in fact.traits.items() if declared.get(subject_id, {}).get(k) != v}
+        sealed_changes = _reseal(deks[subject_id], contact[subject_id], profile.get(subject_id), added, fact)
+        moved = (fact.regions, fact.birth_month) != known[subject_id]
+        if not (added or fresh or sealed_changes or moved):
+            intake.duplicates += len(draft.rows)
+            continue
+        groups += sealed_changes
+        _add_identifiers(work, {subject_id: added})
+        events.put_traits(work.session, _trait_rows(subject_id, fresh))
+        subjects.update_profile(work.session, subject_id, fact.regions, fact.birth_month)
+        changes[subject_id] = {
+            "regions": fact.regions,
+            "birth_month": fact.birth_month,
+            **_trait_columns(work.registers, fresh),
+        }
+        intake.updated += 1
+        intake.joined += len(draft.rows)
+        intake.accepted += len(draft.rows)
+    for group in groups:
+        subjects.put_sealed(work.session, [group])
+    audience_rows.update_rows(work.session, changes)
+    refresh_flags(work, list(changes))
+
+
+def _reseal(
+    dek: bytes, contact: SealedGroup, profile: SealedGroup | None, added: Mapping[Token, Normalised], fact: Facts
+) -> list[SealedGroup]:
+    """Return the sealed groups that change, one row version on."""
+    changed = []
+    if added:
+        content = open_group(dek, contact)
+        content["points"] += _points(added)
+        changed.append(seal_group(dek, contact.subject_id, CONTACT, contact.row_version + 1, content))
+    held = open_group(dek, profile) if profile else {}
+    if held | fact.profile != held:
+        version = profile.row_version + 1 if profile else 1
+        changed.append(seal_group(dek, contact.subject_id, PROFILE, version, held | fact.profile))
+    return changed
+
+
+def refresh_flags(work: Work, ids: Sequence[SubjectId]) -> None:
+    """Recompute the contact-point bits of people from their identifiers and the suppression list."""
+    if not ids:
+        return
+    points = subjects.contact_points(work.session, ids)
+    drafts = {i: [Token(p.kind, p.token) for p in points.get(i, [])] for i in ids}
+    fresh = contact_flags(work, drafts)
+    keep = ~(sum(_PRESENT.values()) | sum(SUPPRESSED_BY.values()))
+    stored = audience_rows.rows(work.session, ids, ["flags"])
+    changes = {i: {"flags": (row["flags"] & keep) | int(fresh[i])} for i, row in stored.items()}
+    audience_rows.update_rows(work.session, changes)
+
+
+def contact_flags(work: Work, tokens: Mapping[SubjectId, Sequence[Token]]) -> dict[SubjectId, Flag]:
+    """Return which contact points each person has, and which kinds are suppressed on every one of them."""
+    blocked: set[Token] = set()
+    if subjects.any_suppressed(work.session):
+        blocked = subjects.suppressed(work.session, {t for ts in tokens.values() for t in ts})
+    return {i: _flags_of(held, blocked) for i, held in tokens.items()}
+
+
+def _flags(work: Work, drafts: list[Draft]) -> list[Flag]:
+    tokens = {SubjectId(n): list(d.identifiers) for n, d in enumerate(drafts)}
+    found = contact_flags(work, tokens)
+    return [found[SubjectId(n)] for n in range(len(drafts))]
+
+
+def _flags_of(tokens: Sequence[Token], blocked: set[Token]) -> Flag:
+    flags = Flag(0)
+    for token in tokens:
+        flags |= _PRESENT.get(token.kind, Flag(0))
+    for kind, flag in SUPPRESSED_BY.items():
+        of_kind = [t for t in tokens if t.kind == kind]
+        if of_kind and all(t in blocked for t in of_kind):
+            flags |= flag
+    return flags
+
+
+def _add_identifiers(work: Work, found: Mapping[SubjectId, Mapping[Token, Normalised]]) -> None:
+    generation = work.gateway.vault.generation
+    subjects.add_identifiers(
+        work.session,
+        [
+            {"subject_id": subject_id, "kind": t.kind, "generation": generation, "token": t.value}
+            for subject_id, tokens in found.items()
+            for t in tokens
+        ],
+    )
+
+
+def _points(identifiers: Mapping[Token, Normalised]) -> list[list[str]]:
+    return [[form.kind, form.value] for form in identifiers.values()]
+
+
+def _trait_rows(subject_id: SubjectId, traits: Mapping[str, int | str]) -> list[dict[str, Any]]:
+    return [
+        {
+            "subject_id": subject_id,
+            "trait": name,
+            "number": value if isinstance(value, int) else None,
+            "text": value if isinstance(value, str) else None,
+        }
+        for name, value in traits.items()
+    ]
+
+
+def _trait_columns(registers: Registers, traits: Mapping[str, int | str]) -> dict[str, int | str]:
+    return {registers.traits[TraitId(name)].slot: value for name, value in traits.items()}
+
+
+IDENTIFIER_KINDS = tuple(IdentifierKind)

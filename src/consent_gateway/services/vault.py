@@ -1,0 +1,110 @@
+"""The vault as use cases see it: identifiers in, keyed hashes out; a person's fields sealed and opened.
+
+This is where the ring that knows bytes and contexts meets people. Plaintext leaves only through `open_contact` and
+`open_profile`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from consent_gateway.db import subjects as subject_rows
+from consent_gateway.db.engine import Session
+from consent_gateway.db.subjects import SealedGroup, Token
+from consent_gateway.domain.ids import RecipientId, SubjectId
+from consent_gateway.domain.registers import Registers
+from consent_gateway.vault.blind_index import BlindIndexer
+from consent_gateway.vault.envelope import DataKey, SealContext, derive_audit_key
+from consent_gateway.vault.keyring import Keyring
+from consent_gateway.vault.keys import LocalKeyProvider, dek_context
+from consent_gateway.vault.normal_forms import Normalised
+from consent_gateway.vault.pseudonyms import Pseudonymiser
+
+CONTACT, PROFILE, EVIDENCE = "contact", "profile", "evidence"
+SCHEMA_VERSION = 1
+GATEWAY_ITSELF = SubjectId(0)  # owns what belongs to nobody yet: quarantined rows
+
+
+@dataclass(frozen=True, slots=True)
+class Vault:
+    """Keys and the operations on them."""
+
+    provider: LocalKeyProvider
+    indexer: BlindIndexer
+    pseudonymiser: Pseudonymiser
+
+    @classmethod
+    def over(cls, keyring: Keyring) -> Vault:
+        """Build the vault over one keyring."""
+        return cls(LocalKeyProvider(keyring), BlindIndexer(keyring), Pseudonymiser(keyring))
+
+    @property
+    def generation(self) -> int:
+        """The generation of the blind index that is written."""
+        return self.provider.keyring.current_generation
+
+    def token(self, identifier: Normalised) -> Token:
+        """Return the blind index value of an identifier."""
+        return Token(identifier.kind, self.indexer.index(identifier.kind, identifier.value, self.generation))
+
+    def tombstone(self, identifier: Normalised) -> bytes:
+        """Return the hash under which an erased identifier is remembered."""
+        return self.indexer.tombstone(identifier.kind, identifier.value)
+
+    def new_key(self, subject_id: SubjectId) -> tuple[bytes, bytes]:
+        """Return a fresh data key for a person and its wrapping."""
+        return self.provider.new_dek(dek_context(subject_id))
+
+    def unwrap(self, subject_id: SubjectId, wrapped: bytes) -> bytes:
+        """Return a person's data key."""
+        return self.provider.unwrap(wrapped, dek_context(subject_id))
+
+    def audit_key(self, subject_id: SubjectId, wrapped: bytes) -> bytes:
+        """Return the key of the person's commitments in the log."""
+        return derive_audit_key(self.unwrap(subject_id, wrapped))
+
+    def keys(self, session: Session, ids: Sequence[SubjectId]) -> dict[SubjectId, bytes]:
+        """Return the unwrapped data keys of the people that exist."""
+        return {i: self.unwrap(i, wrapped) for i, wrapped in subject_rows.wrapped_keys(session, ids).items()}
+
+    def pseudonym(self, subject_id: SubjectId, recipient: RecipientId, registers: Registers, epoch: int) -> str:
+        """Return what `recipient` sees of a person."""
+        return self.pseudonymiser.pseudonym(subject_id, sector(recipient, registers), epoch)
+
+    def resolve(self, text: str, recipient: RecipientId, registers: Registers) -> SubjectId | None:
+        """Return the person behind a pseudonym of `recipient`; None for any other text."""
+        found = self.pseudonymiser.resolve(text, sector(recipient, registers))
+        return None if not found else SubjectId(found)
+
+
+def sector(recipient: RecipientId, registers: Registers) -> str:
+    """Return the pseudonym space of a recipient: systems of one sector share theirs."""
+    found = registers.recipients.get(recipient)
+    return recipient if found is None else found.sector
+
+
+def seal_group(dek: bytes, subject_id: SubjectId, name: str, version: int, content: Mapping[str, Any]) -> SealedGroup:
+    """Seal one group of a person's fields at a row version (1 for the first)."""
+    context = SealContext(subject_id, name, SCHEMA_VERSION, version)
+    plaintext = json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()
+    return SealedGroup(subject_id, name, SCHEMA_VERSION, version, DataKey(dek).seal(context, plaintext))
+
+
+def open_group(dek: bytes, group: SealedGroup) -> dict[str, Any]:
+    """Open one group; VaultError unless it is the very ciphertext that was written there."""
+    context = SealContext(group.subject_id, group.name, group.schema_version, group.row_version)
+    content: dict[str, Any] = json.loads(DataKey(dek).open(context, group.sealed))
+    return content
+
+
+def seal_bytes(dek: bytes, subject_id: SubjectId, content: bytes) -> bytes:
+    """Seal one free-standing piece of evidence or one quarantined row."""
+    return DataKey(dek).seal(SealContext(subject_id, EVIDENCE, SCHEMA_VERSION, 1), content)
+
+
+def open_bytes(dek: bytes, subject_id: SubjectId, sealed: bytes) -> bytes:
+    """Open what `seal_bytes` sealed."""
+    return DataKey(dek).open(SealContext(subject_id, EVIDENCE, SCHEMA_VERSION, 1), sealed)

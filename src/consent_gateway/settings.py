@@ -1,0 +1,297 @@
+"""Settings: one frozen, typed object, read once from the environment by the composition root.
+
+Every field has a unit in its name or type, a safe default, and a sentence on what an attacker who controls it
+gains; `docs/settings.md` is generated from this class. No module reads the environment at import. Invariants:
+
+- an unknown `CONSENT_GATEWAY_*` variable refuses the start (a misspelt safety switch must not be ignored);
+- secrets come from files, never from variables, and no message or `repr` shows a value;
+- dangerous switches refuse to be on where `environment` is `production` (OWASP ASVS 5.0 V13.4.2).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, model_validator
+
+from consent_gateway.errors import FieldProblem, InputError
+
+PREFIX = "CONSENT_GATEWAY_"
+TEST_PREFIX = "CONSENT_GATEWAY_TEST_"  # read by the test-suite alone
+SQLITE_FILE = "gateway.sqlite3"
+KEYRING_FILE = "keyring.json"
+DRIVER = "postgresql+psycopg://"
+
+Network = IPv4Network | IPv6Network
+
+
+def _switch(value: object) -> object:
+    """Read exactly `true` or `false`: "yes", "1" and "on" are refused, so that a switch is never guessed."""
+    if value in ("true", "false"):
+        return value == "true"
+    if isinstance(value, bool):
+        return value
+    raise ValueError("not a switch")
+
+
+def _networks(value: object) -> object:
+    """Read a comma-separated list of addresses and networks; host bits must be zero."""
+    if not isinstance(value, str):
+        return value
+    return tuple(ip_network(part.strip()) for part in value.split(",") if part.strip())
+
+
+def _postgresql(value: object) -> object:
+    """Name the one driver: a bare `postgresql://` gets psycopg, every other scheme is refused."""
+    if not isinstance(value, str):
+        return value
+    if value.startswith("postgresql://"):
+        value = DRIVER + value.removeprefix("postgresql://")
+    if not value.startswith(DRIVER):
+        raise ValueError("not a PostgreSQL address")
+    return value
+
+
+class Settings(BaseModel):
+    """Everything that an operator may choose; build it with `from_environment`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    environment: Literal["development", "production"] = Field(
+        "development",
+        description="`production` refuses every unsafe switch at start.",
+        json_schema_extra={"attacker": "Can start the gateway with unsafe switches; nothing else changes."},
+    )
+    store_directory: Path | None = Field(
+        None,
+        description=f"Directory (mode 0700) of `{SQLITE_FILE}` and `{KEYRING_FILE}`; `--store` sets it.",
+        json_schema_extra={"attacker": "Serves another store; checkpoints signed earlier expose the swap."},
+    )
+    database_url: Annotated[SecretStr, BeforeValidator(_postgresql)] | None = Field(
+        None,
+        description=(
+            "PostgreSQL instead of the SQLite file: `postgresql://user@host/db?passfile=...`; "
+            "`postgresql+psycopg://` is the same."
+        ),
+        json_schema_extra={
+            "attacker": "Sees and changes pseudonymous facts; personal data stays sealed, the log shows changes."
+        },
+    )
+    keyring_path: Path | None = Field(
+        None,
+        description=f"Keyring file (mode 0600); without it `{KEYRING_FILE}` in the store directory.",
+        json_schema_extra={
+            "attacker": "Makes the gateway seal new data under keys the attacker knows; existing data stays closed."
+        },
+    )
+    keyring_passphrase_file: Path | None = Field(
+        None,
+        description="File (mode 0600) with the passphrase that seals the keyring, in its first line.",
+        json_schema_extra={"attacker": "Denies service: the keyring does not open under another passphrase."},
+    )
+    keyring_secret_file: Path | None = Field(
+        None,
+        description="File (mode 0600) with a mounted secret of exactly 32 random bytes that seals the keyring.",
+        json_schema_extra={"attacker": "Denies service: the keyring does not open under another secret."},
+    )
+    allow_unsealed_keyring: Annotated[bool, BeforeValidator(_switch)] = Field(
+        default=False,
+        description="UNSAFE: keep the keyring in the clear; for demos alone, refused in production.",
+        json_schema_extra={"attacker": "Whoever reads the store directory then reads all personal data."},
+    )
+    host: str = Field(
+        "127.0.0.1",
+        min_length=1,
+        max_length=255,
+        description="Address to listen on.",
+        json_schema_extra={"attacker": "Exposes the interface to a wider network; every call still needs a key."},
+    )
+    port: int = Field(
+        8080,
+        ge=1,
+        le=65535,
+        description="TCP port to listen on.",
+        json_schema_extra={"attacker": "Moves the service; clients fail to connect."},
+    )
+    trusted_proxies: Annotated[tuple[Network, ...], BeforeValidator(_networks)] = Field(
+        (),
+        description="Networks, comma-separated, whose `X-Forwarded-*` headers are believed; none by default.",
+        json_schema_extra={
+            "attacker": "Forges the scheme and the client address; neither is logged nor read by any decision."
+        },
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info",
+        description="Least level that is written to standard output; `debug` is refused in production.",
+        json_schema_extra={"attacker": "Hides or floods operating logs; the audit log is not affected."},
+    )
+    log_origin: str = Field(
+        "localhost/consent-gateway",
+        pattern=r"^[a-z0-9][a-z0-9.\-]*(/[a-z0-9._\-]+)+$",
+        max_length=128,
+        description="Origin line of the audit log's checkpoints and name of its verifier key (C2SP tlog-checkpoint).",
+        json_schema_extra={"attacker": "Verifiers refuse the log: they pin origin and key."},
+    )
+    controller_country: str | None = Field(
+        None,
+        pattern=r"^[A-Z]{2}$",
+        description=(
+            "Country of establishment of the controller (ISO 3166-1 alpha-2); with it the controller's own law "
+            "binds everywhere (GDPR Art 3(1)). Absent: the law of the person's country alone decides."
+        ),
+        json_schema_extra={
+            "attacker": "Drops or adds a law; decisions cite the packs that were applied, so the change shows."
+        },
+    )
+    k_floor: int = Field(
+        10,
+        ge=2,
+        le=10_000,
+        description="Least number of people that a count may show; smaller counts are suppressed.",
+        json_schema_extra={"attacker": "A low floor shows small groups, from which single persons can be inferred."},
+    )
+    audience_ttl_seconds: int = Field(
+        3_600,
+        ge=60,
+        le=604_800,
+        description="Life of an audience, after which its members are gone; a request may ask for less.",
+        json_schema_extra={
+            "attacker": "Keeps lists alive for longer; members are still re-checked while they are streamed."
+        },
+    )
+    body_limit_bytes: int = Field(
+        65_536,
+        ge=1_024,
+        le=1_048_576,
+        description="Largest body of an ordinary request.",
+        json_schema_extra={"attacker": "Large values let callers use memory and CPU."},
+    )
+    batch_body_limit_bytes: int = Field(
+        5_242_880,
+        ge=65_536,
+        le=33_554_432,
+        description="Largest body of an import or batch request.",
+        json_schema_extra={"attacker": "Large values let callers stall the event loop."},
+    )
+    batch_limit_items: int = Field(
+        1_000,
+        ge=1,
+        le=10_000,
+        description="Most rows of one import or batch of records.",
+        json_schema_extra={"attacker": "Large values lengthen transactions."},
+    )
+    decision_batch_limit_items: int = Field(
+        1_000,
+        ge=1,
+        le=10_000,
+        description="Most subjects of one `POST /v1/decisions/batch`.",
+        json_schema_extra={"attacker": "Large values lengthen other callers' waits."},
+    )
+    body_read_timeout_seconds: float = Field(
+        30.0,
+        gt=0,
+        le=300,
+        description="Longest time that one body may take to arrive.",
+        json_schema_extra={"attacker": "Slow senders then hold connections open."},
+    )
+    otel_exporter: Literal["none", "console"] = Field(
+        "none",
+        description="Where OpenTelemetry spans and metrics go; `console` writes them to standard error.",
+        json_schema_extra={
+            "attacker": "Nothing personal: names and attributes pass an allow-list before any exporter."
+        },
+    )
+    otel_sample_ratio: float = Field(
+        0.01,
+        ge=0,
+        le=1,
+        description="Share of requests that get a span (0 to 1).",
+        json_schema_extra={"attacker": "Costs CPU: about 30 µs a sampled request."},
+    )
+    otel_trust_traceparent: Annotated[bool, BeforeValidator(_switch)] = Field(
+        default=False,
+        description="Continue the caller's trace when its `traceparent` is sampled.",
+        json_schema_extra={"attacker": "Callers can then force spans, and link their traces to ours."},
+    )
+
+    @classmethod
+    def from_environment(cls, env: Mapping[str, str], **overrides: object) -> Self:
+        """Read the `CONSENT_GATEWAY_*` variables of `env`; `overrides` (fields by name) win, None is ignored.
+
+        Raises InputError that lists every unknown variable and every value that does not fit, by name only.
+        """
+        names = {PREFIX + field.upper(): field for field in cls.model_fields}
+        ours = {key: value for key, value in env.items() if key.startswith(PREFIX) and not key.startswith(TEST_PREFIX)}
+        unknown = tuple(
+            FieldProblem(key[:80], "unknown_setting", "is not a setting; see docs/settings.md")
+            for key in sorted(ours.keys() - names.keys())
+            if not key.startswith(TEST_PREFIX)
+        )
+        if unknown:
+            raise InputError("There are settings in the environment that the gateway does not know.", fields=unknown)
+        chosen: dict[str, object] = {names[key]: value for key, value in ours.items() if key in names}
+        chosen |= {field: value for field, value in overrides.items() if value is not None}
+        try:
+            return cls.model_validate(chosen)
+        except ValidationError as error:
+            raise InputError("The settings are not valid.", fields=_problems(error)) from None
+
+    @model_validator(mode="after")
+    def _sealed(self) -> Self:
+        """Refuse two seals at once, and a keyring without a seal unless it is asked for by its unsafe name."""
+        seals = (self.keyring_passphrase_file, self.keyring_secret_file)
+        if all(seals):
+            raise ValueError("keyring_secret_file: choose one of keyring_passphrase_file and keyring_secret_file")
+        if any(seals) and self.allow_unsealed_keyring:
+            raise ValueError("allow_unsealed_keyring: a sealed keyring and allow_unsealed_keyring exclude each other")
+        return self
+
+    @model_validator(mode="after")
+    def _safe_in_production(self) -> Self:
+        """Refuse in production what is for development alone (principle: dangerous things refuse to start)."""
+        if self.environment != "production":
+            return self
+        if self.allow_unsealed_keyring:
+            raise ValueError("allow_unsealed_keyring: is refused in production")
+        if self.log_level == "debug":
+            raise ValueError("log_level: debug is refused in production")
+        if not (self.keyring_passphrase_file or self.keyring_secret_file):
+            raise ValueError("keyring_secret_file: production needs keyring_secret_file or keyring_passphrase_file")
+        return self
+
+    def database(self) -> str:
+        """Return the SQLAlchemy address of the store; InputError without a store directory and database."""
+        if self.database_url is not None:
+            return self.database_url.get_secret_value()
+        return f"sqlite:///{self._in_store(SQLITE_FILE)}"
+
+    def keyring(self) -> Path:
+        """Return the path of the keyring file; InputError if neither it nor a store directory is set."""
+        return self.keyring_path or self._in_store(KEYRING_FILE)
+
+    def _in_store(self, name: str) -> Path:
+        if self.store_directory is None:
+            problem = FieldProblem(PREFIX + "STORE_DIRECTORY", "required", "set it, or give --store DIR")
+            raise InputError("There is no store directory.", fields=(problem,))
+        return self.store_directory.absolute() / name
+
+
+def _problems(error: ValidationError) -> tuple[FieldProblem, ...]:
+    """Name every setting that is wrong, in the operator's spelling, without its value."""
+    found: list[FieldProblem] = []
+    for item in error.errors(include_input=False, include_url=False):
+        if item["loc"]:
+            found.append(
+                FieldProblem(_variable(str(item["loc"][0])), item["type"], "does not fit; see docs/settings.md")
+            )
+        else:  # a rule over several settings: our own constant text, which begins with the setting's name
+            name, _, text = item["msg"].removeprefix("Value error, ").partition(": ")
+            found.append(FieldProblem(_variable(name), "refused", text))
+    return tuple(found)
+
+
+def _variable(field: str) -> str:
+    return PREFIX + field.upper()

@@ -1,0 +1,69 @@
+"""A new store: keyring, schema, standard registers, the log's first entry, the first API key.
+
+Part of the outermost ring, beside the composition root: `init` is the one moment at which keys are made.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+
+from consent_gateway.app import build_gateway, protector
+from consent_gateway.audit.entries import EntryKind
+from consent_gateway.db.engine import Store
+from consent_gateway.db.migrate import current, upgrade
+from consent_gateway.errors import ConflictError
+from consent_gateway.services import principals, registers
+from consent_gateway.services.audit_log import Sequencer
+from consent_gateway.services.gateway import Gateway
+from consent_gateway.settings import Settings
+from consent_gateway.vault.keyring import Keyring
+
+FIRST_PRINCIPAL = "operator"
+_SECRET_BYTES = 32
+
+
+def create_store(settings: Settings) -> tuple[Gateway, str]:
+    """Make keyring, schema and first key; return the gateway and the key. ConflictError if there is a store already."""
+    settings.keyring().parent.mkdir(parents=True, exist_ok=True)
+    if settings.store_directory is not None:
+        settings.store_directory.mkdir(parents=True, exist_ok=True)
+    store = Store(settings.database())
+    if current(store) is not None:
+        raise ConflictError("there is a store already; use `consent-gateway migrate` to bring it up to date")
+    make_keyring(settings)
+    store.verify()
+    upgrade(store)
+    store.dispose()
+    gateway = build_gateway(settings)
+    with gateway.work() as work:
+        work.record(
+            EntryKind.LOG_CREATED,
+            {"origin": settings.log_origin, "keyring": gateway.vault.provider.keyring.fingerprint()},
+        )
+        registers.seed(work)
+        key = principals.issue(work, FIRST_PRINCIPAL, "self", frozenset({"admin"}))
+    Sequencer(gateway).drain()
+    return gateway, key
+
+
+def make_keyring(settings: Settings) -> None:
+    """Make the keyring file; without a configured secret, a new one beside it (0600) seals it.
+
+    The generated secret is meant for a laptop: in production it comes from a secret mount, and the settings insist.
+    """
+    path = settings.keyring()
+    configured = settings.keyring_secret_file or settings.keyring_passphrase_file or settings.allow_unsealed_keyring
+    if not configured and not path.exists():
+        _write_secret(path.with_suffix(".secret"))
+    if not path.exists():
+        Keyring.create(path, protector(settings))
+
+
+def _write_secret(path: Path) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(secrets.token_bytes(_SECRET_BYTES))
+        file.flush()
+        os.fsync(file.fileno())

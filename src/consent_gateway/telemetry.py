@@ -1,0 +1,310 @@
+"""Logs, spans and metrics that personal data cannot reach (promise P7).
+
+Theory: a log line is one event out of `Event` and fields that pass the allow-list of `redaction`; what is not listed
+is dropped and counted, what breaks its grammar becomes `[redacted]`. Spans and metrics pass the same gate in front of
+any exporter. Library loggers keep name, level and exception class, and lose their message. Invariants:
+
+- nothing happens at import; everything hangs on one `Telemetry`, built and shut down by the composition root;
+- one line per request; a request costs a span only if it is sampled; never a raw path, query or client address.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import secrets
+import sys
+from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping, Sequence
+from contextlib import contextmanager
+from enum import StrEnum
+from time import perf_counter_ns
+from typing import Any, BinaryIO
+
+import msgspec
+import structlog
+from opentelemetry import metrics, trace
+from opentelemetry.context import Context
+from opentelemetry.sdk.metrics import AlwaysOffExemplarFilter, MeterProvider
+from opentelemetry.sdk.metrics.export import ConsoleMetricExporter, MetricReader, PeriodicExportingMetricReader
+from opentelemetry.sdk.metrics.view import View
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import (
+    BatchSpanProcessor,
+    ConsoleSpanExporter,
+    SimpleSpanProcessor,
+    SpanExporter,
+)
+
+from consent_gateway.clock import Clock, system_clock
+from consent_gateway.errors import GatewayError
+from consent_gateway.redaction import (
+    REDACTED,
+    SafeExporter,
+    class_name,
+    describe_exception,
+    exception_of,
+    is_slug,
+    safe_fields,
+)
+
+REQUEST_ID_KEY = "cg_request_id"  # the same keys as in api.problems, which may not import this module
+ERROR_KEY = "cg_error"
+
+Application = Callable[[Any, Any, Any], Awaitable[None]]
+Headers = Sequence[tuple[bytes, bytes]]
+
+
+class Event(StrEnum):
+    """Every event that the gateway logs; names are stable, operators alert on them."""
+
+    STARTED = "gateway.started"
+    STOPPED = "gateway.stopped"
+    REQUEST = "http.request"
+    FAILED = "http.failed"  # a failure of the catalogue with a status of 5xx
+    UNHANDLED = "http.unhandled"  # a bug
+    AUTHENTICATION_FAILED = "auth.failed"
+    PERMISSION_DENIED = "auth.denied"
+    IMPORTED = "import.done"
+    AUDIENCE_RESOLVED = "audience.resolved"
+    SUBJECT_ERASED = "subject.erased"
+    AUDIT_PUBLISHED = "audit.published"
+    AUDIT_FAILED = "audit.failed"
+    STORE_FAILED = "store.failed"
+    KEYRING_OPENED = "keyring.opened"
+    KEYRING_UNSEALED = "keyring.unsealed"
+    POLICY_LOADED = "policy.loaded"
+    JOB_FAILED = "job.failed"
+    LIBRARY = "library.message"
+    UNNAMED = "event.unnamed"  # a caller passed text instead of an event; the text is gone
+
+
+_EVENTS = frozenset(Event)
+
+
+class _LibraryHandler(logging.Handler):
+    """Takes what libraries log and keeps logger, level and exception class: messages may quote rows and values."""
+
+    def __init__(self, log: structlog.typing.FilteringBoundLogger) -> None:
+        super().__init__()
+        self._log = log
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one library record without its text."""
+        self._log.log(record.levelno, Event.LIBRARY, logger=record.name, exc_info=record.exc_info)
+
+
+class Telemetry:
+    """Logger, tracer and meter of one process; `shutdown` flushes them. Thread-safe."""
+
+    def __init__(
+        self,
+        *,
+        level: str = "info",
+        exporter: str = "none",
+        sample_ratio: float = 0.01,
+        trust_traceparent: bool = False,
+        stream: BinaryIO | None = None,
+        clock: Clock = system_clock,
+        span_exporter: SpanExporter | None = None,
+        metric_reader: MetricReader | None = None,
+    ) -> None:
+        """Build it; `exporter` is `none` or `console` (standard error), the last two arguments replace it.
+
+        `sample_ratio` (0 to 1) is the share of requests with a span; log lines go to `stream`, else standard output.
+        """
+        if exporter == "console":
+            span_exporter = span_exporter or ConsoleSpanExporter(out=sys.stderr)
+            metric_reader = metric_reader or PeriodicExportingMetricReader(ConsoleMetricExporter(out=sys.stderr))
+        self._clock = clock
+        self._threshold = int(sample_ratio * 2**32) if span_exporter else 0
+        self._trust = trust_traceparent
+        self._level = logging.getLevelNamesMapping()[level.upper()]
+        self.logs_requests = self._level <= logging.INFO
+        self.log: structlog.typing.FilteringBoundLogger = structlog.wrap_logger(
+            structlog.BytesLogger(stream or sys.stdout.buffer),
+            processors=[self._line],
+            wrapper_class=structlog.make_filtering_bound_logger(self._level),
+            context_class=dict,
+        ).bind()
+        resource = Resource({"service.name": "consent-gateway"})  # not Resource.create: it adds host and command line
+        self._tracing = TracerProvider(resource=resource, shutdown_on_exit=False)
+        if span_exporter:
+            kind = BatchSpanProcessor if exporter == "console" else SimpleSpanProcessor
+            self._tracing.add_span_processor(kind(SafeExporter(span_exporter)))
+        self._tracer = self._tracing.get_tracer("consent_gateway")
+        self._metering = MeterProvider(
+            [metric_reader] if metric_reader else [],
+            resource=resource,
+            exemplar_filter=AlwaysOffExemplarFilter(),  # exemplars would carry the attributes that a view removed
+            shutdown_on_exit=False,
+            views=[View(instrument_name="*", attribute_keys={"method", "route", "status", "outcome", "reason"})],
+        )
+        self._measures = metric_reader is not None
+        self._meter = self._metering.get_meter("consent_gateway")
+        self._duration = self._meter.create_histogram("http.server.request.duration", unit="s")
+        self._decisions = self._meter.create_counter("gateway.decisions", unit="{decision}")
+
+    def _line(self, _: object, level: str, fields: MutableMapping[str, Any]) -> bytes:
+        """Turn one call into one line of JSON; the only way out for log fields."""
+        event = fields.pop("event")
+        failure = exception_of(fields.pop("exc_info", None))
+        line: dict[str, object] = {
+            "at": self._clock().isoformat(timespec="milliseconds"),
+            "level": level,
+            "event": event if event in _EVENTS else Event.UNNAMED,
+        }
+        if failure is not None:
+            fields.update(describe_exception(failure))
+        return msgspec.json.encode(line | safe_fields(fields))
+
+    def request_span(self, method: str, request: str, headers: Headers) -> trace.Span | None:
+        """Start the span of a request if it is sampled: by its random id, or by a trusted caller's W3C flag."""
+        if not self._threshold:
+            return None
+        parent = _remote_parent(dict(headers).get(b"traceparent", b"")) if self._trust else None
+        if parent is None and int(request[:8], 16) >= self._threshold:
+            return None
+        return self._tracer.start_span(method, context=parent, kind=trace.SpanKind.SERVER)
+
+    @contextmanager
+    def span(self, name: str) -> Iterator[None]:
+        """Time a part of a sampled request as a child span named `name` (`ring.verb`); costs 1 µs otherwise."""
+        if not trace.get_current_span().is_recording():
+            yield
+            return
+        with self._tracer.start_as_current_span(name, record_exception=False, set_status_on_exception=False):
+            yield
+
+    def request_done(self, method: str, route: str, status: int, seconds: float) -> None:
+        """Record the duration of one request; `route` is the template."""
+        if self._measures:
+            self._duration.record(seconds, {"method": method, "route": route, "status": status})
+
+    def decided(self, outcome: str, reason: str, count: int = 1) -> None:
+        """Count decisions by outcome and reason code."""
+        if self._measures:
+            self._decisions.add(count, {"outcome": outcome, "reason": reason if is_slug(reason) else REDACTED})
+
+    def watch_audit_pending(self, read: Callable[[], int]) -> None:
+        """Export what `read` returns (entries that wait for the sequencer) as a gauge, read at each collection."""
+        self._meter.create_observable_gauge(
+            "gateway.audit.pending", callbacks=[lambda _: [metrics.Observation(read())]], unit="{entry}"
+        )
+
+    def capture_library_logs(self) -> Callable[[], None]:
+        """Take over the root logger, so that no library writes text by itself; return what restores it."""
+        root = logging.getLogger()
+        before, level = root.handlers[:], root.level
+        root.handlers[:] = [_LibraryHandler(self.log)]
+        root.setLevel(max(self._level, logging.WARNING))
+
+        def restore() -> None:
+            root.handlers[:] = before
+            root.setLevel(level)
+
+        return restore
+
+    def shutdown(self) -> None:
+        """Flush and stop the exporters."""
+        self._tracing.shutdown()
+        self._metering.shutdown()
+
+
+_TRACEPARENT = re.compile(rb"00-([0-9a-f]{32})-([0-9a-f]{16})-01\Z")
+
+
+def _remote_parent(traceparent: bytes) -> Context | None:
+    """Return the caller's trace if it is sampled (W3C Trace Context level 1); tracestate is not taken over."""
+    match = _TRACEPARENT.match(traceparent)
+    if match is None:
+        return None
+    ids = int(match.group(1), 16), int(match.group(2), 16)
+    context = trace.SpanContext(*ids, is_remote=True, trace_flags=trace.TraceFlags(trace.TraceFlags.SAMPLED))
+    return trace.set_span_in_context(trace.NonRecordingSpan(context)) if context.is_valid else None
+
+
+def new_request_id() -> str:
+    """Return a random UUID (RFC 9562 version 4) in text form; 120 random bits."""
+    digits = secrets.token_hex(16)
+    return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-a{digits[17:20]}-{digits[20:]}"
+
+
+class AccessMiddleware:
+    """Outermost ASGI layer: gives each request its id, and writes one line, one measurement and perhaps one span.
+
+    The route is Litestar's path template; a request that was refused before routing shows its path only if that is
+    one of `routes` (templates without parameters), else `-`. The reply carries the id as `x-request-id`.
+    """
+
+    def __init__(self, app: Application, telemetry: Telemetry, routes: frozenset[str] = frozenset()) -> None:
+        self._app = app
+        self._telemetry = telemetry
+        self._routes = routes
+
+    async def __call__(self, scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:
+        """Observe one request; nothing but the id is added to it."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        begun, request, status = perf_counter_ns(), new_request_id(), 500
+        state = scope.setdefault("state", {})
+        state[REQUEST_ID_KEY] = request
+        span = self._telemetry.request_span(_method(scope), request, scope["headers"])
+
+        async def observed(message: MutableMapping[str, Any]) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message.get("headers", ()), (b"x-request-id", request.encode())]
+            await send(message)
+
+        try:
+            await _within(span, self._app(scope, receive, observed))
+        finally:
+            if isinstance(passing := sys.exception(), Exception):
+                state[ERROR_KEY] = passing
+            self._finish(scope, request, status, span, perf_counter_ns() - begun)
+
+    def _finish(
+        self, scope: MutableMapping[str, Any], request: str, status: int, span: trace.Span | None, duration_ns: int
+    ) -> None:
+        method = _method(scope)
+        route = scope.get("path_template") or (scope["path"] if scope["path"] in self._routes else "-")
+        error = scope["state"].get(ERROR_KEY)
+        self._telemetry.request_done(method, route, status, duration_ns / 1e9)
+        facts = {"request_id": request, "method": method, "route": route, "status": status}
+        if error is not None:
+            event = Event.FAILED if isinstance(error, GatewayError) else Event.UNHANDLED
+            self._telemetry.log.error(event, exc_info=error, **facts)
+        if self._telemetry.logs_requests:
+            self._telemetry.log.info(Event.REQUEST, duration_us=duration_ns // 1000, **facts)
+        if span is not None:
+            _end(span, method, route, status, error)
+
+
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+
+
+def _method(scope: Mapping[str, Any]) -> str:
+    """Return the method, or OTHER: callers may invent methods, and labels must stay few."""
+    return scope["method"] if scope["method"] in _METHODS else "OTHER"
+
+
+async def _within(span: trace.Span | None, work: Awaitable[None]) -> None:
+    """Run `work` with `span` as the current one, if there is one."""
+    if span is None:
+        await work
+        return
+    with trace.use_span(span, record_exception=False, set_status_on_exception=False):
+        await work
+
+
+def _end(span: trace.Span, method: str, route: str, status: int, error: BaseException | None) -> None:
+    """Name the span by its route, which is known only now, and end it."""
+    span.update_name(f"{method} {route}")
+    span.set_attributes({"http.request.method": method, "http.route": route, "http.response.status_code": status})
+    if error is not None:
+        span.set_attribute("error.type", class_name(error))
+        span.set_status(trace.StatusCode.ERROR)
+    span.end()

@@ -1,0 +1,130 @@
+"""Blind indexes: find a subject by an identifier that the database cannot read.
+
+index = HMAC-SHA256(key of field and generation, frame(domain, field, normaliser version) | value), first 128 bits.
+The keys come from the keyring's index roots and are never in the database, so a stolen dump yields no identifier
+by dictionary. 128 bits keep a UNIQUE constraint honest: at 10^9 subjects a collision has odds of 1.5e-21. Field,
+normaliser version and generation separate the domains: the same value never looks equal in two fields.
+
+Only identifiers that are unique by nature may be indexed (`INDEXED_FIELDS`). An attribute with few values (gender,
+city, birth year) would be read off the index by its frequencies, keyed or not, and is refused.
+
+Rotation: rows carry their generation; lookups ask for the current and the previous one until the backfill is done.
+
+A tombstone is a 256-bit HMAC of an erased identifier under its own root. It carries neither generation nor
+normaliser version, because after the erasure nobody can compute it again, and it must still match a re-import.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.hmac import HMAC
+
+from consent_gateway.vault.derivation import frame
+from consent_gateway.vault.failures import LowEntropyFieldError
+from consent_gateway.vault.keyring import Keyring
+from consent_gateway.vault.normalisers import VERSIONS
+
+INDEXED_FIELDS = frozenset({"email", "phone", "member_no", "external_id", "device_id", "openid"})
+INDEX_BYTES = 16
+
+_INDEX_DOMAIN = b"consent-gateway/blind-index"
+_TOMBSTONE_DOMAIN = b"consent-gateway/tombstone"
+MIN_SAMPLE = 1_000
+_MAX_TOP_SHARE = 0.01
+_MIN_DISTINCT_SHARE = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Leakage:
+    """What equality alone would tell of a column: rows, distinct values, share of the most frequent, min-entropy."""
+
+    rows: int
+    distinct: int
+    top_share: float
+    min_entropy_bits: float
+
+
+class BlindIndexer:
+    """Computes index values and tombstones of normalised identifiers under one keyring."""
+
+    def __init__(self, keyring: Keyring) -> None:
+        self._keyring = keyring
+        self._keyed: dict[tuple[str, int, int], HMAC] = {}
+        self._tombs: dict[str, HMAC] = {}
+
+    def index(self, field: str, value: str, generation: int | None = None, *, version: int | None = None) -> bytes:
+        """Return the 16-byte index of a normalised `value`.
+
+        `generation` and normaliser `version` are the current ones unless given. Raises `LowEntropyFieldError` for
+        a field that is not declared, `KeyringError` for a generation whose key is gone.
+        """
+        mac = self._prepared(field, generation, version).copy()
+        mac.update(value.encode())
+        return mac.finalize()[:INDEX_BYTES]
+
+    def index_many(self, field: str, values: Iterable[str], generation: int | None = None) -> list[bytes]:
+        """Return the indexes of `values` in their order; errors as for `index`."""
+        prepared = self._prepared(field, generation, None)
+        found: list[bytes] = []
+        for value in values:
+            mac = prepared.copy()
+            mac.update(value.encode())
+            found.append(mac.finalize()[:INDEX_BYTES])
+        return found
+
+    def lookups(self, field: str, value: str) -> dict[int, bytes]:
+        """Return the index of `value` under every generation that exists, newest first: what a query asks for."""
+        return {held: self.index(field, value, held) for held in reversed(self._keyring.generations)}
+
+    def tombstone(self, field: str, value: str) -> bytes:
+        """Return the 32-byte tombstone of a normalised `value`; `LowEntropyFieldError` as for `index`."""
+        keyed = self._tombs.get(field)
+        if keyed is None:
+            _require_declared(field)
+            keyed = HMAC(self._keyring.tombstone_key(field), SHA256())
+            keyed.update(frame(_TOMBSTONE_DOMAIN, field.encode()))
+            self._tombs[field] = keyed
+        mac = keyed.copy()
+        mac.update(value.encode())
+        return mac.finalize()
+
+    def _prepared(self, field: str, generation: int | None, version: int | None) -> HMAC:
+        _require_declared(field)
+        current = self._keyring.current_generation if generation is None else generation
+        which = (field, current, VERSIONS[field] if version is None else version)
+        keyed = self._keyed.get(which)
+        if keyed is None:
+            keyed = HMAC(self._keyring.index_key(field, which[1]), SHA256())
+            keyed.update(frame(_INDEX_DOMAIN, field.encode(), which[2].to_bytes(4, "big")))
+            self._keyed[which] = keyed
+        return keyed
+
+
+def measure_leakage(values: Iterable[str]) -> Leakage:
+    """Measure what an equality index over `values` would reveal; min-entropy = -log2 of the top share."""
+    counts = Counter(values)
+    rows = counts.total()
+    top = max(counts.values(), default=0) / rows if rows else 1.0
+    return Leakage(rows, len(counts), top, -math.log2(top))
+
+
+def lint_field(values: Iterable[str]) -> Leakage:
+    """Return the leakage of a sample, or raise `LowEntropyFieldError` if it does not look like an identifier.
+
+    An identifier has at least 1,000 rows to judge by, at least half of them distinct, and none above 1 %.
+    """
+    found = measure_leakage(values)
+    repeats = found.distinct < found.rows * _MIN_DISTINCT_SHARE
+    if found.rows < MIN_SAMPLE or repeats or found.top_share > _MAX_TOP_SHARE:
+        raise LowEntropyFieldError("The sample's values repeat too often, or are too few, for a blind index")
+    return found
+
+
+def _require_declared(field: str) -> None:
+    if field not in INDEXED_FIELDS:
+        raise LowEntropyFieldError("The field is not declared as a unique identifier")

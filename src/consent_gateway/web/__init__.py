@@ -1,0 +1,1 @@
+"""Server-rendered pages: no scripts, no external requests, a strict content security policy."""

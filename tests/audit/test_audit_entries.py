@@ -1,0 +1,175 @@
+"""The entry envelope and its commitments."""
+
+from __future__ import annotations
+
+import hmac
+import json
+from hashlib import sha256
+
+import pytest
+from audit_fakes import flip
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from consent_gateway.audit.commitments import commit, opening_salt, verify_opening
+from consent_gateway.audit.entries import (
+    MAX_ENTRY_BYTES,
+    Entry,
+    EntryKind,
+    EntryWriter,
+    entry_bytes,
+    parse_entry,
+)
+
+KEY = bytes(range(32))
+UID = bytes(range(16))
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=10)
+ENTRIES = st.builds(
+    Entry,
+    kind=st.sampled_from(EntryKind),
+    at=st.integers(0, 2**53 - 1),
+    actor=TEXT.filter(bool),
+    uid=st.binary(min_size=16, max_size=16),
+    fields=st.dictionaries(TEXT, TEXT | st.integers(-9, 9) | st.booleans() | st.none(), max_size=4),
+    commitments=st.dictionaries(TEXT, st.binary(min_size=32, max_size=32), max_size=3),
+)
+
+
+def example(**changes: object) -> Entry:
+    facts: dict[str, object] = {
+        "kind": EntryKind.CONSENT_RECORDED,
+        "at": 1_700_000_000_000,
+        "actor": "key:crm",
+        "uid": UID,
+        "fields": {"purpose": "marketing", "action": "given"},
+        "commitments": {"payload": bytes(32)},
+    }
+    return Entry(**{**facts, **changes})  # type: ignore[arg-type]
+
+
+def test_the_bytes_of_an_entry_are_fixed() -> None:
+    assert entry_bytes(example()) == (
+        b'{"actor":"key:crm","at":1700000000000,"commitments":{"payload":"' + b"00" * 32 + b'"},'
+        b'"fields":{"action":"given","purpose":"marketing"},"kind":"consent.recorded",'
+        b'"uid":"000102030405060708090a0b0c0d0e0f","v":1}'
+    )
+
+
+def test_kinds_are_the_closed_list() -> None:
+    assert {kind.value for kind in EntryKind} == {
+        "consent.recorded", "decision.made", "decisions.batch", "audience.resolved", "subject.imported",
+        "events.imported", "contacts.recorded", "subject.erased", "right.exercised", "reveal.made",
+        "source.registered", "purpose.registered", "notice.published", "recipient.registered", "segment.saved",
+        "policy.activated", "key.issued", "key.revoked", "kek.created", "pairwise_epoch.created", "log.created",
+        "reconcile.run", "admin.action",
+    }  # fmt: skip
+
+
+@settings(derandomize=True, deadline=None)
+@given(ENTRIES)
+def test_parsing_gives_the_entry_back(entry: Entry) -> None:
+    assert parse_entry(entry_bytes(entry)) == entry
+
+
+@settings(derandomize=True, deadline=None)
+@given(ENTRIES)
+def test_the_writer_and_the_general_encoder_agree(entry: Entry) -> None:
+    written = EntryWriter(entry.kind, entry.actor).write(entry.at, entry.uid, entry.fields, entry.commitments)
+    assert written == entry_bytes(entry)
+    members = json.loads(written)
+    assert list(members) == sorted(members)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"at": -1},
+        {"at": 2**53},
+        {"actor": ""},
+        {"actor": "\ud800"},
+        {"uid": bytes(15)},
+        {"commitments": {"payload": bytes(31)}},
+        {"fields": {"amount": 1.5}},
+        {"fields": {"text": "x" * MAX_ENTRY_BYTES}},
+    ],
+)
+def test_an_impossible_entry_is_refused(changes: dict[str, object]) -> None:
+    with pytest.raises(ValueError):
+        entry_bytes(example(**changes))
+
+
+def test_the_longest_entry_is_65535_bytes() -> None:
+    room = MAX_ENTRY_BYTES - len(entry_bytes(example(fields={"t": ""})))
+    assert len(entry_bytes(example(fields={"t": "x" * room}))) == MAX_ENTRY_BYTES
+    with pytest.raises(ValueError, match="65535"):
+        entry_bytes(example(fields={"t": "x" * (room + 1)}))
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b'"v":1', b'"v":2'),
+        (b'"v":1', b'"v":1.0'),
+        (b'"v":1', b'"v":true'),
+        (b'"v":1', b'"v":1,"w":1'),
+        (b'"v":1', b'"v":1,"v":1'),
+        (b',"v":1', b""),
+        (b'"at":17', b'"at": 17'),
+        (b'"at":17', b'"at":0.17e2'),
+        (b'"at":1700000000000', b'"at":"1700000000000"'),
+        (b'"at":1700000000000', b'"at":true'),
+        (b"consent.recorded", b"consent.removed"),
+        (b"key:crm", b"key:\\u0063rm"),
+        (b"0c0d0e0f", b"0C0D0E0F"),
+        (b"0c0d0e0f", b"0c0d0e"),
+        (b'"00000000', b'" 0000000'),
+        (b'{"action"', b'{"z":0,"action"'),
+        (b'"key:crm"', b"7"),
+    ],
+)
+def test_any_other_spelling_is_refused(old: bytes, new: bytes) -> None:
+    data = entry_bytes(example())
+    changed = data.replace(old, new, 1)
+    assert changed != data
+    with pytest.raises(ValueError):
+        parse_entry(changed)
+
+
+@pytest.mark.parametrize("data", [b"", b"[]", b"null", b"\xff", b"[" * 60_000, b"1" * 60_000, b"x" * 70_000])
+def test_junk_is_refused(data: bytes) -> None:
+    with pytest.raises(ValueError):
+        parse_entry(data)
+
+
+def test_a_commitment_is_the_documented_hash() -> None:
+    salt = hmac.new(KEY, UID + b"payload", "sha256").digest()
+    assert opening_salt(KEY, UID, "payload") == salt
+    want = sha256(b"consent-gateway/commitment/v1" + b"\x00" + salt + b'{"a":1}').digest()
+    assert commit(KEY, UID, "payload", b'{"a":1}') == want
+
+
+def test_equal_payloads_look_unrelated() -> None:
+    values = {
+        commit(key, uid, name, b"same") for key in (KEY, bytes(32)) for uid in (UID, bytes(16)) for name in ("a", "b")
+    }
+    assert len(values) == 8
+
+
+@settings(derandomize=True, deadline=None)
+@given(st.binary(max_size=40), st.data())
+def test_an_opening_holds_for_its_own_payload_only(payload: bytes, data: st.DataObject) -> None:
+    salt, commitment = opening_salt(KEY, UID, "payload"), commit(KEY, UID, "payload", payload)
+    assert verify_opening(commitment, salt, payload)
+    bit = data.draw(st.integers(0, 255))
+    assert not verify_opening(flip(commitment, bit), salt, payload)
+    assert not verify_opening(commitment, flip(salt, bit), payload)
+    assert not verify_opening(commitment, salt, payload + b"\0")
+    # a salt that takes bytes of the payload along must not open it
+    assert not verify_opening(commitment, salt + payload[:1], payload[1:]) or not payload
+    assert not verify_opening(b"", salt, payload)
+
+
+@pytest.mark.parametrize(("key", "uid"), [(b"", UID), (KEY[:31], UID), (KEY, UID[:15])])
+def test_short_keys_and_uids_are_refused(key: bytes, uid: bytes) -> None:
+    with pytest.raises(ValueError):
+        commit(key, uid, "payload", b"")

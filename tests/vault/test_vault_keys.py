@@ -1,0 +1,168 @@
+"""Data keys: a wrap opens in its own context only, survives rotation, and dies with its epoch."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from vault_builders import a_keyring, a_passphrase
+
+from consent_gateway.vault import keys
+from consent_gateway.vault.failures import VaultError
+from consent_gateway.vault.keyring import Keyring
+from consent_gateway.vault.keys import (
+    WRAPPED_BYTES,
+    KeyProvider,
+    LocalKeyProvider,
+    WrappedDek,
+    dek_context,
+    wrapped_epoch,
+)
+
+
+class TableKeyProvider:
+    """A fake key service: it hands out handles and remembers what they stand for."""
+
+    def __init__(self) -> None:
+        self._held: dict[bytes, tuple[bytes, bytes]] = {}
+
+    def new_dek(self, context: bytes) -> tuple[bytes, WrappedDek]:
+        dek = len(self._held).to_bytes(32, "big")
+        return dek, self.wrap(dek, context)
+
+    def wrap(self, dek: bytes, context: bytes) -> WrappedDek:
+        handle = b"handle-%d" % len(self._held)
+        self._held[handle] = (dek, context)
+        return WrappedDek(handle)
+
+    def unwrap(self, wrapped: bytes, context: bytes) -> bytes:
+        dek, bound = self._held.get(wrapped, (b"", None))
+        if bound != context:
+            raise VaultError
+        return dek
+
+    def rewrap(self, wrapped: bytes, context: bytes) -> WrappedDek:
+        return self.wrap(self.unwrap(wrapped, context), context)
+
+
+@pytest.fixture(params=["local", "table"])
+def provider(request: pytest.FixtureRequest) -> KeyProvider:
+    return LocalKeyProvider(a_keyring()) if request.param == "local" else TableKeyProvider()
+
+
+def test_the_contract_of_every_provider(provider):
+    dek, wrapped = provider.new_dek(b"here")
+    again, other = provider.new_dek(b"here")
+    assert dek != again
+    assert len(dek) == 32
+    assert provider.unwrap(wrapped, b"here") == dek
+    assert provider.unwrap(provider.rewrap(wrapped, b"here"), b"here") == dek
+    for wrong in (lambda: provider.unwrap(wrapped, b"there"), lambda: provider.rewrap(other, b"there")):
+        with pytest.raises(VaultError):
+            wrong()
+    with pytest.raises(VaultError):
+        provider.unwrap(b"made up", b"here")
+
+
+@settings(derandomize=True, deadline=None, max_examples=60)
+@given(st.binary(min_size=32, max_size=32), st.binary(max_size=40), st.binary(max_size=40))
+def test_a_wrap_opens_in_its_own_context_only(dek, context, other):
+    provider = LocalKeyProvider(a_keyring())
+    wrapped = provider.wrap(dek, context)
+    assert len(wrapped) == WRAPPED_BYTES
+    assert provider.unwrap(wrapped, context) == dek
+    if other != context:
+        with pytest.raises(VaultError):
+            provider.unwrap(wrapped, other)
+
+
+def test_every_flipped_bit_and_every_truncation_is_the_one_failure():
+    provider = LocalKeyProvider(a_keyring(epochs=3))
+    _, wrapped = provider.new_dek(b"here")
+    flips = [
+        wrapped[:at] + bytes([wrapped[at] ^ (1 << bit)]) + wrapped[at + 1 :]
+        for at in range(len(wrapped))
+        for bit in range(8)
+    ]
+    cuts = [wrapped[:length] for length in range(len(wrapped))]
+    messages = set()
+    for damaged in [*flips, *cuts, wrapped + b"\x00"]:
+        with pytest.raises(VaultError) as failure:
+            provider.unwrap(damaged, b"here")
+        messages.add(str(failure.value))
+    assert messages == {VaultError.title}
+
+
+def test_two_subjects_contexts_differ_and_their_wraps_cannot_be_swapped():
+    provider = LocalKeyProvider(a_keyring())
+    _, wrapped = provider.new_dek(dek_context(1))
+    with pytest.raises(VaultError):
+        provider.unwrap(wrapped, dek_context(2))
+
+
+def test_a_context_outside_the_aad_would_let_wraps_be_swapped(monkeypatch):
+    """The planted bug: with the context dropped from the AAD the swap goes through, so the test above can fail."""
+
+    class Careless:
+        def __init__(self, key):
+            self._siv = genuine(key)
+
+        def encrypt(self, data, aad):
+            return self._siv.encrypt(data, aad[:2])
+
+        def decrypt(self, data, aad):
+            return self._siv.decrypt(data, aad[:2])
+
+    genuine = keys.AESSIV
+    monkeypatch.setattr(keys, "AESSIV", Careless)
+    provider = LocalKeyProvider(a_keyring())
+    dek, wrapped = provider.new_dek(dek_context(1))
+    assert provider.unwrap(wrapped, dek_context(2)) == dek
+
+
+def test_rotation_moves_a_wrap_and_destroying_the_epoch_kills_the_old_copy():
+    provider = LocalKeyProvider(a_keyring())
+    dek, old = provider.new_dek(b"here")
+    provider.use(provider.keyring.new_kek_epoch())
+    new = provider.rewrap(old, b"here")
+    assert (wrapped_epoch(old), wrapped_epoch(new)) == (1, 2)
+    assert provider.rewrap(new, b"here") == new, "rewrapping is idempotent"
+    provider.use(provider.keyring.destroy_kek_epoch(1))
+    assert provider.unwrap(new, b"here") == dek
+    with pytest.raises(VaultError):
+        provider.unwrap(old, b"here")
+
+
+def test_a_replica_follows_another_ones_rotation_without_a_restart(tmp_path):
+    path = tmp_path / "keyring"
+    mine = LocalKeyProvider(Keyring.create(path, a_passphrase()))
+    other = LocalKeyProvider(Keyring.open(path, a_passphrase()))
+    _, old = mine.new_dek(b"here")
+    other.use(other.keyring.new_kek_epoch())
+    dek, wrapped = other.new_dek(b"here")
+    assert mine.unwrap(wrapped, b"here") == dek
+    other.use(other.keyring.destroy_kek_epoch(1))
+    assert mine.refresh()
+    assert not mine.refresh()
+    with pytest.raises(VaultError):
+        mine.unwrap(old, b"here")
+
+
+def test_a_made_up_epoch_does_not_reopen_an_unchanged_keyring(tmp_path, monkeypatch):
+    provider = LocalKeyProvider(Keyring.create(tmp_path / "keyring", a_passphrase()))
+    _, wrapped = provider.new_dek(b"here")
+    monkeypatch.setattr(Keyring, "open", lambda *_: pytest.fail("the keyring was opened for a made-up epoch"))
+    with pytest.raises(VaultError):
+        provider.unwrap(wrapped[:2] + b"\x00\x00\x00\x09" + wrapped[6:], b"here")
+
+
+def test_wraps_spread_over_the_shards():
+    provider = LocalKeyProvider(a_keyring())
+    shards = {provider.wrap(bytes(32), dek_context(subject))[6] for subject in range(200)}
+    assert shards == set(range(16))
+
+
+@pytest.mark.parametrize("size", [0, 16, 31, 33])
+def test_only_32_byte_keys_are_wrapped(size):
+    with pytest.raises(VaultError):
+        LocalKeyProvider(a_keyring()).wrap(bytes(size), b"here")

@@ -1,0 +1,142 @@
+"""Pseudonyms: published vectors, no joins between recipients, no forgeries, no oracle."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from vault_builders import a_keyring
+
+from consent_gateway.vault import pseudonyms
+from consent_gateway.vault.derivation import derive
+from consent_gateway.vault.keyring import Keyring, Roots
+from consent_gateway.vault.pseudonyms import Pseudonymiser
+
+VECTORS = json.loads((Path(__file__).resolve().parents[1] / "vectors" / "pseudonyms.json").read_text())
+IDS = st.integers(0, 2**63 - 1)
+EPOCHS = st.integers(0, 2**32 - 1)
+
+
+def with_root(root: bytes) -> Pseudonymiser:
+    return Pseudonymiser(Keyring(Roots({1: b"k" * 32}, {1: b"i" * 32}, root, b"a" * 32, b"t" * 32, b"l" * 32)))
+
+
+@pytest.mark.parametrize("case", VECTORS["pseudonyms"], ids=lambda case: case["note"])
+def test_published_vectors(case):
+    maker = with_root(bytes.fromhex(VECTORS["root"]))
+    assert maker.pseudonym(case["subject_id"], case["recipient"], case["epoch"]) == case["text"]
+    assert maker.resolve(case["text"], case["recipient"]) == case["subject_id"]
+
+
+@pytest.mark.parametrize("case", VECTORS["pseudonyms"], ids=lambda case: case["note"])
+def test_the_published_decoder_description_is_enough(case):
+    """Decode as a partner would, from the description alone: CBC with a zero IV is one raw block."""
+    sector = case["recipient"].encode()
+    key = derive(bytes.fromhex(VECTORS["root"]), 32, b"pseudonym", sector, case["epoch"].to_bytes(4, "big"))
+    assert key.hex() == case["key"]
+    epoch, _, block = case["text"].removeprefix("p").partition("-")
+    plain = Cipher(algorithms.AES256(key), modes.CBC(bytes(16))).decryptor().update(bytes.fromhex(block))
+    assert int(epoch) == case["epoch"]
+    assert plain == bytes(8) + case["subject_id"].to_bytes(8, "big")
+
+
+@pytest.mark.parametrize("case", VECTORS["refused"], ids=lambda case: case["note"])
+def test_published_refusals(case):
+    assert with_root(bytes.fromhex(VECTORS["root"])).resolve(case["text"], case["recipient"]) is None
+
+
+@settings(derandomize=True, deadline=None)
+@given(IDS, st.text(max_size=12), EPOCHS)
+def test_a_pseudonym_resolves_for_its_recipient(subject_id, recipient, epoch):
+    maker = Pseudonymiser(a_keyring())
+    text = maker.pseudonym(subject_id, recipient, epoch)
+    assert maker.resolve(text, recipient) == subject_id
+    assert maker.resolve(text, recipient, epochs={epoch}) == subject_id
+    assert maker.resolve(text, recipient, epochs=()) is None
+
+
+@settings(derandomize=True, deadline=None)
+@given(IDS, IDS, st.lists(st.tuples(st.text(max_size=8), EPOCHS), min_size=2, max_size=2, unique=True))
+def test_two_recipients_or_epochs_never_share_a_pseudonym(one, other, relations):
+    maker = Pseudonymiser(a_keyring())
+    blocks = [maker.bulk_bytes([one, other], recipient, epoch) for recipient, epoch in relations]
+    assert not {blocks[0][:16], blocks[0][16:]} & {blocks[1][:16], blocks[1][16:]}
+
+
+def test_two_recipients_tables_of_ten_thousand_cannot_be_joined():
+    maker = Pseudonymiser(a_keyring())
+    tables = [set(maker.bulk(range(10_000), recipient, 1)) for recipient in ("crm", "ads")]
+    assert [len(table) for table in tables] == [10_000, 10_000]
+    assert not tables[0] & tables[1]
+
+
+def test_foreign_wrong_epoch_and_forged_all_answer_none():
+    maker = Pseudonymiser(a_keyring())
+    text = maker.pseudonym(42, "crm", 3)
+    for recipient in ("ads", "crm2", "", "CRM"):
+        assert maker.resolve(text, recipient) is None
+    assert maker.resolve(text.replace("p3-", "p4-"), "crm") is None
+    for at in range(3, len(text)):
+        assert maker.resolve(text[:at] + ("0" if text[at] != "0" else "1") + text[at + 1 :], "crm") is None
+    for number in range(20_000):
+        assert maker.resolve(f"p3-{number:032x}", "crm") is None
+
+
+@settings(derandomize=True, deadline=None)
+@given(st.text(max_size=50) | st.from_regex(r"p[0-9]{1,12}-[0-9a-f]{30,34}\n?"))
+def test_any_text_answers_none_and_never_raises(text):
+    assert Pseudonymiser(a_keyring()).resolve(text, "crm") is None
+
+
+def test_only_the_canonical_spelling_counts():
+    maker = Pseudonymiser(a_keyring())
+    text = maker.pseudonym(42, "crm", 3)
+    for spelling in (
+        text.upper(),
+        f" {text}",
+        f"{text}\n",
+        text.replace("p3", "p03"),
+        text.replace("p3", "p٣"),
+        text[1:],
+    ):
+        assert maker.resolve(spelling, "crm") is None
+
+
+def test_an_encrypted_id_beyond_63_bits_is_no_subject():
+    keyring = a_keyring()
+    cipher = Cipher(algorithms.AES256(keyring.pseudonym_key("crm", 1)), modes.CBC(bytes(16)))
+    block = cipher.encryptor().update(bytes(8) + b"\xff" * 8)
+    assert Pseudonymiser(keyring).resolve(f"p1-{block.hex()}", "crm") is None
+
+
+@settings(derandomize=True, deadline=None)
+@given(st.lists(IDS, max_size=20))
+def test_bulk_agrees_with_one_at_a_time(subject_ids):
+    maker = Pseudonymiser(a_keyring())
+    texts = maker.bulk(subject_ids, "crm", 5)
+    assert texts == [maker.pseudonym(subject_id, "crm", 5) for subject_id in subject_ids]
+    assert maker.bulk_bytes(subject_ids, "crm", 5).hex() == "".join(text[3:] for text in texts)
+
+
+@pytest.mark.parametrize(("subject_id", "epoch"), [(-1, 1), (2**63, 1), (2**64, 1), (1, -1), (1, 2**32)])
+def test_ids_and_epochs_out_of_range_are_refused(subject_id, epoch):
+    with pytest.raises(ValueError):
+        Pseudonymiser(a_keyring()).pseudonym(subject_id, "crm", epoch)
+
+
+def test_ciphers_of_made_up_epochs_do_not_pile_up():
+    maker = Pseudonymiser(a_keyring())
+    for epoch in range(1500):
+        maker.resolve(f"p{epoch}-{'0' * 32}", "crm")
+    assert len(maker._ciphers) <= 1024
+
+
+def test_without_the_zero_check_forgeries_would_pass(monkeypatch):
+    """The planted bug: a redundancy check that always agrees accepts made-up blocks, so the tests above can fail."""
+    monkeypatch.setattr(pseudonyms.hmac, "compare_digest", lambda *_: True)
+    maker = Pseudonymiser(a_keyring())
+    assert any(maker.resolve(f"p3-{number:032x}", "crm") is not None for number in range(20))
