@@ -7,6 +7,7 @@ handler, one use case. Order at start: keyring, store (verified), schema (verifi
 from __future__ import annotations
 
 import gc
+import sys
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -20,6 +21,7 @@ from litestar.types import ASGIApp
 from consent_gateway import __version__
 from consent_gateway.api.batcher import DecisionBatcher
 from consent_gateway.api.desk import JSON, Desk
+from consent_gateway.api.fast import FastDecisions
 from consent_gateway.api.guard import BodyLimits, guarded
 from consent_gateway.api.openapi import document
 from consent_gateway.api.problems import exception_handlers
@@ -126,7 +128,7 @@ def build_app(settings: Settings, telemetry: Telemetry, gateway: Gateway) -> App
     )
     app.state.desk = desk
     limits = BodyLimits(settings.body_limit_bytes, settings.batch_body_limit_bytes, settings.body_read_timeout_seconds)
-    inner: ASGIApp = guarded(app, limits)
+    inner: ASGIApp = guarded(FastDecisions(app, desk), limits)
     return Application(AccessMiddleware(inner, telemetry, _plain_paths(app)), app, gateway, worker)
 
 
@@ -144,3 +146,5 @@ def _settle_memory() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)
+    # A thread that comes back from a flush must not wait 5 ms for the loop to let it in.
+    sys.setswitchinterval(0.001)

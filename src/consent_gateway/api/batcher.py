@@ -1,9 +1,9 @@
 """Single decisions, many at a time: what arrives while a transaction is being committed goes into the next one.
 
-Each decision must be durable before it is answered, and the flush is the wall: one decision a transaction would
-be a few hundred a second. So the loop gathers questions while the previous batch commits (no timer, self-tuning), and a
-thread runs `services.decisions.decide` for all of them: one read, one append, one commit. Every question still gets its own
-answer and its own entry; a failed transaction fails exactly the questions that were in it.
+Each decision must be durable before it is answered, and the flush is the wall: one decision a transaction would be a
+few hundred a second. So the loop gathers questions while the previous batch commits (no timer, self-tuning), and one
+thread runs `services.decisions.decide` for all of them: one read, one append, one commit. Every question still gets
+its own answer and its own entry; a failed transaction fails exactly the questions that were in it.
 """
 
 from __future__ import annotations

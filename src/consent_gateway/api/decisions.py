@@ -19,6 +19,7 @@ from consent_gateway.services.decisions import Ask, Decision, decide_batch
 from consent_gateway.services.gateway import Work
 
 _NO_MESSAGE = Message()
+_REMEMBERED = 4096
 
 
 @post("/v1/decisions", status_code=200, tags=["decisions"], **documented(DecisionIn, DecisionOut))
@@ -36,7 +37,7 @@ async def decide_body(desk: Desk, principal: Principal, body: bytes) -> bytes:
     decision = await desk.batcher.submit(ask)
     answer = decision.answer
     desk.telemetry.decided(answer.outcome.value, answer.reason_code)
-    return msgspec.json.encode(decision_out(decision, explain=data.explain))
+    return _WRITER.write(decision, explain=data.explain)
 
 
 @post("/v1/decisions/batch", status_code=200, tags=["decisions"], **documented(DecisionsIn, DecisionsOut))
@@ -58,26 +59,46 @@ async def decide_many(request: Request[Any, Any, Any]) -> Response[bytes]:
     return await desk_of(request).write(request, "decide", act)
 
 
-def use_of(data: UseIn) -> Use:
-    """Return what a body asks about."""
-    message = _NO_MESSAGE if data.message is None else data.message.message()
-    return Use(PurposeId(data.purpose), data.channel, RecipientId(data.recipient), message)
+class AnswerWriter:
+    """Writes decisions. Answers are values that many decisions share, so their encoding is remembered by identity."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, tuple[Answer, bytes]] = {}
+
+    def write(self, decision: Decision, *, explain: bool) -> bytes:
+        """Return the body of one decision."""
+        answer = decision.answer
+        if explain:
+            head = _head(answer, explain=True)
+        else:
+            held = self._known.get(id(answer))  # the entry keeps the answer alive, so its id stays its own
+            if held is None:
+                if len(self._known) >= _REMEMBERED:
+                    self._known.clear()
+                held = self._known[id(answer)] = (answer, _head(answer, explain=False))
+            head = held[1]
+        at = instant(decision.at_ms // 1000).encode()
+        return b'%b,"at":"%b","entry":{"uid":"%b"}}' % (head, at, decision.uid.hex().encode())
 
 
-def decision_out(decision: Decision, *, explain: bool) -> dict[str, Any]:
-    """Return the answer as it is written."""
-    answer = decision.answer
-    out: dict[str, Any] = {
-        **_answer_out(answer),
-        "at": instant(decision.at_ms // 1000),
-        "entry": {"uid": decision.uid.hex()},
-    }
+def _head(answer: Answer, *, explain: bool) -> bytes:
+    """Return an answer's members without the closing brace."""
+    out = _answer_out(answer)
     if explain:
         out["changes"] = [
             {"fact": c.fact, "have": c.have, "need": c.need, "text": c.text_en, "text_zh": c.text_zh}
             for c in answer.changes
         ]
-    return out
+    return msgspec.json.encode(out)[:-1]
+
+
+_WRITER = AnswerWriter()
+
+
+def use_of(data: UseIn) -> Use:
+    """Return what a body asks about."""
+    message = _NO_MESSAGE if data.message is None else data.message.message()
+    return Use(PurposeId(data.purpose), data.channel, RecipientId(data.recipient), message)
 
 
 def short_out(answer: Answer) -> dict[str, Any]:

@@ -7,6 +7,7 @@ Each input model knows the plain value that use cases take (`item()`).
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -58,6 +59,7 @@ def seconds(at: datetime | None) -> int | None:
     return None if at is None else int(at.timestamp())
 
 
+@lru_cache(maxsize=256)
 def instant(at: int) -> str:
     """Return an instant as RFC 3339 in UTC."""
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

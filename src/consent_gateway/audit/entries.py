@@ -97,13 +97,22 @@ class EntryWriter:
         commitments: Mapping[str, bytes] = _NO_COMMITMENTS,
     ) -> bytes:
         """Return the bytes of one entry; see `Entry` for the arguments, `entry_bytes` for the errors."""
+        encoded = canonical_json(fields if type(fields) is dict else dict(fields))
+        return self.write_encoded(at, uid, encoded, _commitments_json(commitments) if commitments else b"{}")
+
+    def write_encoded(self, at: int, uid: bytes, fields: bytes, commitments: bytes) -> bytes:
+        """Return the bytes of one entry whose `fields` and `commitments` are canonical JSON already.
+
+        Decisions repeat the same few fields many thousand times a second: they are encoded once. ValueError as for
+        `write`; what is not canonical JSON gives an entry that `parse_entry` refuses.
+        """
         if len(uid) != UID_BYTES or not 0 <= at <= MAX_SAFE_INTEGER:
             raise ValueError("an entry needs a 16-byte uid and a time in epoch milliseconds")
         data = b'%b%d,"commitments":%b,"fields":%b%b%b","v":%d}' % (
             self._head,
             at,
-            _commitments_json(commitments) if commitments else b"{}",
-            canonical_json(fields if type(fields) is dict else dict(fields)),
+            commitments,
+            fields,
             self._tail,
             uid.hex().encode(),
             ENTRY_VERSION,

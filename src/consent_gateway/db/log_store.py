@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import bindparam, delete, func, insert, select, text
+from sqlalchemy import Table, bindparam, delete, func, select, text
 
 from consent_gateway.audit.log import EMPTY_HEAD, Head, Integration, load_head
 from consent_gateway.audit.tiles import TILE_WIDTH, encode_bundle, tile_width, tree_tiles
@@ -25,9 +26,22 @@ _HASH = 32
 # Where the uid stands in the canonical bytes: `...,"uid":"<32 hex>","v":1}` is always the tail of an entry.
 _UID_TAIL = len('","v":1}')
 
-_APPEND = insert(audit_pending)
-_OPEN = insert(audit_openings)
-_INTEGRATED = insert(audit_entries)
+# The driver's own statements: they carry every entry there is. On PostgreSQL one statement takes whole columns.
+_SQLITE_INSERT = {
+    audit_pending: "INSERT INTO audit_pending (uid, entry) VALUES (?, ?)",
+    audit_openings: "INSERT INTO audit_openings (uid, name, subject_id, payload) VALUES (?, ?, ?, ?)",
+    audit_entries: "INSERT INTO audit_entries (idx, uid, entry) VALUES (?, ?, ?)",
+}
+_POSTGRESQL_INSERT = {
+    audit_pending: "INSERT INTO audit_pending (uid, entry) SELECT * FROM unnest(%s::bytea[], %s::bytea[])",
+    audit_openings: (
+        "INSERT INTO audit_openings (uid, name, subject_id, payload) "
+        "SELECT * FROM unnest(%s::bytea[], %s::text[], %s::bigint[], %s::bytea[])"
+    ),
+    audit_entries: (
+        "INSERT INTO audit_entries (idx, uid, entry) SELECT * FROM unnest(%s::bigint[], %s::bytea[], %s::bytea[])"
+    ),
+}
 _TAKE = select(audit_pending.c.id, audit_pending.c.entry).order_by(audit_pending.c.id).limit(bindparam("n"))
 
 
@@ -43,13 +57,18 @@ class Opening:
 
 def append(session: Session, entries: Sequence[tuple[bytes, bytes]], openings: Sequence[Opening] = ()) -> None:
     """Queue entries `(uid, canonical bytes)` and keep their openings, in the transaction of the action (P4)."""
-    if entries:
-        session.execute(_APPEND, [{"uid": uid, "entry": data} for uid, data in entries])
-    if openings:
-        session.execute(
-            _OPEN,
-            [{"uid": o.uid, "name": o.name, "subject_id": o.subject_id, "payload": o.payload} for o in openings],
-        )
+    _insert(session, audit_pending, entries)
+    _insert(session, audit_openings, [(o.uid, o.name, o.subject_id, o.payload) for o in openings])
+
+
+def _insert(session: Session, table: Table, rows: Sequence[tuple[Any, ...]]) -> None:
+    if not rows:
+        return
+    if session.dialect.name == "sqlite":
+        session.exec_driver_sql(_SQLITE_INSERT[table], list(rows))
+        return
+    columns = tuple(list(column) for column in zip(*rows, strict=True))
+    session.exec_driver_sql(_POSTGRESQL_INSERT[table], columns)
 
 
 class SqlLogStore:
@@ -80,8 +99,7 @@ class SqlLogStore:
 
     def save(self, integration: Integration, checkpoint: bytes, /) -> None:
         """Write the batch; durable once the transaction around it has committed."""
-        rows = [{"idx": index, "uid": uid_of(entry), "entry": entry} for index, entry, _leaf in integration.rows]
-        self._session.execute(_INTEGRATED, rows)
+        _insert(self._session, audit_entries, [(index, uid_of(e), e) for index, e, _leaf in integration.rows])
         tiles = [{"level": t.level, "idx": t.index, "hashes": t.data} for t in integration.tiles]
         upsert(self._session, audit_tiles, tiles)
         head = {"id": 1, "size": integration.head.size, "root": integration.head.root, "checkpoint": checkpoint}

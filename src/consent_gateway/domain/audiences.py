@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from typing import NamedTuple
 
 from consent_gateway.domain.consents import FOREVER, NEVER, ConsentState, state_of
@@ -78,6 +79,7 @@ class ClassMask:
     properties: int
 
 
+@lru_cache(maxsize=8192)
 def age_band(birth_month: int | None, month: int) -> int:
     """Return the band of `AGE_BANDS` that is certainly reached in `month`, -1 if the birth date is unknown."""
     if birth_month is None:

@@ -3,5 +3,6 @@
 `vocabulary` is the closed, finite fact space; `facts` builds a point of it from a question and a situation;
 `rules` says what a rule and a pack are, `packs` reads them from the YAML files beside it; `compile` turns a pack
 set into bit masks; `combine` joins the verdicts of the laws into one answer; `engine` decides and explains;
-`cedar` exports a pack; `cases` runs the decision cases that compliance officers exchange; `render` prints.
+`counterfactual` finds the smallest change that permits; `cedar` exports a pack; `cases` runs the decision cases that
+compliance officers exchange (`translation` reads their fields); `render` prints; `regions` and `classes` are tables.
 """

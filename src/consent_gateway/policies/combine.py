@@ -92,7 +92,8 @@ def combine(reasons: Reasons, verdicts: Sequence[Verdict], digest: str, *, marke
     voices = _voices(verdicts)
     names = tuple(verdict.name for verdict in verdicts)
     if not voices:
-        fired.insert(0, reasons.synthetic("jurisdiction_unknown", "no_law", "LAW: no covered law applies"))
+        denials = sum(reason.effect is Effect.DENY for reason in fired)
+        fired.insert(denials, reasons.synthetic("jurisdiction_unknown", "no_law", "LAW: no covered law applies"))
     permitted = bool(voices) and not any(verdict.denies for verdict in verdicts)
     if permitted:
         return _permit(reasons, verdicts, fired, names, digest, several=marketing and len(voices) > 1)

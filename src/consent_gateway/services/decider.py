@@ -51,9 +51,12 @@ class Use:
     basis: Basis | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Asked:
-    """A use against one version of the registers: the law's question, and what it reads of a row."""
+    """A use against one version of the registers: the law's question, and what it reads of a row.
+
+    Compared by identity: `Decider.ask` gives the same one for the same use, and answers are remembered by it.
+    """
 
     use: Use
     question: Question

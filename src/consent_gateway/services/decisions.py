@@ -136,13 +136,17 @@ def _decide_use(
     people = audience_rows.read_people(work.session, asked.reading, ids, work.now)
     writers: dict[str, EntryWriter] = {}
     fields = _use_fields(use) | {"packs": _packs(work)}
+    encoded: dict[tuple[str, str], bytes] = {}
     for n, ask, subject_id in asks:
         person = None if subject_id is None else people.get(subject_id)
         answer = _answer(work, asked, person, explain=ask.explain)
         writer = writers.get(ask.actor) or writers.setdefault(
             ask.actor, EntryWriter(EntryKind.DECISION_MADE, ask.actor)
         )
-        results[n] = Decision(answer, _record(work, writer, fields, person, answer), work.now_ms)
+        key = (answer.outcome.value, answer.reason_code)
+        if key not in encoded:
+            encoded[key] = canonical_json({**fields, "outcome": key[0], "reason": key[1]})
+        results[n] = Decision(answer, _record(work, writer, encoded[key], person, answer), work.now_ms)
 
 
 def _answer(work: Work, asked: Asked, person: Person | None, *, explain: bool = False) -> Answer:
@@ -152,17 +156,17 @@ def _answer(work: Work, asked: Asked, person: Person | None, *, explain: bool = 
     return (decider.explain if explain else decider.answer)(asked, person.key, work.now)
 
 
-def _record(work: Work, writer: EntryWriter, fields: dict[str, object], person: Person | None, answer: Answer) -> bytes:
+def _record(work: Work, writer: EntryWriter, fields: bytes, person: Person | None, answer: Answer) -> bytes:
     """Queue the entry: outcome and reason in the clear, who it was about and on which facts as a commitment."""
     uid = secrets.token_bytes(UID_BYTES)
-    outcome = {**fields, "outcome": answer.outcome.value, "reason": answer.reason_code}
     if person is None:
-        work.entries.append((uid, writer.write(work.now_ms, uid, outcome)))
+        work.entries.append((uid, writer.write_encoded(work.now_ms, uid, fields, b"{}")))
         return uid
-    payload = canonical_json({"facts": answer.facts_digest, "subject_id": person.subject_id})
+    # Written out, because canonical JSON of two plain members needs no encoder.
+    payload = b'{"facts":"%b","subject_id":%d}' % (answer.facts_digest.encode(), person.subject_id)
     audit_key = work.gateway.vault.audit_key(person.subject_id, person.wrapped_dek)
-    sealed = {"subject": commit(audit_key, uid, "subject", payload)}
-    work.entries.append((uid, writer.write(work.now_ms, uid, outcome, sealed)))
+    sealed = b'{"subject":"%b"}' % commit(audit_key, uid, "subject", payload).hex().encode()
+    work.entries.append((uid, writer.write_encoded(work.now_ms, uid, fields, sealed)))
     work.openings.append(Opening(uid, "subject", person.subject_id, payload))
     return uid
 

@@ -59,15 +59,13 @@ class Work:
     entries: list[tuple[bytes, bytes]] = field(default_factory=list)
     openings: list[log_store.Opening] = field(default_factory=list)
 
-    @property
-    def now(self) -> int:
-        """The instant in seconds."""
-        return int(self.instant.timestamp())
+    now: int = field(init=False)  # the instant in seconds
+    now_ms: int = field(init=False)  # the instant in milliseconds
 
-    @property
-    def now_ms(self) -> int:
-        """The instant in milliseconds."""
-        return int(self.instant.timestamp() * _MILLIS)
+    def __post_init__(self) -> None:
+        """Compute the instant's two integer forms once: every row and entry asks for them."""
+        self.now_ms = int(self.instant.timestamp() * _MILLIS)
+        self.now = self.now_ms // _MILLIS
 
     def record(self, kind: EntryKind, fields: Mapping[str, object]) -> bytes:
         """Queue an audit entry about no particular person; returns its uid."""

@@ -23,15 +23,15 @@ class ProblemError(Exception):
 
 
 class Api:
-    """The public API of a running gateway, under one API key."""
+    """The public API of a running gateway, under one API key; `http` is the client for whoever sends files."""
 
     def __init__(self, url: str, key: str) -> None:
         self.url = url
-        self._http = httpx.Client(base_url=url, headers={"Authorization": f"Bearer {key}"}, timeout=60, trust_env=False)
+        self.http = httpx.Client(base_url=url, headers={"Authorization": f"Bearer {key}"}, timeout=60, trust_env=False)
 
     def close(self) -> None:
         """Close the connections."""
-        self._http.close()
+        self.http.close()
 
     def get(self, path: str) -> Json:
         """Return the JSON at `path`; raises ProblemError unless the answer is a success."""
@@ -63,7 +63,7 @@ class Api:
         return None
 
     def _send(self, method: str, path: str, **more: Any) -> httpx.Response:
-        answer = self._http.request(method, path, **more)
+        answer = self.http.request(method, path, **more)
         if not answer.is_success:
             raise ProblemError(method, path, answer)
         return answer

@@ -71,7 +71,11 @@ def _judge(tour: Tour, question: Question, answer: dict[str, Any]) -> dict[str, 
     tour.check(f"{question.about}: the article is named", leading.get("citation"), str(leading.get("citation", "")))
     if question.must == DENY:
         tour.check(f"{question.about}: what would permit is told", _tells_way_out(answer))
-    return {"about": question.about, "question": question.purpose + " / " + question.channel, **answer}
+    return {
+        "about": question.about,
+        "question": f"{question.purpose}\n{question.channel}, {question.recipient}",
+        **answer,
+    }
 
 
 def leading_reason(answer: dict[str, Any]) -> dict[str, Any]:

@@ -14,7 +14,6 @@ from consent_gateway.cli.demo.dirt import COLUMNS, Flaw, SubjectFile, subject_fi
 from consent_gateway.cli.demo.histories import JsonLine, LineFlaw, choices, consents, instant, json_line
 from consent_gateway.cli.demo.people import Crowd, member_no
 
-CSV, NDJSON = "text/csv", "application/x-ndjson"
 REPEATED = 5  # events and contacts that a source sends twice
 
 
@@ -30,7 +29,6 @@ class InputFile:
     path: Path
     kind: str
     source: str
-    content_type: str
     lines: int
     refused: dict[int, Flaw | LineFlaw]
     repeats: int = 0
@@ -63,7 +61,7 @@ def _write_subjects(folder: Path, file: SubjectFile) -> InputFile:
         writer.writeheader()
         writer.writerows(line.row for line in file.lines)
     refused: dict[int, Flaw | LineFlaw] = dict(file.refused)
-    return InputFile(path, "subjects", file.source, CSV, len(file.lines), refused, people=file.people)
+    return InputFile(path, "subjects", file.source, len(file.lines), refused, people=file.people)
 
 
 def _write_lines(path: Path, kind: str, source: str, lines: Iterable[JsonLine]) -> InputFile:
@@ -75,7 +73,7 @@ def _write_lines(path: Path, kind: str, source: str, lines: Iterable[JsonLine]) 
             repeats += line.repeat
             if line.flaw is not None:
                 refused[count - 1] = line.flaw
-    return InputFile(path, kind, source, NDJSON, count, refused, repeats)
+    return InputFile(path, kind, source, count, refused, repeats)
 
 
 def _baskets(baskets: Sequence[Basket]) -> Iterator[JsonLine]:

@@ -11,11 +11,12 @@ import json
 import shutil
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from consent_gateway.audit.singlefile import build_single_file
 from consent_gateway.cli.demo.client import ProblemError
-from consent_gateway.cli.demo.server import Finished, gateway, run
+from consent_gateway.cli.demo.server import Commands, Finished
 from consent_gateway.cli.demo.tour import Tour
 
 MERGE_SECONDS, POLL_SECONDS = 10.0, 0.1
@@ -31,18 +32,32 @@ def prove(tour: Tour) -> None:
     _fetch_receipt(tour)
     _export(tour)
     places.verifier.write_text(build_single_file(), encoding="utf-8")
+    index = _edit_copy(tour)
+    _verify_all(tour, vkey, index)
+
+
+def _verify_all(tour: Tour, vkey: str, index: int) -> None:
+    """Run both verifiers on receipt, log and edited copy, two at a time, and judge what they found."""
+    places = tour.places
     receipt = ("receipt", vkey, str(places.receipt), str(places.entry))
     tree = ("tree", vkey, str(places.log), str(places.early))
-    for name, verify in _verifiers(places.verifier).items():
-        _judge(tour, f"{name}: the receipt holds", verify(*receipt))
-        _judge(tour, f"{name}: the whole log holds and extends the early checkpoint", verify(*tree))
-    _judge_edit(tour, vkey)
+    edited = ("tree", vkey, str(places.edited))
+    with ThreadPoolExecutor(2) as pool:
+        running = {
+            name: [pool.submit(verify, *arguments) for arguments in (receipt, tree, edited)]
+            for name, verify in _verifiers(tour.commands, places.verifier).items()
+        }
+        for name, waiting in running.items():
+            on_receipt, on_tree, on_edited = (future.result() for future in waiting)
+            _judge(tour, f"{name}: the receipt holds", on_receipt)
+            _judge(tour, f"{name}: the whole log holds and extends the early checkpoint", on_tree)
+            _judge_edited(tour, f"{name}: one bit edited in entry {index} is found and named", index, on_edited)
 
 
-def _verifiers(single_file: Path) -> dict[str, Verify]:
+def _verifiers(commands: Commands, single_file: Path) -> dict[str, Verify]:
     return {
-        "audit verify": lambda *arguments: gateway("audit", "verify", *arguments),
-        "python -I verify.py": lambda *arguments: run("-I", str(single_file), *arguments),
+        "audit verify": lambda *arguments: commands.gateway("audit", "verify", *arguments),
+        "python -I verify.py": lambda *arguments: commands.run("-I", str(single_file), *arguments),
     }
 
 
@@ -68,7 +83,7 @@ def _fetch_receipt(tour: Tour) -> None:
 
 def _export(tour: Tour) -> None:
     shutil.rmtree(tour.places.log, ignore_errors=True)
-    done = gateway("audit", "export", "--store", str(tour.places.store), str(tour.places.log))
+    done = tour.commands.gateway("audit", "export", "--store", str(tour.places.store), str(tour.places.log))
     exported = done.status == 0 and (tour.places.log / "checkpoint").is_file()
     tour.check("the log is exported", exported, "" if exported else done.output.strip()[-200:])
 
@@ -77,16 +92,17 @@ def _judge(tour: Tour, claim: str, done: Finished) -> None:
     tour.check(claim, done.status == 0, done.output.strip()[-200:])
 
 
-def _judge_edit(tour: Tour, vkey: str) -> None:
-    """Edit one entry in a copy of the log: both verifiers must fail and name its index."""
+def _judge_edited(tour: Tour, claim: str, index: int, done: Finished) -> None:
+    tour.check(claim, done.status != 0 and str(index) in done.output, done.output.strip()[-200:])
+
+
+def _edit_copy(tour: Tour) -> int:
+    """Edit the entry of the receipt in a copy of the log; return its index."""
     index = _index(tour.places.receipt)
     shutil.rmtree(tour.places.edited, ignore_errors=True)
     shutil.copytree(tour.places.log, tour.places.edited)
     edit_entry(tour.places.edited, index)
-    for name, verify in _verifiers(tour.places.verifier).items():
-        done = verify("tree", vkey, str(tour.places.edited))
-        found = done.status != 0 and str(index) in done.output
-        tour.check(f"{name}: one edited byte in entry {index} is found and named", found, done.output.strip()[-200:])
+    return index
 
 
 def _index(receipt: Path) -> int:

@@ -53,11 +53,11 @@ def show_audiences(tour: Tour) -> None:
 
 def show_decisions(tour: Tour) -> None:
     """Print each question with the article that decided, in English and Chinese, and the way out."""
-    table = Table("who", "what", "answer", "the article, and what would change it", show_lines=True)
+    table = Table("who, what", "answer", "the article, and what would change it", show_lines=True)
     for answer in tour.facts["decisions"]:
         colour = "green" if answer["outcome"] == PERMIT else "red"
         outcome = f"[{colour}]{answer['outcome']}[/{colour}]\n{answer['reason_code']}"
-        table.add_row(escape(answer["about"]), answer["question"], outcome, escape(_why(answer)))
+        table.add_row(f"{escape(answer['about'])}\n[dim]{answer['question']}[/dim]", outcome, escape(_why(answer)))
     tour.console.print(table)
 
 

@@ -11,7 +11,6 @@ import httpx
 from consent_gateway.cli.demo.audience import members_of, resolve
 from consent_gateway.cli.demo.decisions import DENY, PERMIT, decide
 from consent_gateway.cli.demo.dirt import COLUMNS, clean
-from consent_gateway.cli.demo.files import CSV
 from consent_gateway.cli.demo.histories import MARKETING, instant
 from consent_gateway.cli.demo.intake import stored
 from consent_gateway.cli.demo.people import Person
@@ -71,7 +70,7 @@ def erase(tour: Tour) -> None:
     person = next(p for p in tour.crowd.members if p.email and p.phone and p not in tour.crowd.parts.values())
     answer = tour.api.post(f"/v1/subjects/{tour.pseudonym(person)}/erase", {"reason": "request"})
     tour.check("the erasure is done and logged", answer["erased"] and answer["entry"]["uid"])
-    refused = tour.api.problem("POST", "/v1/subjects/lookup", {"identifier": {"kind": "email", "value": person.email}})
+    refused = tour.api.problem("POST", "/v1/subjects/lookup", {"identifier": {"email": person.email}})
     tour.check("the lookup knows nobody", refused is not None and refused.status == httpx.codes.NOT_FOUND)
     after = decide(tour, {"email": person.email}, MARKETING, "email", MAIL_HOUSE)
     tour.check("a decision denies as for any stranger", after["outcome"] == DENY, after["reason_code"])
@@ -88,6 +87,8 @@ def _send_again(tour: Tour, person: Person) -> None:
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     writer.writeheader()
     writer.writerow(clean(person))
-    answer = tour.api.upload("/v1/imports/subjects?source=crm", text.getvalue().encode(), CSV, "demo-after-erasure")
+    answer = tour.api.upload(
+        "/v1/imports/subjects?source=crm", text.getvalue().encode(), "text/csv", "demo-after-erasure"
+    )
     codes = {reason["code"] for rejection in answer["rejections"] for reason in rejection["reasons"]}
     tour.check("their row is refused when it comes again", answer["rejected"] == 1 and "erased" in codes, str(codes))

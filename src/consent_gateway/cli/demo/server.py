@@ -38,62 +38,70 @@ class Finished:
     output: str
 
 
-def run(*command: str, cwd: Path | None = None) -> Finished:
-    """Run a Python command line (`-m consent_gateway ...`) to its end; any exit status is an answer."""
-    done = subprocess.run(  # noqa: S603 - this interpreter, arguments of this package
-        [sys.executable, *command],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-        cwd=cwd,
-        env=_environment(os.environ),
-    )
-    return Finished(done.returncode, done.stdout)
+@dataclass(frozen=True, slots=True)
+class Commands:
+    """Runs the gateway's commands with this interpreter; `cache` is a directory for compiled modules.
 
-
-def gateway(*arguments: str) -> Finished:
-    """Run `consent-gateway` with `arguments` to its end."""
-    return run(*COMMAND, *arguments)
-
-
-def create(store: Path) -> str:
-    """Make an empty store with keyring, schema and the first API key; return that key. An old store is removed.
-
-    Raises CommandError if `init` fails or prints no key.
+    Where the environment forbids Python to keep compiled modules, every command would compile the whole gateway again
+    (two seconds each): then, and only then, they share `cache`.
     """
-    shutil.rmtree(store, ignore_errors=True)
-    store.parent.mkdir(parents=True, exist_ok=True)
-    done = gateway("init", "--store", str(store))
-    key = _KEY.search(done.output)
-    if done.status != 0 or key is None:
-        raise CommandError(f"`consent-gateway init` failed ({done.status}): {_tail(done.output)}")
-    return key.group()
 
+    cache: Path
 
-@contextmanager
-def serving(store: Path, log: Path) -> Iterator[str]:
-    """Serve `store` on a free port of this machine; yield the base URL once it is ready, stop it in the end.
-
-    Raises CommandError if the server ends or is not ready in time.
-    """
-    port = _free_port()
-    url = f"http://127.0.0.1:{port}"
-    command = [sys.executable, *COMMAND, "serve", "--store", str(store), "--port", str(port)]
-    with log.open("wb") as sink:
-        process = subprocess.Popen(  # noqa: S603 - this interpreter, arguments of this package
-            command, stdout=sink, stderr=subprocess.STDOUT, env=_environment(os.environ)
+    def run(self, *command: str) -> Finished:
+        """Run a Python command line (`-m consent_gateway ...`) to its end; any exit status is an answer."""
+        done = subprocess.run(  # noqa: S603 - this interpreter, arguments of this package
+            [sys.executable, *command],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+            env=self.environment(os.environ),
         )
-        try:
-            _wait(process, url, log)
-            yield url
-        finally:
-            _stop(process)
+        return Finished(done.returncode, done.stdout)
 
+    def gateway(self, *arguments: str) -> Finished:
+        """Run `consent-gateway` with `arguments` to its end."""
+        return self.run(*COMMAND, *arguments)
 
-def _environment(outer: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment without the settings of another gateway: the demo has a store of its own."""
-    return {name: value for name, value in outer.items() if not name.startswith(_ENVIRONMENT_PREFIX)}
+    def create(self, store: Path) -> str:
+        """Make an empty store with keyring, schema and the first API key; return that key. An old store is removed.
+
+        Raises CommandError if `init` fails or prints no key.
+        """
+        shutil.rmtree(store, ignore_errors=True)
+        store.parent.mkdir(parents=True, exist_ok=True)
+        done = self.gateway("init", "--store", str(store))
+        key = _KEY.search(done.output)
+        if done.status != 0 or key is None:
+            raise CommandError(f"`consent-gateway init` failed ({done.status}): {_tail(done.output)}")
+        return key.group()
+
+    @contextmanager
+    def serving(self, store: Path, log: Path) -> Iterator[str]:
+        """Serve `store` on a free port of this machine; yield the base URL once it is ready, stop it in the end.
+
+        Raises CommandError if the server ends or is not ready in time.
+        """
+        port = _free_port()
+        url = f"http://127.0.0.1:{port}"
+        command = [sys.executable, *COMMAND, "serve", "--store", str(store), "--port", str(port)]
+        with log.open("wb") as sink:
+            process = subprocess.Popen(  # noqa: S603 - this interpreter, arguments of this package
+                command, stdout=sink, stderr=subprocess.STDOUT, env=self.environment(os.environ)
+            )
+            try:
+                _wait(process, url, log)
+                yield url
+            finally:
+                _stop(process)
+
+    def environment(self, outer: Mapping[str, str]) -> dict[str, str]:
+        """Return `outer` without the settings of another gateway: the demo has a store of its own."""
+        inner = {name: value for name, value in outer.items() if not name.startswith(_ENVIRONMENT_PREFIX)}
+        if inner.pop("PYTHONDONTWRITEBYTECODE", ""):
+            inner["PYTHONPYCACHEPREFIX"] = str(self.cache.absolute())
+        return inner
 
 
 def _free_port() -> int:

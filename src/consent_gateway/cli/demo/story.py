@@ -18,6 +18,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,14 +30,15 @@ from rich.markup import escape
 from consent_gateway.cli.demo import audience, decisions, intake, people, proof, report, rights, setup
 from consent_gateway.cli.demo.client import Api, ProblemError
 from consent_gateway.cli.demo.data import Journey, load
-from consent_gateway.cli.demo.server import CommandError, create, serving
+from consent_gateway.cli.demo.server import CommandError, Commands
 from consent_gateway.cli.demo.tour import Places, Tour
 from consent_gateway.clock import system_clock
+from consent_gateway.errors import GatewayError
 
 HOLDS, FAILS, CANNOT_RUN = 0, 1, 2
 LEAST = 200  # households: with fewer the segment has too few members to tell a story about
 # What a step may meet when the gateway does not answer as it must: refused, gone, or another shape of answer.
-BROKEN = (ProblemError, CommandError, httpx.HTTPError, LookupError, TypeError, ValueError, OSError)
+BROKEN = (ProblemError, CommandError, httpx.HTTPError, GatewayError, LookupError, TypeError, ValueError, OSError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,13 +69,16 @@ def run(out_dir: Path, *, households: int | None, console: Console) -> int:
     entry, the exported log and its key. Needs the `demo` extra (data and pyarrow).
     """
     places, now, started = Places(out_dir), system_clock(), time.monotonic()
+    commands = Commands(places.cache)
     try:
-        journey = load(now, None if households is None else max(households, LEAST))
-        crowd = people.make(journey.households, now, contacted=journey.contacted, sizes=journey.sizes)
-        key = _prepare(places)
+        with ThreadPoolExecutor(1) as beside:  # the store is made while the data are read
+            made = beside.submit(_prepare, places, commands)
+            journey = load(now, None if households is None else max(households, LEAST))
+            crowd = people.make(journey.households, now, contacted=journey.contacted, sizes=journey.sizes)
+            key = made.result()
         _introduce(console, journey)
-        with serving(places.store, places.server_log) as url:
-            tour = Tour(places, console, now, Api(url, key), journey, crowd)
+        with commands.serving(places.store, places.server_log) as url:
+            tour = Tour(places, console, now, Api(url, key), journey, crowd, commands)
             tour.seconds["start"] = time.monotonic() - started
             tour.on_check = lambda check: report.show_check(console, check)
             with closing(tour.api):
@@ -86,13 +91,13 @@ def run(out_dir: Path, *, households: int | None, console: Console) -> int:
     return FAILS if tour.failures else HOLDS
 
 
-def _prepare(places: Places) -> str:
+def _prepare(places: Places, commands: Commands) -> str:
     """Remove what an earlier run left, make the store, and keep its first API key; return the key."""
     for folder in (places.input, places.log, places.edited):
         shutil.rmtree(folder, ignore_errors=True)
     for file in (places.key, places.report, places.receipt, places.entry, places.vkey, places.early):
         file.unlink(missing_ok=True)
-    key = create(places.store)
+    key = commands.create(places.store)
     descriptor = os.open(places.key, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w", encoding="utf-8") as sink:
         sink.write(key + "\n")

@@ -17,6 +17,7 @@ from rich.console import Console
 from consent_gateway.cli.demo.client import Api
 from consent_gateway.cli.demo.data import Journey
 from consent_gateway.cli.demo.people import Crowd, Person
+from consent_gateway.cli.demo.server import Commands
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +97,11 @@ class Places:
         return self.out / "server.log"
 
     @property
+    def cache(self) -> Path:
+        """Where the commands keep compiled modules, if the environment lets them keep none."""
+        return self.out / "pycache"
+
+    @property
     def report(self) -> Path:
         """Everything that was found, for programs."""
         return self.out / "report.json"
@@ -119,6 +125,7 @@ class Tour:
     api: Api
     journey: Journey
     crowd: Crowd
+    commands: Commands
     checks: list[Check] = field(default_factory=list)
     facts: dict[str, Any] = field(default_factory=dict)
     audiences: dict[str, Audience] = field(default_factory=dict)

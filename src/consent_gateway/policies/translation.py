@@ -1,0 +1,250 @@
+"""Translate the fields of a decision case to a question and a situation.
+
+The vocabulary is that of the case file's `field_notes`. Two readings where the file leaves room: consent that is
+given without a scope covers what is asked, and a scope that names `self` covers our processors too. The
+translation knows fields, never cases; a value that it does not know raises ValueError.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import UTC, date, datetime
+from typing import Any
+
+from consent_gateway.domain.consents import ConsentProperty, ConsentState
+from consent_gateway.domain.purposes import Basis, Channel, PurposeKind, RecipientKind
+from consent_gateway.policies.facts import Question, Situation, Suppressed
+from consent_gateway.policies.vocabulary import words
+
+Given = Mapping[str, Any]
+
+DEFAULTS: Given = {"age": 30, "local_time": "14:00", "policy_available": True}
+# Fields that tell the story of a case; another field carries what matters for the decision.
+NARRATIVE = frozenset({"revocation_text", "note"})
+# Names in use for the same thing, besides the vocabulary's own.
+_MECHANISMS = {
+    "adequacy_decision": "adequacy",
+    "eu_scc": "scc",
+    "standard_contractual_clauses": "scc",
+    "binding_corporate_rules": "bcr",
+    "idta": "uk_idta",
+    "security_assessment": "cn_security_assessment",
+    "certification": "cn_certification",
+    "standard_contract": "cn_standard_contract",
+}
+_DESTINATIONS = {
+    "custom_audience": "social_custom_audience",
+    "ad_platform": "ad_network",
+    "cross_context_ads": "ad_network",
+    "email_service": "service",
+    "email_service_provider": "service",
+}
+
+_KINDS = {
+    "general": ConsentProperty(0),
+    "separate": ConsentProperty.SEPARATE,
+    "explicit": ConsentProperty.EXPLICIT,
+    "parental": ConsentProperty.GUARDIAN,
+    "written": ConsentProperty.WRITTEN,
+    "two_step_opt_in": ConsentProperty.TWO_STEP,
+}
+_PARENTS = frozenset({"parent", "guardian"})
+
+
+def unread_fields(given: Given) -> tuple[str, ...]:
+    """Return the fields of a case that no translation reads, sorted."""
+    return tuple(sorted(set(given) - _FIELDS - NARRATIVE))
+
+
+def question_of(facts: Given) -> Question:
+    """Translate the fields that belong to the question."""
+    soft, message = facts.get("soft_opt_in_conditions") or {}, facts.get("message") or {}
+    requested = facts.get("requested_purpose")
+    return Question(
+        purpose_kind=PurposeKind(facts["purpose"]),
+        channel=Channel(facts.get("channel", "none")),
+        recipient_kind=RecipientKind(facts.get("recipient_type", "self")),
+        recipient_country=_recipient_country(facts),
+        contract=bool(facts.get("processor_contract", facts.get("contract", True))),
+        transfer_mechanism=_known(_MECHANISMS, facts.get("transfer_mechanism")),
+        exported_people=facts.get("exported_non_sensitive_individuals_this_year"),
+        exported_sensitive=facts.get("exported_sensitive_individuals_this_year"),
+        destination_kind=_known(_DESTINATIONS, facts.get("destination_kind")),
+        basis=Basis(facts.get("legal_basis") or "none"),
+        sender_type=str(facts.get("sender_type") or "commercial"),
+        automated=bool(facts.get("automated_decision")),
+        significant=bool(facts.get("significant_effect")),
+        unreasonable_price=bool(facts.get("unreasonable_difference")),
+        non_personalised_option=bool(facts.get("non_personalised_option")),
+        refusal_mechanism=bool(facts.get("refusal_mechanism")),
+        unsubscribe=bool(message.get("unsubscribe", True)),
+        sender_identity=bool(message.get("sender_identity", True)),
+        postal_address=bool(message.get("postal_address", True)),
+        ad_label=bool(message.get("ad_label", True)),
+        information_society_service=bool(facts.get("information_society_service")),
+        child_directed=bool(facts.get("child_directed")),
+        controller_country=facts.get("controller_location"),
+        requested_purpose=PurposeKind(requested) if requested else None,
+        same_legal_entity=bool(soft.get("same_legal_entity")),
+        similar_products=bool(soft.get("similar_products")),
+        charitable_purpose_only=bool(soft.get("charitable_purpose_only")),
+        opt_out_in_message=bool(soft.get("opt_out_in_message")),
+    )
+
+
+def situation_of(facts: Given) -> Situation:
+    """Translate the fields that belong to the person."""
+    soft, scope = facts.get("soft_opt_in_conditions") or {}, facts.get("consent_scope")
+    return Situation(
+        regions=_regions(facts),
+        age=facts.get("age"),
+        consent=_consent(facts),
+        properties=_properties(facts),
+        scope_purpose=scope is None or facts["purpose"] in scope.get("purposes", ()),
+        scope_channel=scope is None or facts.get("channel", "none") in scope.get("channels", ()),
+        scope_recipient=scope is None or _names_recipient(scope.get("recipients", ()), facts),
+        notice_given=bool(facts.get("notice_given", True)),
+        objection=bool(facts.get("objection")),
+        restriction=bool(facts.get("restriction")),
+        sale_share_opt_out=bool(facts.get("sale_share_opt_out")),
+        limit_sensitive=bool(facts.get("limit_sensitive_use")),
+        gpc=bool(facts.get("gpc")),
+        gpc_seen_before=bool(facts.get("gpc_previously_seen")),
+        personalisation_refused=bool(facts.get("personalisation_refused")),
+        sensitive=tuple(facts.get("sensitive") or ()),
+        corporate=facts.get("subscriber_type") == "corporate",
+        do_not_call=any(bool(facts.get(name)) for name in _REGISTERS),
+        suppressed=Suppressed.MARKETING if facts.get("suppressed") else Suppressed.NO,
+        capped=_capped(facts.get("frequency")),
+        contacts_24h=int(facts.get("sends_same_subject_24h") or 0),
+        local_minutes=_local_minutes(facts),
+        deletion=_deletion(facts),
+        opted_out_on=_day(facts.get("last_opt_out_at")),
+        refused_on=_day(facts.get("refused_at")),
+        today=_day(facts.get("now")),
+        minutes_since_revocation=facts.get("minutes_since_revocation"),
+        confirmation_sent=bool(facts.get("confirmation_already_sent")),
+        loyalty=_loyalty(facts.get("financial_incentive")),
+        collected_in_sale=bool(soft.get("collected_in_sale")),
+        opt_out_offered=bool(soft.get("opt_out_offered_at_collection")),
+        expressed_interest=bool(soft.get("expressed_interest_or_support")),
+        collected_on=_day(facts.get("collected_at")),
+    )
+
+
+def _known(names: Mapping[str, str], value: str | None) -> str:
+    return names.get(value, value) if value else "none"
+
+
+_REGISTERS = ("do_not_call", "dnc_listed", "dnc_registered", "tps_registered", "tps_listed")
+
+_FIELDS = frozenset(
+    words(
+        "residency residency_candidates current_location market_targeted controller_location processing_location "
+        "purpose channel recipient_type recipient_id recipient_location processor_contract contract "
+        "transfer_mechanism cross_border exported_non_sensitive_individuals_this_year "
+        "exported_sensitive_individuals_this_year destination_kind legal_basis sender_type automated_decision "
+        "significant_effect affects_price unreasonable_difference non_personalised_option refusal_mechanism message "
+        "information_society_service child_directed requested_purpose soft_opt_in_conditions consent_scope age "
+        "suppressed consent_valid_until consent_state consent_kind consent_given_by consent_method consent_evidence "
+        "notice_given objection restriction sale_share_opt_out limit_sensitive_use gpc gpc_subject_known "
+        "gpc_previously_seen personalisation_refused sensitive subscriber_type frequency sends_same_subject_24h "
+        "local_time local_time_candidates deletion_completed deletion_pending_technical last_opt_out_at refused_at "
+        "now minutes_since_revocation confirmation_already_sent financial_incentive collected_at policy_available"
+    )
+) | frozenset(_REGISTERS)
+
+
+def _regions(facts: Given) -> tuple[str | None, ...]:
+    """Unite residency, candidates, present location and targeted market (LAW part 2.1)."""
+    candidates = list(facts.get("residency_candidates") or ())
+    residency = facts.get("residency")
+    if residency is not None or not candidates:
+        candidates.append(residency)
+    markets = facts.get("market_targeted") or ()
+    candidates += [markets] if isinstance(markets, str) else list(markets)
+    location = facts.get("current_location")
+    return tuple(dict.fromkeys([*candidates, *([location] if location else [])]))
+
+
+def _recipient_country(facts: Given) -> str | None:
+    """Say where the data goes: a cross-border use without a named country goes to an unlisted one."""
+    named = facts.get("recipient_location") or facts.get("processing_location")
+    return named or ("ZZ" if facts.get("cross_border") else None)
+
+
+def _consent(facts: Given) -> ConsentState:
+    """Return the state; a consent whose end is not after `now` has expired, whatever the case calls it."""
+    state = ConsentState(facts.get("consent_state") or "none")
+    until, now = facts.get("consent_valid_until"), facts.get("now")
+    over = until is not None and now is not None and _instant(until) <= _instant(now)
+    return ConsentState.EXPIRED if state is ConsentState.GIVEN and over else state
+
+
+def _instant(text: str) -> datetime:
+    moment = datetime.fromisoformat(text)
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _properties(facts: Given) -> ConsentProperty:
+    kinds = facts.get("consent_kind") or ()
+    found = ConsentProperty(0)
+    for kind in [kinds] if isinstance(kinds, str) else kinds:
+        found |= _kind(kind)
+    if facts.get("consent_given_by") in _PARENTS:
+        found |= ConsentProperty.GUARDIAN
+    if facts.get("consent_method", "affirmative") == "affirmative":
+        found |= ConsentProperty.AFFIRMATIVE
+    if facts.get("consent_evidence", "full") == "full":
+        found |= ConsentProperty.EVIDENCE
+    return found
+
+
+def _kind(name: str) -> ConsentProperty:
+    if name not in _KINDS:
+        raise ValueError("the consent is of an unknown kind")
+    return _KINDS[name]
+
+
+def _names_recipient(named: Iterable[str], facts: Given) -> bool:
+    """Match the recipient by its id, or by its kind where it has no id; we and our processors are `self`."""
+    kind, name = facts.get("recipient_type", "self"), facts.get("recipient_id")
+    if kind in _OWN:
+        return not {"self", kind, name}.isdisjoint(named)
+    return (name or kind) in set(named)
+
+
+_OWN = frozenset({"self", "processor"})
+
+
+def _capped(frequency: Mapping[str, int] | None) -> bool:
+    return frequency is not None and frequency["sent_in_window"] >= frequency["cap"]
+
+
+def _local_minutes(facts: Given) -> tuple[int, ...]:
+    times = facts.get("local_time_candidates") or [facts.get("local_time")]
+    return tuple(_minute(text) for text in times if text)
+
+
+def _minute(text: str) -> int:
+    moment = datetime.strptime(text, "%H:%M").replace(tzinfo=UTC)
+    return moment.hour * 60 + moment.minute
+
+
+def _deletion(facts: Given) -> str:
+    if facts.get("deletion_pending_technical"):
+        return "pending_technical"
+    return "completed" if facts.get("deletion_completed") else "none"
+
+
+def _day(text: str | None) -> date | None:
+    return datetime.fromisoformat(text).date() if text else None
+
+
+def _loyalty(incentive: Mapping[str, bool] | None) -> str:
+    """Count an affirmation only after the person was asked (11 CCR 7025(c)(4))."""
+    if not incentive or not incentive.get("participant"):
+        return "none"
+    if not incentive.get("asked_to_confirm"):
+        return "participant"
+    return "affirmed" if incentive.get("affirmed") else "asked"
