@@ -33,7 +33,7 @@ demo: $(VENV)/.demo ## the main job on real input: raw customers to a consented,
 	@$(BIN)/consent-gateway demo
 
 serve: $(VENV)/.demo ## run the gateway on the demo's store, API docs at /docs
-	@$(BIN)/consent-gateway serve --store var/demo
+	@$(BIN)/consent-gateway serve --store var/demo/store
 
 test: $(VENV)/.dev check ## everything: format, lint, types, architecture, tests on SQLite and PostgreSQL
 	@$(BIN)/python -m pytest -n 2 $(T)

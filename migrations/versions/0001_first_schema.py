@@ -310,6 +310,15 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_quarantine")),
     )
     op.create_table(
+        "quarantine_identifiers",
+        sa.Column("kind", sa.String(length=16), nullable=False),
+        sa.Column("token", sa.LargeBinary(length=16), nullable=False),
+        sa.Column(
+            "quarantine_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=False, nullable=False
+        ),
+        sa.PrimaryKeyConstraint("kind", "token", "quarantine_id", name=op.f("pk_quarantine_identifiers")),
+    )
+    op.create_table(
         "recipients",
         sa.Column("id", sa.String(length=63), nullable=False),
         sa.Column("name", sa.Text(), nullable=False),
@@ -434,6 +443,7 @@ def downgrade() -> None:
     op.drop_table("sealed_groups")
     op.drop_table("registry_state")
     op.drop_table("recipients")
+    op.drop_table("quarantine_identifiers")
     op.drop_table("quarantine")
     op.drop_table("purposes")
     op.drop_table("principals")

@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from litestar import Litestar, Request, Response, get
+from litestar import Litestar, Request, Response, Router, get
 from litestar.openapi import OpenAPIConfig
 from litestar.types import ASGIApp
 
@@ -30,7 +30,9 @@ from consent_gateway.audit.checkpoints import Signer
 from consent_gateway.clock import Clock, system_clock
 from consent_gateway.db.engine import Store
 from consent_gateway.db.migrate import require_head
+from consent_gateway.errors import NotFoundError
 from consent_gateway.policies.packs import load_builtin
+from consent_gateway.services.audit_log import require_own_log
 from consent_gateway.services.decider import Decider
 from consent_gateway.services.gateway import Gateway
 from consent_gateway.services.rules import Rules
@@ -98,6 +100,7 @@ def build_gateway(settings: Settings, clock: Clock = system_clock) -> Gateway:
 def build_app(settings: Settings, telemetry: Telemetry, gateway: Gateway) -> Application:
     """Return the ASGI application over a gateway; its lifespan starts and stops the worker."""
     require_head(gateway.store)
+    require_own_log(gateway)
     worker = Worker(gateway, lambda error: telemetry.log.error(Event.AUDIT_FAILED, code=error.code))
     gateway.on_recorded = worker.wake
     batcher = DecisionBatcher(gateway)
@@ -121,7 +124,7 @@ def build_app(settings: Settings, telemetry: Telemetry, gateway: Gateway) -> App
         route_handlers=[*HANDLERS, *docs_routes(document), _openapi_json],
         exception_handlers=exception_handlers(),
         lifespan=[lifespan],
-        openapi_config=OpenAPIConfig(title="Consent gateway", version=__version__, path="/openapi", render_plugins=[]),
+        openapi_config=OpenAPIConfig(title="Consent gateway", version=__version__, openapi_router=_no_viewers()),
         debug=False,
         logging_config=None,
         request_max_body_size=settings.batch_body_limit_bytes + 1,
@@ -135,6 +138,15 @@ def build_app(settings: Settings, telemetry: Telemetry, gateway: Gateway) -> App
 @get("/openapi.json", include_in_schema=False, sync_to_thread=False)
 def _openapi_json(request: Request[Any, Any, Any]) -> Response[Any]:
     return Response(document(request.app), media_type=JSON)
+
+
+def _no_viewers() -> Router:
+    """Close the framework's own documentation pages: they fetch scripts from other hosts."""
+
+    def closed(_: Request[Any, Any, Any]) -> None:
+        raise NotFoundError
+
+    return Router("/openapi", route_handlers=[], before_request=closed, include_in_schema=False)
 
 
 def _plain_paths(app: Litestar) -> frozenset[str]:

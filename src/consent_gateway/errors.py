@@ -12,7 +12,7 @@ name the field, never its value. Anything that is not a `GatewayError` is a bug 
     ├── AuthenticationError   401
     ├── ForbiddenError        403
     ├── NotFoundError         404
-    ├── ConflictError         409  ── IdempotencyError (422), ErasedError
+    ├── ConflictError         409  ── RaceError, IdempotencyError (422), ErasedError
     └── UnavailableError      503  ── StoreError, AuditError, KeyringError (500 at start)
 """
 
@@ -127,6 +127,14 @@ class ConflictError(GatewayError):
     status = 409
     title = "This contradicts what is stored"
     hint = "Read the current state and decide again."
+
+
+class RaceError(ConflictError):
+    """Two requests wrote the same thing at the same time; this one did nothing and may be sent again."""
+
+    code = "write_race"
+    title = "Another request wrote the same thing at the same time"
+    hint = "Send the request again; nothing of it was carried out."
 
 
 class IdempotencyError(ConflictError):

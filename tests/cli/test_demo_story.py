@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import sqlite3
 import sys
+from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,13 +15,15 @@ import httpx
 import pytest
 from rich.console import Console
 
-from consent_gateway.cli.demo import audience, decisions, intake, people, proof, report, server, story, upload
-from consent_gateway.cli.demo.client import Api, ProblemError
+from consent_gateway.cli.demo import audience, decisions, intake, people, proof, report, story
+from consent_gateway.cli.demo.client import Api
 from consent_gateway.cli.demo.data import Basket, Journey, Mark
 from consent_gateway.cli.demo.dirt import Flaw
-from consent_gateway.cli.demo.files import CSV, NDJSON, InputFile
+from consent_gateway.cli.demo.files import InputFile
 from consent_gateway.cli.demo.people import member_no
+from consent_gateway.cli.demo.server import CommandError, Commands
 from consent_gateway.cli.demo.tour import Audience, Places, Tour
+from consent_gateway.cli.importer import import_file
 
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 DAY = 86_400
@@ -40,11 +45,11 @@ def a_tour(tmp_path, handler=None):
     journey = a_journey()
     crowd = people.make(journey.households, NOW, contacted=journey.contacted, sizes={})
     api = Api("http://gateway.test", "cg_test_key")
-    api._http = httpx.Client(
+    api.http = httpx.Client(
         base_url=api.url, transport=httpx.MockTransport(handler or (lambda _request: httpx.Response(500)))
     )
     console = Console(file=io.StringIO(), width=160)
-    tour = Tour(Places(tmp_path), console, NOW, api, journey, crowd)
+    tour = Tour(Places(tmp_path), console, NOW, api, journey, crowd, Commands(tmp_path / "pycache"))
     tour.on_check = lambda check: report.show_check(console, check)
     return tour
 
@@ -53,25 +58,20 @@ def failed(tour):
     return [check.claim for check in tour.failures]
 
 
-# -- upload ----------------------------------------------------------------------------------------------------------
+# -- intake ----------------------------------------------------------------------------------------------------------
 
 
-def a_file(tmp_path, lines, content_type=NDJSON, **more):
-    path = tmp_path / "input.txt"
-    head = "a,b\n" if content_type == CSV else ""
-    path.write_text(head + "".join(f"{n}\n" for n in range(lines)), encoding="utf-8")
-    kind = "subjects" if content_type == CSV else "events"
-    return InputFile(path, kind, "crm", content_type, lines, more.pop("refused", {}), **more)
+def a_file(tmp_path, lines=9, **more):
+    path = tmp_path / "input.csv"
+    path.write_text("a\n" + "".join(f"{n}\n" for n in range(lines)), encoding="utf-8")
+    return InputFile(path, "subjects", "crm", lines, more.pop("refused", {}), **more)
 
 
 def taking(refuse=(), lose=0):
     """A gateway that takes every line but those in `refuse`, and loses some in silence."""
-    seen = []
 
     def handler(request):
-        rows = request.content.decode().splitlines()
-        rows = [row for row in rows if row != "a,b"]
-        seen.append((request.url, request.headers["idempotency-key"], len(rows)))
+        rows = request.content.decode().splitlines()[1:]
         rejections = [
             {"row": i + 1, "reasons": [{"path": "$.email", "code": "no", "message": ""}]}
             for i, row in enumerate(rows)
@@ -81,27 +81,11 @@ def taking(refuse=(), lose=0):
         body = {"received": len(rows), "accepted": accepted, "created": accepted, "updated": 0, "joined": 0}
         return httpx.Response(200, json=body | {"duplicates": 0, "rejected": len(rejections), "rejections": rejections})
 
-    handler.seen = seen
     return handler
 
 
-@pytest.mark.parametrize("content_type", [CSV, NDJSON])
-def test_an_upload_sends_every_line_once_in_batches_and_places_rejections(tmp_path, content_type):
-    handler = taking(refuse={5, 1500, 2999})
-    tour, done = a_tour(tmp_path, handler), []
-    outcome = upload.upload(tour.api, a_file(tmp_path, 3001, content_type), "first", done.append)
-    assert outcome.complete
-    assert outcome.counts["received"] == sum(done) == 3001
-    assert set(outcome.rejections) == {5, 1500, 2999}
-    assert sorted(rows for *_, rows in handler.seen) == [1, 1000, 1000, 1000]
-    assert len({key for _, key, _ in handler.seen}) == 4
-    assert all(url.params["source"] == "crm" for url, *_ in handler.seen)
-
-
-def test_a_batch_that_is_refused_as_a_whole_is_an_error(tmp_path):
-    tour = a_tour(tmp_path, lambda _request: httpx.Response(400, json={"code": "invalid_input", "detail": "no"}))
-    with pytest.raises(ProblemError, match="invalid_input"):
-        upload.upload(tour.api, a_file(tmp_path, 3), "first", lambda _n: None)
+def sent(tour, file):
+    return import_file(tour.api.http, file.path, file.kind, file.source, lambda _size: None)
 
 
 @pytest.mark.parametrize(
@@ -111,28 +95,45 @@ def test_a_batch_that_is_refused_as_a_whole_is_an_error(tmp_path):
 )
 def test_intake_is_judged(tmp_path, refuse, lose, word):
     tour = a_tour(tmp_path, taking(refuse, lose))
-    file = a_file(tmp_path, 9, CSV, refused={1: Flaw.NO_AT_SIGN})
-    intake._judge(tour, file, upload.upload(tour.api, file, "first", lambda _n: None))
+    file = a_file(tmp_path, refused={1: Flaw.NO_AT_SIGN})
+    intake.judge(tour, file, sent(tour, file))
     assert bool(tour.failures) == (word is not None)
     assert all(word in claim for claim in failed(tour))
 
 
+def test_a_refusal_in_a_later_batch_is_placed_in_the_file(tmp_path):
+    tour = a_tour(tmp_path, taking({1500, 2999}))
+    file = a_file(tmp_path, 3001, refused={1500: Flaw.NO_AT_SIGN, 2999: Flaw.NO_AT_SIGN})
+    intake.judge(tour, file, sent(tour, file))
+    assert not tour.failures
+
+
 def test_a_refusal_that_names_another_column_is_noticed(tmp_path):
     tour = a_tour(tmp_path, taking({1}))
-    file = a_file(tmp_path, 9, CSV, refused={1: Flaw.NO_SUCH_DAY})
-    intake._judge(tour, file, upload.upload(tour.api, file, "first", lambda _n: None))
+    file = a_file(tmp_path, refused={1: Flaw.NO_SUCH_DAY})
+    intake.judge(tour, file, sent(tour, file))
     assert len(tour.failures) == 1
     assert "another reason" in tour.failures[0].detail
+
+
+def test_new_or_fewer_people_than_the_file_brings_are_noticed(tmp_path):
+    tour = a_tour(tmp_path, taking())
+    file = a_file(tmp_path, people=9)
+    intake.judge(tour, file, sent(tour, file))
+    assert not tour.failures
+    intake.judge(tour, replace(file, people=8), sent(tour, file))
+    intake.judge_again(tour, file, sent(tour, file))
+    assert len(tour.failures) == 2
 
 
 def test_a_readable_address_in_the_store_is_found(tmp_path):
     tour = a_tour(tmp_path)
     tour.places.store.mkdir()
     tour.places.database.write_bytes(b"\x00sealed\xff")
-    intake._judge_store(tour)
+    intake.judge_store(tour)
     assert not tour.failures
     (tour.places.store / "gateway.sqlite3-wal").write_bytes(b"..Anna@Example.com..")
-    intake._judge_store(tour)
+    intake.judge_store(tour)
     assert len(tour.failures) == 1
 
 
@@ -216,13 +217,31 @@ def an_answer(outcome, **more):
     return {"outcome": outcome, "reason_code": "why", "reasons": [reason], "changes": []} | more
 
 
-def test_decisions_that_come_out_otherwise_or_cite_nothing_are_found(tmp_path):
-    tour = a_tour(tmp_path)
-    question = decisions.QUESTIONS[0]
-    decisions._judge(tour, question, an_answer(question.must))
-    assert not tour.failures
-    decisions._judge(tour, question, an_answer("deny", reasons=[]))
-    assert len(tour.failures) == 2
+def deciding(*, outcome=None, cite=True, tell=True):
+    """A gateway that answers every question as it must be answered, but for what is planted."""
+    must = {(q.part, q.purpose): q.must for q in decisions.QUESTIONS}
+
+    def handler(request):
+        body = json.loads(request.content)
+        part = next(n for n, p in handler.parts.items() if p.member_no == body["subject"]["member_no"])
+        change = {"fact": "consent", "text": "ask", "text_zh": "询问"}
+        answer = an_answer(outcome or must[part, body["purpose"]], changes=[change] if tell else [])
+        return httpx.Response(200, json=answer | ({} if cite else {"reasons": []}))
+
+    return handler
+
+
+@pytest.mark.parametrize(
+    ("planted", "failures"),
+    [({}, 0), ({"outcome": "permit"}, 7), ({"outcome": "deny"}, 3), ({"cite": False}, 1), ({"tell": False}, 1)],
+    ids=["as it must be", "permits all", "denies all", "cites nothing", "tells no way out"],
+)
+def test_decisions_are_judged(tmp_path, planted, failures):
+    handler = deciding(**planted)
+    tour = a_tour(tmp_path, handler)
+    handler.parts = tour.crowd.parts
+    decisions.explain(tour)
+    assert len(tour.failures) == failures
 
 
 def test_every_question_is_about_a_part_that_is_played(tmp_path):
@@ -233,40 +252,37 @@ def test_every_question_is_about_a_part_that_is_played(tmp_path):
 # -- proof -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("index", [0, 1, 255, 256, 300])
-def test_an_edit_changes_one_bit_of_the_entry_named_and_nothing_else(tmp_path, index):
-    entries = [f"entry-{n}".encode() for n in range(301)]
-    folder = tmp_path / "tile" / "entries"
-    (folder / "001.p").mkdir(parents=True)
-    files = {folder / "000": entries[:256], folder / "001.p" / "45": entries[256:]}
-    for path, held in files.items():
-        path.write_bytes(b"".join(len(e).to_bytes(2, "big") + e for e in held))
-    before = b"".join(path.read_bytes() for path in files)
-    proof.edit_entry(tmp_path, index)
-    after = b"".join(path.read_bytes() for path in files)
-    changed = [i for i, (a, b) in enumerate(zip(before, after, strict=True)) if a != b]
-    assert len(changed) == 1
-    start = sum(2 + len(e) for e in entries[:index]) + 2
-    assert start <= changed[0] < start + len(entries[index])
-
-
-def test_the_path_of_a_bundle_follows_the_tile_layout(tmp_path):
-    path = tmp_path / "tile" / "entries" / "x001" / "x234" / "067"
-    path.parent.mkdir(parents=True)
-    path.write_bytes(b"")
-    assert proof._bundle(tmp_path, 1_234_067) == path
+@pytest.mark.parametrize("index", [0, 1, 2])
+def test_an_edit_changes_one_bit_of_the_row_named_and_nothing_else(tmp_path, index):
+    entries = [f"entry-{n}".encode() for n in range(3)]
+    with closing(sqlite3.connect(tmp_path / "store")) as store:
+        store.execute("CREATE TABLE audit_entries (idx INTEGER PRIMARY KEY, entry BLOB)")
+        store.executemany("INSERT INTO audit_entries VALUES (?, ?)", enumerate(entries))
+        store.commit()
+    proof.edit_row(tmp_path / "store", tmp_path / "copy", index)
+    with closing(sqlite3.connect(tmp_path / "copy")) as copy:
+        edited = [row[0] for row in copy.execute("SELECT entry FROM audit_entries ORDER BY idx")]
+    changed = [n for n, (before, after) in enumerate(zip(entries, edited, strict=True)) if before != after]
+    assert changed == [index]
+    flips = [a ^ b for a, b in zip(entries[index], edited[index], strict=True)]
+    assert sum(flip.bit_count() for flip in flips) == 1
 
 
 # -- server and story ------------------------------------------------------------------------------------------------
 
 
-def test_settings_of_another_gateway_do_not_reach_the_demo():
+def test_settings_of_another_gateway_do_not_reach_the_demo(tmp_path):
     outer = {"PATH": "/bin", "CONSENT_GATEWAY_DATABASE_URL": "postgresql://x", "CONSENT_GATEWAY_PORT": "1"}
-    assert server._environment(outer) == {"PATH": "/bin"}
+    assert Commands(tmp_path).environment(outer) == {"PATH": "/bin"}
 
 
-def test_a_command_answers_with_status_and_output():
-    done = server.run("-c", "import sys; print('seen'); sys.exit(3)")
+def test_compiled_modules_are_kept_apart_only_where_python_may_not_keep_them(tmp_path):
+    forbidden = Commands(tmp_path).environment({"PYTHONDONTWRITEBYTECODE": "1"})
+    assert forbidden == {"PYTHONPYCACHEPREFIX": str(tmp_path)}
+
+
+def test_a_command_answers_with_status_and_output(tmp_path):
+    done = Commands(tmp_path).run("-c", "import sys; print('seen'); sys.exit(3)")
     assert (done.status, done.output.strip()) == (3, "seen")
 
 
@@ -275,10 +291,11 @@ def test_a_gateway_that_dies_is_told_with_its_last_words(tmp_path, monkeypatch):
     fake.write_text("#!/bin/sh\necho the keyring can not be opened\nexit 7\n", encoding="utf-8")
     fake.chmod(0o700)
     monkeypatch.setattr(sys, "executable", str(fake))
-    with pytest.raises(server.CommandError, match="keyring"), server.serving(tmp_path, tmp_path / "log"):
+    commands = Commands(tmp_path)
+    with pytest.raises(CommandError, match="keyring"), commands.serving(tmp_path, tmp_path / "log"):
         pass
-    with pytest.raises(server.CommandError, match="init"):
-        server.create(tmp_path / "store")
+    with pytest.raises(CommandError, match="init"):
+        commands.create(tmp_path / "store")
 
 
 def test_the_story_can_not_run_without_its_data(tmp_path, monkeypatch):
@@ -286,6 +303,7 @@ def test_the_story_can_not_run_without_its_data(tmp_path, monkeypatch):
         raise FileNotFoundError("the demo's data are not installed: run `make demo`")
 
     monkeypatch.setattr(story, "load", missing)
+    monkeypatch.setattr(Commands, "create", lambda _self, _store: "cg_a_b")
     text = io.StringIO()
     assert story.run(tmp_path, households=None, console=Console(file=text)) == story.CANNOT_RUN
     assert "make demo" in text.getvalue()
@@ -303,7 +321,7 @@ def test_a_step_that_breaks_ends_the_story_and_is_reported(tmp_path):
 
 
 def test_the_api_key_is_for_its_owner_alone(tmp_path, monkeypatch):
-    monkeypatch.setattr(story, "create", lambda _store: "cg_a_b")
-    assert story._prepare(Places(tmp_path)) == "cg_a_b"
-    assert story._prepare(Places(tmp_path)) == "cg_a_b"  # a second run
+    monkeypatch.setattr(Commands, "create", lambda _self, _store: "cg_a_b")
+    for _run in range(2):
+        assert story._prepare(Places(tmp_path), Commands(tmp_path)) == "cg_a_b"
     assert (tmp_path / "api.key").stat().st_mode & 0o777 == 0o600

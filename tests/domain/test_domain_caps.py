@@ -33,9 +33,7 @@ def at(text: str) -> int:
 
 @settings(derandomize=True, deadline=None)
 @given(times, st.integers(1, 6), st.integers(1, 900), st.integers(0, 2_000))
-def test_capped_exactly_when_the_window_holds_the_limit(
-    contacts: list[int], limit: int, window: int, now: int
-) -> None:
+def test_capped_exactly_when_the_window_holds_the_limit(contacts: list[int], limit: int, window: int, now: int) -> None:
     inside = sum(1 for t in contacts if t > now - window)
     assert capped(contacts, limit, window, now) == (inside >= limit)
 

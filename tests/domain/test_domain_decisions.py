@@ -17,7 +17,9 @@ def denial(*reasons: Reason) -> Answer:
 
 def test_stage_is_the_first_of_the_waterfall_not_of_the_leading_reason() -> None:
     answer = denial(
-        reason("suppressed", Stage.SUPPRESSION), reason("no_prior_consent", Stage.CONSENT), reason("hours", Stage.QUIET_HOURS)
+        reason("suppressed", Stage.SUPPRESSION),
+        reason("no_prior_consent", Stage.CONSENT),
+        reason("hours", Stage.QUIET_HOURS),
     )
     assert answer.leading.code == "suppressed"
     assert stage_of(answer) is Stage.CONSENT

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -16,23 +17,26 @@ from consent_gateway.api.desk import Desk, body_as, desk_of, documented
 from consent_gateway.api.registers import read_segment
 from consent_gateway.api.wire import AudienceIn, AudienceOut, instant
 from consent_gateway.db.audiences import AudienceRow
-from consent_gateway.domain.audiences import floor
 from consent_gateway.domain.segments import Segment
-from consent_gateway.errors import FieldProblem, ForbiddenError, InputError
+from consent_gateway.errors import FieldProblem, ForbiddenError, InputError, NotFoundError
 from consent_gateway.services import audiences
 from consent_gateway.services.gateway import Work
 
 Call = Request[Any, Any, Any]
+OWN = "self"
+_ID = re.compile(r"[0-9a-f]{32}\Z")
 
 
 @post("/v1/audiences", status_code=201, tags=["audiences"], **documented(AudienceIn, AudienceOut))
 async def resolve_audience(request: Call) -> Response[bytes]:
     """Resolve a consented audience: who may be used, and how many were lost where and why."""
-    data = await body_as(request, AudienceIn)
+    data = await body_as(request, AudienceIn, "audience")
 
     def act(work: Work) -> dict[str, Any]:
+        if work.actor.recipient not in (OWN, data.recipient):
+            raise ForbiddenError("a recipient resolves audiences for itself only")
         found = audiences.resolve(work, _segment(work, data), use_of(data), data.ttl_seconds)
-        return audience_out(work, found.row) | {"population": floor(found.population, work.gateway.rules.k_floor)}
+        return audience_out(work, found.row) | {"population": found.waterfall.population}
 
     return await desk_of(request).write(request, "audience", act, 201)
 
@@ -42,7 +46,7 @@ async def show_audience(request: Call, audience: FromPath[str]) -> Response[byte
     """Show an audience that has not expired."""
 
     def act(work: Work) -> dict[str, Any]:
-        return audience_out(work, audiences.find(work, audience))
+        return audience_out(work, _find(work, audience))
 
     return await desk_of(request).read(request, "audience", act)
 
@@ -55,9 +59,7 @@ async def stream_members(request: Call, audience: FromPath[str]) -> Stream:
     def check() -> None:
         principal = authenticate(desk.gateway, request.scope["headers"], "audience")
         with desk.gateway.look(principal) as work:
-            row = audiences.find(work, audience)
-            if principal.recipient not in ("self", row.recipient):
-                raise ForbiddenError("the audience was resolved for another recipient")
+            _find(work, audience)
 
     await desk.run(check)
     return Stream(_lines(desk, audience), media_type="application/x-ndjson")
@@ -67,6 +69,16 @@ async def _lines(desk: Desk, audience: str) -> AsyncIterator[bytes]:
     chunks = audiences.stream_members(desk.gateway, audience)
     while (chunk := await desk.run(lambda: next(chunks, None))) is not None:
         yield b"".join(b'{"pseudonym":"%b"}\n' % pseudonym.encode() for pseudonym in chunk)
+
+
+def _find(work: Work, audience: str) -> AudienceRow:
+    """Return an audience of the caller; another recipient's looks like none at all."""
+    if _ID.match(audience) is None:
+        raise NotFoundError
+    row = audiences.find(work, audience)
+    if work.actor.recipient not in (OWN, row.recipient):
+        raise NotFoundError
+    return row
 
 
 def audience_out(work: Work, row: AudienceRow) -> dict[str, Any]:

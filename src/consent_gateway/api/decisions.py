@@ -43,7 +43,7 @@ async def decide_body(desk: Desk, principal: Principal, body: bytes) -> bytes:
 @post("/v1/decisions/batch", status_code=200, tags=["decisions"], **documented(DecisionsIn, DecisionsOut))
 async def decide_many(request: Request[Any, Any, Any]) -> Response[bytes]:
     """The same question about up to 1,000 people; the answers come in the order of the people."""
-    data = await body_as(request, DecisionsIn)
+    data = await body_as(request, DecisionsIn, "decide")
     use = use_of(data)
 
     def act(work: Work) -> dict[str, Any]:

@@ -22,12 +22,13 @@ from consent_gateway.api.batcher import DecisionBatcher
 from consent_gateway.api.bodies import parse_model
 from consent_gateway.db import intake as intake_rows
 from consent_gateway.domain.registers import Principal
-from consent_gateway.errors import FieldProblem, IdempotencyError, InputError
+from consent_gateway.errors import FieldProblem, IdempotencyError, InputError, RaceError
 from consent_gateway.services.gateway import Gateway, Work
 from consent_gateway.telemetry import Telemetry
 
 JSON = "application/json"
 _MAX_KEY = 64
+_RETRIES = 2
 Model = TypeVar("Model", bound=BaseModel)
 Value = TypeVar("Value")
 Asked = Request[Any, Any, Any]
@@ -47,6 +48,10 @@ class Desk:
         """Run blocking work on a thread of our own."""
         return await asyncio.get_running_loop().run_in_executor(self.executor, act)
 
+    async def admit(self, request: Asked, scope: str) -> None:
+        """Refuse a caller who may not do `scope` before its request is read: strangers learn nothing from errors."""
+        await self.run(lambda: authenticate(self.gateway, request.scope["headers"], scope))
+
     async def read(self, request: Asked, scope: str, act: Callable[[Work], Any]) -> Response[bytes]:
         """Answer a reading request with the JSON of what `act` returns."""
 
@@ -63,11 +68,21 @@ class Desk:
 
         def work() -> tuple[int, bytes, bool]:
             principal = authenticate(self.gateway, request.scope["headers"], scope)
-            return self._once(principal, request, body, act, status)
+            return self._retried(lambda: self._once(principal, request, body, act, status))
 
         code, content, replayed = await self.run(work)
         headers = {"idempotent-replayed": "true"} if replayed else {}
         return Response(content, status_code=code, media_type=JSON, headers=headers)
+
+    @staticmethod
+    def _retried(attempt: Callable[[], Value]) -> Value:
+        """Carry out a use case; one that lost a race against another request did nothing and is tried again."""
+        for _ in range(_RETRIES):
+            try:
+                return attempt()
+            except RaceError:
+                continue
+        return attempt()
 
     def _once(
         self, principal: Principal, request: Asked, body: bytes, act: Callable[[Work], Any], status: int
@@ -97,8 +112,9 @@ def desk_of(request: Asked) -> Desk:
     return found
 
 
-async def body_as(request: Asked, model: type[Model]) -> Model:
-    """Return the body as `model`; InputError lists every field that is wrong."""
+async def body_as(request: Asked, model: type[Model], scope: str) -> Model:
+    """Return the body of a caller who may do `scope` as `model`; InputError lists every field that is wrong."""
+    await desk_of(request).admit(request, scope)
     return parse_model(model, await request.body())
 
 
@@ -109,5 +125,7 @@ def documented(body: type[BaseModel] | None, reply: type[BaseModel] | None, **mo
 
 def _fingerprint(request: Asked, body: bytes) -> bytes:
     scope: Mapping[str, Any] = request.scope
-    parts: Iterable[bytes] = (scope["method"].encode(), scope["raw_path"], scope["query_string"], body)
+    # What the body is read as, and the signal that comes with it, are part of the request.
+    meaning = [request.headers.get(name, "").encode() for name in ("content-type", "sec-gpc")]
+    parts: Iterable[bytes] = (scope["method"].encode(), scope["raw_path"], scope["query_string"], body, *meaning)
     return hashlib.sha256(b"\x00".join(hashlib.sha256(part).digest() for part in parts)).digest()

@@ -48,13 +48,14 @@ async def import_rows(
     source: FromQuery[str],
 ) -> Response[bytes]:
     """Take in up to 1,000 rows of one kind: NDJSON (one object a line), or CSV with a header for subjects."""
+    desk = desk_of(request)
+    await desk.admit(request, "ingest")
     if kind not in ITEMS:
         raise NotFoundError("kinds are: " + ", ".join(ITEMS))
     body = await request.body()
     is_csv = request.headers.get("content-type", "").startswith("text/csv")
     if is_csv and kind != "subjects":
         raise InputError(fields=(FieldProblem("Content-Type", "not_csv", "only subjects can be sent as CSV"),))
-    desk = desk_of(request)
 
     def act(work: Work) -> dict[str, Any]:
         rows = csv_rows(body, desk.row_limit) if is_csv else ndjson_rows(kind, body, desk.row_limit)
@@ -94,7 +95,7 @@ async def import_contact_items(request: Request[Any, Any, Any]) -> Response[byte
 
 
 async def _items(request: Request[Any, Any, Any], kind: str) -> Response[bytes]:
-    batch = await body_as(request, BatchIn)
+    batch = await body_as(request, BatchIn, "ingest")
     digest = hashlib.sha256(await request.body()).hexdigest()
 
     def act(work: Work) -> dict[str, Any]:
@@ -116,6 +117,7 @@ def take_in(
 
 def answer(intake: Intake) -> dict[str, Any]:
     """Return the answer for a batch: the counts, and every rejection."""
+    entries = [{"uid": uid.hex()} for uid in intake.entries]
     rejections = [
         {
             "row": r.row,
@@ -124,7 +126,13 @@ def answer(intake: Intake) -> dict[str, Any]:
         }
         for r in intake.rejections
     ]
-    return {"kind": intake.kind, "source": intake.source, **intake.counts(), "rejections": rejections}
+    return {
+        "kind": intake.kind,
+        "source": intake.source,
+        **intake.counts(),
+        "rejections": rejections,
+        "entries": entries,
+    }
 
 
 # -- reading rows ------------------------------------------------------------------------------------------------
@@ -173,7 +181,13 @@ def _records(reader: Iterator[list[str]]) -> Iterator[list[str]]:
             if record:
                 yield record
     except csv.Error:
-        raise InputError(fields=(FieldProblem("$", "malformed_csv", "quotes do not match (RFC 4180)"),)) from None
+        raise InputError(
+            fields=(
+                FieldProblem(
+                    "$", "malformed_csv", "must follow RFC 4180: quotes in pairs, fields of at most 131,072 characters"
+                ),
+            )
+        ) from None
 
 
 def _header(names: list[str]) -> list[str]:

@@ -34,6 +34,22 @@ _PROBLEM: Schema = {
         "errors": {"type": "array", "items": {"$ref": "#/components/schemas/ReasonOut"}},
     },
 }
+_KEY: Schema = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "description": "The same request under the same key is carried out once and answered alike.",
+    "schema": {"type": "string", "minLength": 1, "maxLength": 64},
+}
+_GPC: Schema = {
+    "name": "Sec-GPC",
+    "in": "header",
+    "required": False,
+    "description": "`1`: also record the Global Privacy Control signal for the people in the call.",
+    "schema": {"type": "string"},
+}
+_READING = ("/v1/decisions", "/v1/subjects/lookup")  # POST, because a question holds personal data; changes nothing
+_SIGNALLED = ("/v1/consents", "/v1/choices", "/v1/imports/{kind}")
 _KEYED = ("/v1", "/tile")
 _OPEN = ("/v1/audit/checkpoint", "/v1/audit/vkey")
 
@@ -47,6 +63,7 @@ def document(app: Litestar) -> Schema:
         operation = schema["paths"].get(path, {}).get(method)
         if operation is not None:
             _complete(path, operation, handler)
+            _name_headers(path, method, operation)
     return schema
 
 
@@ -87,14 +104,23 @@ def _complete(path: str, operation: Schema, handler: HTTPRouteHandler) -> None:
             "required": True,
             "content": {"application/x-ndjson": text, "text/csv": text},
         }
+    # The framework's own errors are not what is answered: every error is a problem.
+    operation["responses"] = {s: r for s, r in operation["responses"].items() if s.startswith("2")}
     if reply is not None:
-        for status, response in operation["responses"].items():
-            if status.startswith("2"):
-                response["content"] = {"application/json": {"schema": {"$ref": _REF.format(model=reply.__name__)}}}
+        for response in operation["responses"].values():
+            response["content"] = {"application/json": {"schema": {"$ref": _REF.format(model=reply.__name__)}}}
     problem = {"application/problem+json": {"schema": {"$ref": _REF.format(model="Problem")}}}
     operation["responses"]["default"] = {"description": "A problem (RFC 9457)", "content": problem}
     if path.startswith(_KEYED) and path not in _OPEN:
         operation["security"] = [{"key": []}]
+
+
+def _name_headers(path: str, method: str, operation: Schema) -> None:
+    headers = [_KEY] if method == "post" and path not in _READING else []
+    if path in _SIGNALLED:
+        headers.append(_GPC)
+    if headers:
+        operation["parameters"] = [*operation.get("parameters", ()), *headers]
 
 
 def _body(handler: HTTPRouteHandler) -> Schema:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import msgspec
 from litestar import Request, Response, get, post
 
 from consent_gateway.api.desk import body_as, desk_of, documented
@@ -23,7 +24,7 @@ Call = Request[Any, Any, Any]
 @post("/v1/purposes", status_code=200, tags=["registers"], **documented(PurposeIn, None))
 async def put_purpose(request: Call) -> Response[bytes]:
     """Register a purpose, and give its channels their place in the audience row."""
-    data = await body_as(request, PurposeIn)
+    data = await body_as(request, PurposeIn, "admin")
 
     def act(work: Work) -> dict[str, Any]:
         parent = PurposeId(data.parent) if data.parent else None
@@ -64,7 +65,7 @@ def _purposes(work: Work) -> dict[str, Any]:
 @post("/v1/notices", status_code=200, tags=["registers"], **documented(NoticeIn, None))
 async def put_notice(request: Call) -> Response[bytes]:
     """Publish a version of a notice; its text can never change."""
-    data = await body_as(request, NoticeIn)
+    data = await body_as(request, NoticeIn, "admin")
 
     def act(work: Work) -> dict[str, Any]:
         digest = registers.put_notice(work, NoticeId(data.id), data.version, data.language, data.title, data.text)
@@ -82,7 +83,7 @@ async def list_notices(request: Call) -> Response[bytes]:
 @post("/v1/sources", status_code=200, tags=["registers"], **documented(SourceIn, None))
 async def put_source(request: Call) -> Response[bytes]:
     """Register a source of data."""
-    data = await body_as(request, SourceIn)
+    data = await body_as(request, SourceIn, "admin")
 
     def act(work: Work) -> dict[str, Any]:
         notice = NoticeId(data.notice) if data.notice else None
@@ -106,7 +107,7 @@ async def list_sources(request: Call) -> Response[bytes]:
 @post("/v1/recipients", status_code=200, tags=["registers"], **documented(RecipientIn, None))
 async def put_recipient(request: Call) -> Response[bytes]:
     """Register a recipient of data, with its own pseudonym space."""
-    data = await body_as(request, RecipientIn)
+    data = await body_as(request, RecipientIn, "admin")
 
     def act(work: Work) -> dict[str, Any]:
         recipient = Recipient(
@@ -137,7 +138,7 @@ async def list_recipients(request: Call) -> Response[bytes]:
 @post("/v1/traits", status_code=200, tags=["registers"], **documented(TraitIn, None))
 async def put_trait(request: Call) -> Response[bytes]:
     """Declare a trait for segments; one that is derived from events is computed for everyone at once."""
-    data = await body_as(request, TraitIn)
+    data = await body_as(request, TraitIn, "admin")
 
     def act(work: Work) -> dict[str, Any]:
         trait = registers.put_trait(work, TraitId(data.id), data.type, data.origin, data.event_type, data.description)
@@ -159,7 +160,7 @@ async def list_traits(request: Call) -> Response[bytes]:
 @post("/v1/segments", status_code=200, tags=["registers"], **documented(SegmentIn, None))
 async def save_segment(request: Call) -> Response[bytes]:
     """Save a segment, given as an expression tree or as text."""
-    data = await body_as(request, SegmentIn)
+    data = await body_as(request, SegmentIn, "audience")
 
     def act(work: Work) -> dict[str, Any]:
         segment = read_segment(data.expression, data.text)
@@ -189,7 +190,11 @@ def read_segment(expression: dict[str, Any] | None, text: str | None) -> Segment
     if (expression is None) == (text is None):
         message = "give exactly one of expression and text"
         raise InputError(fields=(FieldProblem("$", "one_of", message),))
-    return parse_json(expression) if text is None else parse_text(text)
+    if text is not None:
+        return parse_text(text)
+    if b"\\u0000" in msgspec.json.encode(expression):
+        raise InputError(fields=(FieldProblem("$.expression", "nul_character", "must not contain NUL"),))
+    return parse_json(expression)
 
 
 HANDLERS = (

@@ -17,12 +17,13 @@ from consent_gateway.services.gateway import Work
 
 Call = Request[Any, Any, Any]
 _PAGE = 200
+_MAX_ID = (1 << 63) - 1
 
 
 @post("/v1/subjects/lookup", status_code=200, tags=["subjects"], **documented(LookupIn, LookupOut))
 async def lookup_subject(request: Call) -> Response[bytes]:
     """Return the pseudonym of a person; for another recipient only to a key of our own."""
-    data = await body_as(request, LookupIn)
+    data = await body_as(request, LookupIn, "decide")
 
     def act(work: Work) -> dict[str, str]:
         if data.recipient not in (None, work.actor.recipient) and work.actor.recipient != "self":
@@ -38,7 +39,7 @@ async def lookup_subject(request: Call) -> Response[bytes]:
 @post("/v1/subjects/{pseudonym:str}/erase", status_code=200, tags=["subjects"], **documented(ErasureIn, ErasureOut))
 async def erase_subject(request: Call, pseudonym: FromPath[str]) -> Response[bytes]:
     """Erase a person: keys, rows and openings go, tombstones stay. It cannot be undone."""
-    data = await body_as(request, ErasureIn)
+    data = await body_as(request, ErasureIn, "erase")
 
     def act(work: Work) -> dict[str, Any]:
         subject_id = work.gateway.vault.resolve(pseudonym, work.actor.recipient, work.registers)
@@ -55,7 +56,7 @@ async def list_quarantine(request: Call, after: FromQuery[int] = 0, limit: FromQ
     """List refused rows with their reasons, oldest first; never their content."""
 
     def act(work: Work) -> dict[str, Any]:
-        rows = intake_rows.quarantine_rows(work.session, after, max(1, min(limit, _PAGE)))
+        rows = intake_rows.quarantine_rows(work.session, min(max(after, 0), _MAX_ID), max(1, min(limit, _PAGE)))
         items = [row | {"reasons": json.loads(row["reasons"]), "at": instant(row["at"])} for row in rows]
         return {"items": items, "next": items[-1]["id"] if items else None}
 

@@ -32,10 +32,12 @@ MAX_TEXT = 200
 _IDENTIFIERS = ("member_no", "email", "phone", "device_id", "openid")
 
 Slug = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
-Text = Annotated[str, StringConstraints(max_length=MAX_TEXT)]
+_NO_NUL = r"^[^\x00]*$"  # PostgreSQL keeps no NUL in text
+Text = Annotated[str, StringConstraints(max_length=MAX_TEXT, pattern=_NO_NUL)]
+LongText = Annotated[str, StringConstraints(max_length=10_000, pattern=_NO_NUL)]
 Identifier = Annotated[str, StringConstraints(min_length=1, max_length=320)]
 Language = Annotated[str, StringConstraints(pattern=r"^[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8}){0,2}$")]
-Key = Annotated[str, StringConstraints(min_length=1, max_length=64)]
+Key = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=_NO_NUL)]
 Region = Annotated[str, StringConstraints(max_length=6)]
 
 
@@ -134,7 +136,7 @@ class ConsentIn(Strict):
     notice: Slug | None = None
     notice_version: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
     language: Language | None = None
-    method: Annotated[str, StringConstraints(max_length=32)] | None = None
+    method: Annotated[str, StringConstraints(max_length=32, pattern=_NO_NUL)] | None = None
     evidence: dict[str, Any] | None = Field(
         None, description="sealed in the vault: form, wording, address of the client"
     )
@@ -237,6 +239,12 @@ class RejectionOut(BaseModel):
     quarantine_id: int
 
 
+class EntryOut(BaseModel):
+    """Where the log has it: ask `/v1/audit/entries/{uid}/receipt` for the proof."""
+
+    uid: str
+
+
 class IntakeOut(BaseModel):
     """What became of every row: received = accepted + duplicates + rejected."""
 
@@ -251,6 +259,7 @@ class IntakeOut(BaseModel):
     suppressed: int
     rejected: int
     rejections: list[RejectionOut]
+    entries: list[EntryOut]
 
 
 class PurposeIn(Strict):
@@ -273,7 +282,7 @@ class NoticeIn(Strict):
     version: Annotated[int, Field(ge=1, le=1_000_000)]
     language: Language
     title: Text
-    text: Annotated[str, StringConstraints(min_length=1, max_length=20_000)]
+    text: Annotated[str, StringConstraints(min_length=1, max_length=20_000, pattern=_NO_NUL)]
 
 
 class SourceIn(Strict):
@@ -327,7 +336,7 @@ class SegmentIn(Strict):
 
     id: Slug
     expression: dict[str, Any] | None = None
-    text: Annotated[str, StringConstraints(max_length=10_000)] | None = None
+    text: LongText | None = None
     description: Text = ""
 
 
@@ -377,12 +386,6 @@ class DecisionsIn(UseIn):
     """The same question about up to 1,000 people; one entry in the log."""
 
     subjects: list[SubjectRefIn] = Field(min_length=1, max_length=1000)
-
-
-class EntryOut(BaseModel):
-    """Where the log has it: ask `/v1/audit/entries/{uid}/receipt` for the proof."""
-
-    uid: str
 
 
 class LawReasonOut(BaseModel):
@@ -445,7 +448,7 @@ class AudienceIn(UseIn):
 
     segment: Slug | None = None
     expression: dict[str, Any] | None = None
-    text: Annotated[str, StringConstraints(max_length=10_000)] | None = None
+    text: LongText | None = None
     ttl_seconds: Annotated[int, Field(ge=1, le=31_536_000)] | None = None
 
 

@@ -44,15 +44,14 @@ for command in (
 def main() -> None:
     """Run the command line; expected failures become one readable line."""
     try:
-        cli(standalone_mode=False)
+        # Outside of standalone mode click returns the status that a command asked for.
+        sys.exit(cli(standalone_mode=False) or 0)
     except GatewayError as error:
         _complain(error)
         sys.exit(_USAGE)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
-    except click.exceptions.Exit as ended:
-        sys.exit(ended.exit_code)
     except click.exceptions.Abort:
         sys.exit(130)
 

@@ -13,6 +13,7 @@ from rich.console import Console
 
 from consent_gateway.app import build_gateway
 from consent_gateway.db.migrate import require_head
+from consent_gateway.services.audit_log import require_own_log
 from consent_gateway.services.gateway import Gateway
 from consent_gateway.settings import Settings
 
@@ -42,6 +43,7 @@ def open_gateway(store: Path | None) -> Gateway:
     """Return a gateway over an existing store of the right schema."""
     gateway = build_gateway(read_settings(store))
     require_head(gateway.store)
+    require_own_log(gateway)
     return gateway
 
 

@@ -14,6 +14,7 @@ from consent_gateway.app import build_app, build_gateway, build_telemetry
 from consent_gateway.cli.options import emit, json_option, read_settings, store_option
 from consent_gateway.db import migrate as migrations
 from consent_gateway.db.engine import Store
+from consent_gateway.services.audit_log import require_own_log
 from consent_gateway.services.worker import Worker
 from consent_gateway.setup import create_store
 from consent_gateway.telemetry import Event
@@ -75,6 +76,7 @@ def worker(store: Path | None) -> None:
     telemetry = build_telemetry(settings)
     gateway = build_gateway(settings)
     migrations.require_head(gateway.store)
+    require_own_log(gateway)
     jobs = Worker(gateway, lambda error: telemetry.log.error(Event.AUDIT_FAILED, code=error.code))
     stopped = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

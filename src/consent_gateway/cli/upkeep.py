@@ -15,7 +15,7 @@ from consent_gateway.db import log_store
 from consent_gateway.db.migrate import drift, require_head
 from consent_gateway.errors import GatewayError
 from consent_gateway.services import reconcile as reconciling
-from consent_gateway.services.audit_log import Sequencer
+from consent_gateway.services.audit_log import Sequencer, require_own_log
 from consent_gateway.services.gateway import Gateway
 from consent_gateway.settings import Settings
 
@@ -72,6 +72,7 @@ def diagnose(read: Callable[[], Settings]) -> list[dict[str, str | bool]]:
         findings.append(_ok("keyring", f"fingerprint {gateway.vault.provider.keyring.fingerprint()}"))
         findings.append(_ok("store", f"{gateway.store.engine.dialect.name}, durable settings verified"))
         require_head(gateway.store)
+        require_own_log(gateway)
         changes = drift(gateway.store)
         findings.append(_ok("schema", "as the code needs it") if not changes else _bad("schema", str(len(changes))))
         findings += _policies(gateway)

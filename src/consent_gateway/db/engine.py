@@ -23,7 +23,7 @@ from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from consent_gateway.errors import ConflictError, StoreError
+from consent_gateway.errors import RaceError, StoreError
 
 Session = Connection  # what services call a session: one connection inside one transaction
 
@@ -38,7 +38,8 @@ _SQLITE_PRAGMAS = {
 }
 _SQLITE_MUST_BE = {"journal_mode": ("wal",), "synchronous": (2, 3), "temp_store": (2,), "secure_delete": (1, 2)}
 _DURABLE_COMMIT = {"on", "remote_apply", "remote_write", "local"}
-_UNIQUE_VIOLATION = "23505"
+# PostgreSQL: unique violation, deadlock, serialisation failure. Sent again, each can succeed.
+_RACES = frozenset({"23505", "40P01", "40001"})
 
 
 class Store:
@@ -53,7 +54,7 @@ class Store:
     def transaction(self) -> Iterator[Session]:
         """Run one use case: commit at the end, roll back on any exception.
 
-        Raises StoreError when the store is unreachable, locked or full, and ConflictError when two writers
+        Raises StoreError when the store is unreachable, locked or full, and RaceError when two writers
         raced for one unique key; in both cases nothing was written.
         """
         with _translated(), self._writer, self.engine.connect() as plain:
@@ -148,9 +149,9 @@ def _translated() -> Iterator[None]:
         raise StoreError(f"the store failed: {type(error).__name__}", retry_after=1) from None
 
 
-def _translate(error: DBAPIError) -> StoreError | ConflictError:
+def _translate(error: DBAPIError) -> StoreError | RaceError:
     original = error.orig
-    if getattr(original, "sqlstate", None) == _UNIQUE_VIOLATION or "UNIQUE constraint" in str(original):
-        return ConflictError("another request wrote the same thing at the same time; retry")
+    if getattr(original, "sqlstate", None) in _RACES or "UNIQUE constraint" in str(original):
+        return RaceError()
     kind = "unreachable, locked or full" if isinstance(error, OperationalError) else "not able to do this"
     return StoreError(f"the store is {kind} ({type(original).__name__})", retry_after=1)

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import insert, select
+from sqlalchemy import delete, insert, select, update
 
+from consent_gateway.db.dialects import insert_ignoring
 from consent_gateway.db.engine import Session
-from consent_gateway.db.tables import idempotency_keys, imports, quarantine
+from consent_gateway.db.subjects import Token
+from consent_gateway.db.tables import idempotency_keys, imports, quarantine, quarantine_identifiers
 
 
 def put_quarantine(session: Session, rows: Sequence[dict[str, Any]]) -> list[int]:
@@ -17,6 +19,23 @@ def put_quarantine(session: Session, rows: Sequence[dict[str, Any]]) -> list[int
         return []
     statement = insert(quarantine).returning(quarantine.c.id, sort_by_parameter_order=True)
     return list(session.execute(statement, list(rows)).scalars())
+
+
+def tie_quarantine(session: Session, pairs: Sequence[tuple[Token, int]]) -> None:
+    """Remember which identifiers a kept row contains, so that an erasure reaches it."""
+    rows = [{"kind": t.kind, "token": t.value, "quarantine_id": i} for t, i in pairs]
+    insert_ignoring(session, quarantine_identifiers, rows, quarantine_identifiers.c.quarantine_id)
+
+
+def forget_quarantined(session: Session, tokens: Sequence[Token]) -> int:
+    """Empty every kept row that contains one of the identifiers; its reasons stay. Returns how many those were."""
+    emptied = 0
+    for token in tokens:
+        tied = (quarantine_identifiers.c.kind == token.kind) & (quarantine_identifiers.c.token == token.value)
+        ids = select(quarantine_identifiers.c.quarantine_id).where(tied)
+        emptied += session.execute(update(quarantine).where(quarantine.c.id.in_(ids)).values(sealed=b"")).rowcount
+        session.execute(delete(quarantine_identifiers).where(tied))
+    return emptied
 
 
 def quarantine_rows(session: Session, after: int, limit: int) -> list[dict[str, Any]]:
@@ -38,5 +57,5 @@ def find_reply(session: Session, principal: str, key: str) -> Any | None:
 
 
 def put_reply(session: Session, row: dict[str, Any]) -> None:
-    """Store the reply for an idempotency key; a racing twin raises ConflictError at this point."""
+    """Store the reply for an idempotency key; a racing twin raises RaceError at this point."""
     session.execute(insert(idempotency_keys), [row])

@@ -36,7 +36,7 @@ from consent_gateway.domain.purposes import (
     Source,
 )
 from consent_gateway.domain.registers import Principal, Registers
-from consent_gateway.domain.segments import TraitDefinition
+from consent_gateway.domain.segments import TraitDefinition, TraitOrigin, TraitType
 
 
 def version(session: Session) -> int:
@@ -219,7 +219,11 @@ def _source(row: Any) -> Source:
 
 def _trait(row: Any) -> TraitDefinition:
     return TraitDefinition(
-        id=TraitId(row.id), type=row.type, origin=row.origin, event_type=row.event_type, slot=row.slot
+        id=TraitId(row.id),
+        type=TraitType(row.type),
+        slot=row.slot,
+        origin=TraitOrigin(row.origin),
+        event_type=row.event_type,
     )
 
 

@@ -140,7 +140,7 @@ def ids_after(session: Session, after: int, limit: int) -> list[SubjectId]:
 
 
 def add_identifiers(session: Session, rows: Sequence[dict[str, Any]]) -> None:
-    """Insert identifiers (`subject_id`, `kind`, `generation`, `token`); a taken token raises ConflictError."""
+    """Insert identifiers (`subject_id`, `kind`, `generation`, `token`); a taken token raises RaceError."""
     if rows:
         session.execute(insert(identifiers), list(rows))
 

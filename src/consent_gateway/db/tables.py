@@ -324,6 +324,14 @@ quarantine = Table(
     Column("resolved_at", BigInteger),
 )
 
+quarantine_identifiers = Table(
+    "quarantine_identifiers",
+    metadata,
+    Column("kind", String(16), primary_key=True),
+    Column("token", LargeBinary(16), primary_key=True),
+    Column("quarantine_id", _id(), primary_key=True, autoincrement=False),
+)
+
 idempotency_keys = Table(
     "idempotency_keys",
     metadata,

@@ -7,14 +7,16 @@ people are a few hundred decisions, and one person asked alone is decided by exa
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from consent_gateway.domain.consents import FOREVER, NEVER, ConsentState, state_of
 from consent_gateway.domain.decisions import Answer, blocking, stage_of
+
+Name = TypeVar("Name", bound=str)
 
 # Ages at which some law treats people differently: GDPR Art 8 with member states (13-16), PIPL Art 31 (14),
 # 11 CCR 7070-7072 (13, 16), and majority.
@@ -112,10 +114,20 @@ def loss(answer: Answer, *, reachable: bool) -> tuple[LossStage | None, str]:
     return (None, "") if reachable else (LossStage.REACHABLE, "no_contact_point")
 
 
-def waterfall(population: int, classes: Iterable[tuple[int, LossStage | None, str]], k_floor: int) -> tuple[Loss, ...]:
-    """Return the losses stage by stage for `(count, stage lost at, reason code)` of every class in the segment.
+@dataclass(frozen=True, slots=True)
+class Waterfall:
+    """The losses stage by stage as they may be shown; `population` is None where it would give a small count away."""
 
-    Counts of one to `k_floor - 1` people are withheld, and so is what would give them away by subtraction.
+    population: int | None
+    losses: tuple[Loss, ...]
+
+
+def waterfall(population: int, classes: Iterable[tuple[int, LossStage | None, str]], k_floor: int) -> Waterfall:
+    """Return the losses for `(count, stage lost at, reason code)` of every class in the segment.
+
+    A count of one to `k_floor - 1` people is withheld, and so is what would give it away by subtraction: the size of
+    the audience is known, so withheld losses are at least two and stand for at least `k_floor` people together
+    (complementary suppression), and a remainder is shown only where it follows from what is shown.
     """
     lost: dict[LossStage, Counter[str]] = {stage: Counter() for stage in LossStage}
     inside = 0
@@ -124,25 +136,73 @@ def waterfall(population: int, classes: Iterable[tuple[int, LossStage | None, st
         if stage is not None:
             lost[stage][code] += count
     lost[LossStage.SEGMENT]["not_in_segment"] = population - inside
-    return _with_floor(population, lost, k_floor)
+    totals = {stage: sum(codes.values()) for stage, codes in lost.items()}
+    parts = {stage: sum(count > 0 for count in codes.values()) for stage, codes in lost.items()}
+    # A stage whose reasons stay plain even if all are withheld (each is one person) must not show its total either.
+    bare = {s for s, codes in lost.items() if not is_ambiguous(codes, withhold(codes, k_floor), k_floor)}
+    withheld = withhold(totals, k_floor, parts, bare)
+    safe = is_ambiguous(totals, withheld, k_floor, parts)
+    remaining = _remaining(population, totals, withheld, from_start=safe)
+    return Waterfall(
+        population if safe else None,
+        tuple(_loss(stage, lost[stage], remaining[stage], k_floor, hidden=stage in withheld) for stage in LossStage),
+    )
 
 
-def _with_floor(population: int, lost: Mapping[LossStage, Counter[str]], k_floor: int) -> tuple[Loss, ...]:
-    remaining = population
-    losses = []
-    for stage in LossStage:
-        total = sum(lost[stage].values())
-        remaining -= total
-        reasons = {code: floor(count, k_floor) for code, count in sorted(lost[stage].items()) if count}
-        withheld = any(count is None for count in reasons.values())
-        if withheld and sum(count is None for count in reasons.values()) == 1 and len(reasons) > 1:
-            # One hidden addend is the total less the others: hide the total of the stage as well.
-            losses.append(Loss(stage, None, floor(remaining, k_floor), reasons))
-            continue
-        losses.append(Loss(stage, floor(total, k_floor), floor(remaining, k_floor), reasons))
-    return tuple(losses)
+def withhold(
+    counts: Mapping[Name, int],
+    k_floor: int,
+    parts: Mapping[Name, int] | None = None,
+    bare: Collection[Name] = (),
+) -> set[Name]:
+    """Return which counts to withhold: the small and the `bare` ones, and the next smallest until all is ambiguous.
+
+    `parts` says how many reasons each count is the sum of (1 by default).
+    """
+    chosen = {name for name, count in counts.items() if 0 < count < k_floor} | set(bare)
+    others = sorted((count, str(name), name) for name, count in counts.items() if count > 0 and name not in chosen)
+    while chosen and others and not is_ambiguous(counts, chosen, k_floor, parts):
+        chosen.add(others.pop(0)[2])
+    return chosen
 
 
-def floor(count: int, k_floor: int) -> int | None:
-    """Return `count`, or None where it stands for fewer than `k_floor` people (but not for nobody)."""
-    return None if 0 < count < k_floor else count
+def is_ambiguous(
+    counts: Mapping[Name, int], withheld: Collection[Name], k_floor: int, parts: Mapping[Name, int] | None = None
+) -> bool:
+    """Tell whether the sum of the withheld counts, which subtraction gives, leaves each of them open.
+
+    They are at least two, stand for at least `k_floor` people, and for more people than reasons: otherwise every
+    reason would be one person.
+    """
+    if not withheld:
+        return True
+    total = sum(counts[name] for name in withheld)
+    reasons = len(withheld) if parts is None else sum(parts[name] for name in withheld)
+    return len(withheld) > 1 and total >= k_floor and total > reasons
+
+
+def _remaining(
+    population: int, totals: Mapping[LossStage, int], withheld: set[LossStage], *, from_start: bool
+) -> dict[LossStage, int | None]:
+    stages = list(LossStage)
+    shown: dict[LossStage, int | None] = {}
+    left = population
+    for place, stage in enumerate(stages):
+        left -= totals[stage]
+        follows_start = from_start and withheld.isdisjoint(stages[: place + 1])
+        follows_end = withheld.isdisjoint(stages[place + 1 :])
+        shown[stage] = left if follows_start or follows_end else None
+    return shown
+
+
+def _loss(stage: LossStage, codes: Counter[str], remaining: int | None, k_floor: int, *, hidden: bool) -> Loss:
+    counts = {code: count for code, count in sorted(codes.items()) if count}
+    if hidden:
+        return Loss(stage, None, remaining, dict.fromkeys(counts))
+    closed = withhold(counts, k_floor)
+    return Loss(
+        stage,
+        sum(counts.values()),
+        remaining,
+        {code: None if code in closed else count for code, count in counts.items()},
+    )

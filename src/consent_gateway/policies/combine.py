@@ -93,7 +93,7 @@ def combine(reasons: Reasons, verdicts: Sequence[Verdict], digest: str, *, marke
     names = tuple(verdict.name for verdict in verdicts)
     if not voices:
         denials = sum(reason.effect is Effect.DENY for reason in fired)
-        fired.insert(denials, reasons.synthetic("jurisdiction_unknown", "no_law", "LAW: no covered law applies"))
+        fired.insert(denials, reasons.synthetic("jurisdiction_unknown", "no_law", "policy: no covered law applies"))
     permitted = bool(voices) and not any(verdict.denies for verdict in verdicts)
     if permitted:
         return _permit(reasons, verdicts, fired, names, digest, several=marketing and len(voices) > 1)
@@ -129,7 +129,9 @@ def _permit(
     several: bool,
 ) -> Answer:
     if several:
-        fired.insert(0, reasons.synthetic("strictest_profile_satisfied", "every_law", "LAW: every law permits"))
+        fired.insert(
+            0, reasons.synthetic("strictest_profile_satisfied", "every_law", "policy: every law that may apply permits")
+        )
     duties = _united(reasons, verdicts, permits=True)
     return Answer(Outcome.PERMIT, fired[0].code, tuple(fired), duties, names, digest)
 

@@ -75,7 +75,7 @@ def decide_without_packs(purpose: PurposeKind) -> Answer:
     reasons = Reasons.of(PackSet((), _WITHOUT_PACKS))
     if purpose not in RIGHTS:
         return denial(reasons, "policy_unavailable", "promise P1: no packs, no use", "")
-    permit = reasons.synthetic("rights_fail_open", "rights", "LAW 2.6")
+    permit = reasons.synthetic("rights_fail_open", "rights", "policy: rights fail open")
     return Answer(Outcome.PERMIT, permit.code, (permit,), (), (), "")
 
 

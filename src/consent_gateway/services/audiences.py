@@ -23,7 +23,7 @@ from consent_gateway.db import audiences as audience_db
 from consent_gateway.db import registers as register_rows
 from consent_gateway.db.audiences import AudienceRow
 from consent_gateway.db.segments import compile_segment
-from consent_gateway.domain.audiences import Loss, LossStage, loss, waterfall
+from consent_gateway.domain.audiences import Loss, LossStage, Waterfall, loss, waterfall
 from consent_gateway.domain.ids import PurposeId, RecipientId, SubjectId
 from consent_gateway.domain.purposes import Channel
 from consent_gateway.domain.segments import Segment, check, parse_json, to_json
@@ -40,8 +40,7 @@ class Audience:
     """A resolved audience: its row, and the losses as they may be shown."""
 
     row: AudienceRow
-    losses: tuple[Loss, ...]
-    population: int
+    waterfall: Waterfall
 
 
 def resolve(work: Work, segment: Segment, use: Use, ttl_seconds: int | None = None) -> Audience:
@@ -51,13 +50,13 @@ def resolve(work: Work, segment: Segment, use: Use, ttl_seconds: int | None = No
     asked = work.gateway.decider.ask(use, work.registers, rules)
     population = audience_rows.population(work.session)
     outcomes, members = _decide_classes(work, segment, asked)
-    losses = waterfall(population, outcomes, rules.k_floor)
+    shown_losses = waterfall(population, outcomes, rules.k_floor)
     epoch = rules.pseudonym_epoch
     blocks = work.gateway.vault.pseudonymiser.bulk_bytes(members, sector(use.recipient, work.registers), epoch)
     root = manifest_root(blocks)
     ttl = min(ttl_seconds or rules.audience_ttl_seconds, rules.audience_ttl_seconds)
     packs = [pack.name for pack in work.gateway.decider.packs(work.now).packs]
-    shown = [losses_json(item) for item in losses]
+    shown = [losses_json(item) for item in shown_losses.losses]
     audience_id = secrets.token_hex(16)
     uid = work.record(
         EntryKind.AUDIENCE_RESOLVED,
@@ -90,7 +89,7 @@ def resolve(work: Work, segment: Segment, use: Use, ttl_seconds: int | None = No
         epoch=epoch,
     )
     audience_db.put(work.session, row, _chunks(members))
-    return Audience(row, losses, population)
+    return Audience(row, shown_losses)
 
 
 def saved_segment(work: Work, segment_id: str) -> Segment:

@@ -10,12 +10,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from consent_gateway.audit.checkpoints import open_checkpoint
 from consent_gateway.audit.log import EMPTY_HEAD, Head, make_receipt, sequence
 from consent_gateway.audit.tiles import TILE_WIDTH, entries_path, tile_path
 from consent_gateway.db import log_store
 from consent_gateway.db.engine import Session
 from consent_gateway.db.log_store import SqlLogStore
-from consent_gateway.errors import NotFoundError
+from consent_gateway.errors import KeyringError, NotFoundError
 from consent_gateway.services.gateway import Gateway
 
 BATCH = 2048
@@ -43,6 +44,22 @@ class Sequencer:
         while (count := self.run_once()) > 0:
             total += count
         return total
+
+
+def require_own_log(gateway: Gateway) -> None:
+    """Raise KeyringError unless the stored checkpoint was signed by this keyring under this origin.
+
+    A store with another keyring, or under another name, would publish a second history of the same log.
+    """
+    with gateway.store.reading() as session:
+        found = log_store.checkpoint(session)
+    if found is None:
+        return
+    try:
+        open_checkpoint(found[1], gateway.signer.key)
+    except ValueError:
+        message = "this keyring or log origin does not belong to the store: its log was signed by another"
+        raise KeyringError(message) from None
 
 
 @dataclass(frozen=True, slots=True)

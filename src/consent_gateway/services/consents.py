@@ -49,13 +49,13 @@ def record_consents(
         found = _check(work, resolver, item)
         if isinstance(found, FieldProblem):
             if not _suppress_unknown(work, resolver, found, item.subject, opting_out=item.kind in _REVOKING):
-                refusals.refuse(row, found)
+                refusals.refuse(row, found, tokens=resolver.tokens(item.subject, item.contact_point))
                 continue
             intake.suppressed += 1
         else:
             accepted.append((item, *found))
         intake.accepted += 1
-    _append(work, source_id, accepted)
+    intake.entries = _append(work, source_id, accepted)
     people = sorted({subject_id for _, subject_id, _ in accepted})
     if gpc:
         _append_choices(
@@ -84,7 +84,7 @@ def record_choices(
         if isinstance(found, FieldProblem):
             opting_out = item.active and item.choice in _OPT_OUTS
             if not _suppress_unknown(work, resolver, found, item.subject, opting_out=opting_out):
-                refusals.refuse(row, found)
+                refusals.refuse(row, found, tokens=resolver.tokens(item.subject))
                 continue
             intake.suppressed += 1
         else:
@@ -92,7 +92,7 @@ def record_choices(
         intake.accepted += 1
     if gpc:
         accepted += [(ChoiceItem(_NOBODY, Choice.GPC, active=True, at=work.now), i) for i in {i for _, i in accepted}]
-    _append_choices(work, source_id, accepted)
+    intake.entries = _append_choices(work, source_id, accepted)
     intake.created = len(accepted)
     intake.rejections = refusals.quarantine(work, "choices", source_id)
     keep_counts(work, intake, content_sha256)
@@ -173,16 +173,18 @@ def _suppress_unknown(
 # -- writing -----------------------------------------------------------------------------------------------------
 
 
-def _append(work: Work, source: str, accepted: Sequence[tuple[ConsentItem, SubjectId, int | None]]) -> None:
+def _append(work: Work, source: str, accepted: Sequence[tuple[ConsentItem, SubjectId, int | None]]) -> list[bytes]:
     deks = work.gateway.vault.keys(work.session, sorted({subject_id for _, subject_id, _ in accepted}))
-    rows = []
+    rows, entries = [], []
     for item, subject_id, point in accepted:
         evidence = seal_bytes(deks[subject_id], subject_id, item.evidence) if item.evidence else None
         rows.append(_row(item, subject_id, point, source, evidence, work.now))
         fields = _entry_fields(item, source)
         payload = canonical_json({"subject_id": subject_id, "contact_point": point})
-        work.record_about(EntryKind.CONSENT_RECORDED, fields, subject_id, derive_audit_key(deks[subject_id]), payload)
+        audit_key = derive_audit_key(deks[subject_id])
+        entries.append(work.record_about(EntryKind.CONSENT_RECORDED, fields, subject_id, audit_key, payload))
     consents.append(work.session, rows)
+    return entries
 
 
 def _row(
@@ -225,10 +227,10 @@ def _entry_fields(item: ConsentItem, source: str) -> dict[str, object]:
     return {name: value for name, value in fields.items() if value is not None}
 
 
-def _append_choices(work: Work, source: str, accepted: Sequence[tuple[ChoiceItem, SubjectId]]) -> None:
+def _append_choices(work: Work, source: str, accepted: Sequence[tuple[ChoiceItem, SubjectId]]) -> list[bytes]:
     people = sorted({subject_id for _, subject_id in accepted})
     deks = work.gateway.vault.keys(work.session, people)
-    rows = []
+    rows, entries = [], []
     for item, subject_id in accepted:
         rows.append(
             {
@@ -243,9 +245,10 @@ def _append_choices(work: Work, source: str, accepted: Sequence[tuple[ChoiceItem
         fields = {"right": item.choice.value, "active": item.active, "source": source}
         audit_key = derive_audit_key(deks[subject_id])
         payload = canonical_json({"subject_id": subject_id})
-        work.record_about(EntryKind.RIGHT_EXERCISED, fields, subject_id, audit_key, payload)
+        entries.append(work.record_about(EntryKind.RIGHT_EXERCISED, fields, subject_id, audit_key, payload))
     consents.append_choices(work.session, rows)
     refresh_choices(work, people)
+    return entries
 
 
 # -- keeping the audience row true ---------------------------------------------------------------------------------

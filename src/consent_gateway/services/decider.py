@@ -20,13 +20,15 @@ from consent_gateway.domain.registers import OWN_SCOPE, PROPERTY_MASK, Registers
 from consent_gateway.domain.subjects import CHOICE_FLAG, REACHED_BY, SUPPRESSED_BY, Choice, Flag, split_regions
 from consent_gateway.errors import FieldProblem, InputError
 from consent_gateway.policies import engine
-from consent_gateway.policies.facts import Facts, Question, Situation, Suppressed, build
+from consent_gateway.policies.facts import Question, Situation, Suppressed, UnknownFactError, build
 from consent_gateway.policies.rules import PackSet
 from consent_gateway.services.rules import Rules
 
 _MEMORY = 65_536
 _MINUTE, _DAY = 60, 86_400
 _CHOICE_BITS = sum(CHOICE_FLAG.values())
+# Marketing by these means is part of an information society service, for which children need a parent (GDPR Art 8).
+_ELECTRONIC = frozenset({Channel.EMAIL, Channel.SMS, Channel.PUSH, Channel.IN_APP, Channel.ONLINE_ADS})
 _OWN_KINDS = frozenset({RecipientKind.SELF, RecipientKind.PROCESSOR})
 
 
@@ -81,12 +83,15 @@ class Decider:
         if found is None:
             if len(self._answers) >= _MEMORY:
                 self._answers.clear()
-            found = self._answers[memo] = engine.decide(self.packs(now), facts(asked, key, now))
+            found = self._answers[memo] = engine.decide_for(self.packs(now), asked.question, situation(asked, key, now))
         return found
 
     def explain(self, asked: Asked, key: ClassKey, now: int) -> Answer:
         """Return the answer with the smallest change of facts that would permit."""
-        return engine.explain(self.packs(now), facts(asked, key, now))
+        try:
+            return engine.explain(self.packs(now), build(asked.question, situation(asked, key, now)))
+        except UnknownFactError as error:
+            return engine.deny_unknown(self.packs(now), error.detail)
 
     def packs(self, now: int) -> PackSet:
         """Return the packs as they stand on the day: past its review date, a pack permits no marketing."""
@@ -129,6 +134,7 @@ def put_question(use: Use, registers: Registers, rules: Rules) -> Asked:
         postal_address=use.message.postal_address,
         ad_label=use.message.ad_label,
         controller_country=rules.controller_country,
+        information_society_service=use.channel in _ELECTRONIC,
     )
     bit = OWN_SCOPE if recipient.kind in _OWN_KINDS else registers.scope_bit(recipient.id)
     reach, suppression = _contact_flags(use.channel)
@@ -142,11 +148,11 @@ def put_question(use: Use, registers: Registers, rules: Rules) -> Asked:
     return Asked(use, question, reading, bit, reach)
 
 
-def facts(asked: Asked, key: ClassKey, now: int) -> Facts:
-    """Return the facts of a class at `now`; the only translation from rows to the law."""
+def situation(asked: Asked, key: ClassKey, now: int) -> Situation:
+    """Return what the law needs to know of a class at `now`; the only translation from rows to the law."""
     flags = Flag(key.flags)
     regions = split_regions(key.regions)
-    situation = Situation(
+    return Situation(
         regions=regions,
         age=None if key.age == UNKNOWN_AGE else key.age,
         consent=CODE_STATES[key.consent],
@@ -164,7 +170,6 @@ def facts(asked: Asked, key: ClassKey, now: int) -> Facts:
         local_minutes=local_minutes(now, candidate_zones(regions)),
         today=_date(now),
     )
-    return build(asked.question, situation)
 
 
 def _on(flags: Flag, choice: Choice) -> bool:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from consent_gateway.audit.canonical import canonical_json
 from consent_gateway.audit.entries import EntryKind
-from consent_gateway.db import subjects
+from consent_gateway.db import intake, subjects
 from consent_gateway.domain.ids import SubjectId
 from consent_gateway.domain.subjects import SUPPRESSED_BY
 from consent_gateway.errors import NotFoundError
@@ -52,6 +52,7 @@ def erase(work: Work, subject_id: SubjectId, reason: str) -> Erasure:
     )
     # The opening of this very entry would outlive the person: it is not kept.
     work.openings = [opening for opening in work.openings if opening.subject_id != subject_id]
+    intake.forget_quarantined(work.session, [work.gateway.vault.token(form) for form in forms])
     counts = subjects.delete_person(work.session, subject_id)
     clear_caches()  # the normalisers remember spellings
     return Erasure(len(forms), sum(counts.values()), uid)

@@ -95,7 +95,7 @@ def _resolve(work: Work, refusals: Refusals, rows: Sequence[Incoming[Found]]) ->
     for row, item in readable:
         found = _problem(item, latest) or resolver.resolve(item.subject)
         if isinstance(found, FieldProblem):
-            refusals.refuse(row, found)
+            refusals.refuse(row, found, tokens=resolver.tokens(item.subject))
         else:
             accepted.append((item, found))
     return accepted
@@ -148,7 +148,7 @@ def _finish(
     intake.created = intake.accepted = len(fresh)
     intake.duplicates = len(accepted) - len(fresh)
     intake.rejections = refusals.quarantine(work, intake.kind, intake.source)
-    work.record(kind, {"source": intake.source, **intake.counts()})
+    intake.entries = [work.record(kind, {"source": intake.source, **intake.counts()})]
     keep_counts(work, intake, content_sha256)
     return intake
 

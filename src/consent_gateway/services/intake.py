@@ -14,6 +14,7 @@ from typing import Generic, TypeVar
 
 from consent_gateway.db import intake as intake_rows
 from consent_gateway.db import subjects as subject_rows
+from consent_gateway.db.subjects import Token
 from consent_gateway.domain.ids import SourceId
 from consent_gateway.errors import FieldProblem, InputError
 from consent_gateway.services.gateway import Work
@@ -56,6 +57,7 @@ class Intake:
     suppressed: int = 0
     accepted: int = 0
     rejections: list[Rejection] = field(default_factory=list)
+    entries: list[bytes] = field(default_factory=list)  # uids in the log: one a row for consents, one a batch else
 
     @property
     def rejected(self) -> int:
@@ -73,10 +75,14 @@ class Refusals:
 
     def __init__(self) -> None:
         self._rows: dict[int, tuple[bytes, tuple[FieldProblem, ...]]] = {}
+        self._tokens: dict[int, tuple[Token, ...]] = {}
 
-    def refuse(self, row: Incoming[Item], *problems: FieldProblem) -> None:
-        """Refuse one row."""
-        self._rows[row.row] = (row.raw, problems)
+    def refuse(
+        self, row: Incoming[Item], *problems: FieldProblem, tokens: Iterable[Token] = (), keep: bool = True
+    ) -> None:
+        """Refuse one row. `tokens` are its identifiers: when one of them is erased, the kept row goes too."""
+        self._rows[row.row] = (row.raw if keep else b"", problems)
+        self._tokens[row.row] = tuple(tokens)
 
     def readable(self, rows: Sequence[Incoming[Item]]) -> list[tuple[Incoming[Item], Item]]:
         """Return the rows that could be read; refuse the others."""
@@ -108,6 +114,8 @@ class Refusals:
                 for row, (raw, problems) in ordered
             ],
         )
+        pairs = [(token, i) for (row, _), i in zip(ordered, ids, strict=True) for token in self._tokens[row]]
+        intake_rows.tie_quarantine(work.session, pairs)
         return [Rejection(row, problems, i) for (row, (_, problems)), i in zip(ordered, ids, strict=True)]
 
 

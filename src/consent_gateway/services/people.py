@@ -65,6 +65,10 @@ class Resolver:
             return form
         return self._points.get(self._work.gateway.vault.token(form), UNKNOWN)
 
+    def tokens(self, *refs: SubjectRef | None) -> list[Token]:
+        """Return the keyed hashes of what a row names, to tie a refused row to them."""
+        return [token for ref in refs if ref is not None and (token := self.token(ref)) is not None]
+
     def token(self, ref: SubjectRef) -> Token | None:
         """Return the keyed hash of the identifier, also of an unknown person; None for what has no normal form."""
         form = self._forms.get(ref)

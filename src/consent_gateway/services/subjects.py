@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date
 from typing import Any
 
 from consent_gateway.audit.entries import EntryKind
@@ -17,39 +16,22 @@ from consent_gateway.db import audience_rows, events, subjects
 from consent_gateway.db.subjects import SealedGroup, Token
 from consent_gateway.domain.ids import RecipientId, SubjectId, TraitId
 from consent_gateway.domain.registers import Registers
-from consent_gateway.domain.segments import TraitDefinition, TraitOrigin, TraitType
 from consent_gateway.domain.subjects import (
     SUPPRESSED_BY,
     Flag,
-    IdentifierKind,
-    birth_month,
     join_regions,
     split_regions,
 )
-from consent_gateway.errors import FieldProblem, NotFoundError
+from consent_gateway.errors import FieldProblem, InputError, NotFoundError
+from consent_gateway.services.cleaning import Clean, clean
 from consent_gateway.services.gateway import Work
 from consent_gateway.services.intake import Incoming, Intake, Refusals, keep_counts, require_size, require_source
 from consent_gateway.services.items import SubjectItem, SubjectRef
-from consent_gateway.services.people import Resolver, normal_form
+from consent_gateway.services.people import UNKNOWN, Resolver
 from consent_gateway.services.vault import CONTACT, PROFILE, open_group, seal_group
-from consent_gateway.vault.normal_forms import Normalised, Rejected
-from consent_gateway.vault.normalisers import normalise
+from consent_gateway.vault.normal_forms import Normalised
 
 _PRESENT = {"email": Flag.HAS_EMAIL, "phone": Flag.HAS_PHONE, "device_id": Flag.HAS_DEVICE}
-_NAMES = ("given_name", "family_name")
-_MAX_TEXT_TRAIT = 64
-
-
-@dataclass(slots=True)
-class Clean:
-    """One row after cleaning: normal forms with their keyed hashes, and the facts that could be read."""
-
-    row: Incoming[SubjectItem]
-    identifiers: dict[Token, Normalised]
-    region: str
-    birth_month: int | None
-    profile: dict[str, str]
-    traits: dict[str, int | str]
 
 
 @dataclass(slots=True)
@@ -66,125 +48,32 @@ def import_subjects(work: Work, source: str, rows: Sequence[Incoming[SubjectItem
     source_id = require_source(work, source)
     require_size(rows)
     refusals = Refusals()
-    clean = [c for row, item in refusals.readable(rows) if (c := _clean(work, refusals, row, item)) is not None]
-    clean = _without_erased(work, refusals, clean)
-    drafts = _join(work, refusals, clean)
+    cleaned = [c for row, item in refusals.readable(rows) if (c := clean(work, refusals, row, item)) is not None]
+    cleaned = _without_erased(work, refusals, cleaned)
+    drafts = _join(work, refusals, cleaned)
     intake = Intake("subjects", source_id, len(rows))
     new = [d for d in drafts if d.subject_id is None]
     known = [d for d in drafts if d.subject_id is not None]
     _create(work, intake, new)
     _update(work, intake, known)
     intake.rejections = refusals.quarantine(work, "subjects", source_id)
-    work.record(EntryKind.SUBJECT_IMPORTED, {"source": source_id, **intake.counts()})
+    intake.entries = [work.record(EntryKind.SUBJECT_IMPORTED, {"source": source_id, **intake.counts()})]
     keep_counts(work, intake, content_sha256)
     return intake
 
 
 def lookup(work: Work, ref: SubjectRef, recipient: str | None) -> str:
-    """Return the pseudonym under which `recipient` (the caller's own by default) knows a person; NotFoundError."""
+    """Return the pseudonym under which `recipient` (the caller's own by default) knows a person.
+
+    NotFoundError for nobody; InputError for an identifier that cannot be one, such as a phone without a country.
+    """
     found = Resolver(work, [ref]).resolve(ref)
+    if isinstance(found, FieldProblem) and found is not UNKNOWN:
+        raise InputError(fields=(FieldProblem(f"$.identifier.{ref.kind}", found.code, found.message),))
     if isinstance(found, FieldProblem) or found not in subjects.profiles(work.session, [found]):
         raise NotFoundError
     target = RecipientId(recipient) if recipient else work.actor.recipient
     return work.gateway.vault.pseudonym(found, target, work.registers, work.gateway.rules.pseudonym_epoch)
-
-
-# -- cleaning ----------------------------------------------------------------------------------------------------
-
-
-def _clean(work: Work, refusals: Refusals, row: Incoming[SubjectItem], item: SubjectItem) -> Clean | None:
-    problems: list[FieldProblem] = []
-    region = _region(item.country, problems)
-    forms = _identifiers(item, region, problems)
-    born = _birth(item.birth_date, work.instant.date(), problems)
-    profile = _profile(item, problems)
-    traits = read_traits(work.registers, item.traits, problems)
-    if not forms and not problems:
-        problems.append(FieldProblem("$", "no_identifier", "a row needs at least one identifier"))
-    if problems:
-        refusals.refuse(row, *problems)
-        return None
-    tokens = {work.gateway.vault.token(form): form for form in forms}
-    return Clean(row, tokens, region, born, profile, traits)
-
-
-def _identifiers(item: SubjectItem, region: str, problems: list[FieldProblem]) -> list[Normalised]:
-    forms = []
-    for kind, value in item.identifiers.items():
-        form = normal_form(kind, value, region or None, f"$.{kind}")
-        if isinstance(form, FieldProblem):
-            problems.append(form)
-        else:
-            forms.append(form)
-    return forms
-
-
-def _region(country: str | None, problems: list[FieldProblem]) -> str:
-    if not country:
-        return ""
-    form = normalise("region", country)
-    if isinstance(form, Rejected):
-        problems.append(FieldProblem("$.country", form.code, form.message))
-        return ""
-    return form.value
-
-
-def _birth(text: str | None, today: date, problems: list[FieldProblem]) -> int | None:
-    if not text:
-        return None
-    form = normalise("birth_date" if "-" in text else "birth_year", text, today=today)
-    if isinstance(form, Rejected):
-        problems.append(FieldProblem("$.birth_date", form.code, form.message))
-        return None
-    return birth_month(form.value)
-
-
-def _profile(item: SubjectItem, problems: list[FieldProblem]) -> dict[str, str]:
-    profile: dict[str, str] = {}
-    for name in _NAMES:
-        value = getattr(item, name)
-        if not value:
-            continue
-        form = normalise("name", value)
-        if isinstance(form, Rejected):
-            problems.append(FieldProblem(f"$.{name}", form.code, form.message))
-        else:
-            profile[name] = form.value
-    if item.birth_date:
-        profile["birth_date"] = item.birth_date
-    if item.language:
-        profile["language"] = item.language
-    return profile
-
-
-def read_traits(
-    registers: Registers, values: Mapping[str, object], problems: list[FieldProblem]
-) -> dict[str, int | str]:
-    """Return the declared traits of a row, each checked against its declaration."""
-    found: dict[str, int | str] = {}
-    for name, value in values.items():
-        trait = registers.traits.get(TraitId(name))
-        if trait is None or trait.origin != TraitOrigin.DECLARED:
-            problems.append(FieldProblem("$.traits", "unknown_trait", "no such declared trait is registered"))
-            continue
-        read = _trait_value(trait, value)
-        if read is None:
-            problems.append(FieldProblem(f"$.traits.{name}", "wrong_type", f"the trait is of type {trait.type}"))
-        else:
-            found[name] = read
-    return found
-
-
-def _trait_value(trait: TraitDefinition, value: object) -> int | str | None:
-    if trait.type == TraitType.TEXT:
-        return value if isinstance(value, str) and 0 < len(value) <= _MAX_TEXT_TRAIT else None
-    if trait.type == TraitType.BOOLEAN:
-        return int(value) if isinstance(value, bool) else {"true": 1, "false": 0}.get(str(value))
-    if isinstance(value, bool):
-        return None
-    if isinstance(value, str) and value.lstrip("-").isascii() and value.lstrip("-").isdigit():
-        value = int(value)
-    return value if isinstance(value, int) and abs(value) < 1 << 62 else None
 
 
 def _without_erased(work: Work, refusals: Refusals, rows: list[Clean]) -> list[Clean]:
@@ -197,7 +86,8 @@ def _without_erased(work: Work, refusals: Refusals, rows: list[Clean]) -> list[C
         if taken.isdisjoint(hashes[id(row)]):
             kept.append(row)
         else:
-            refusals.refuse(row.row, FieldProblem("$", "erased", "this person was erased and stays erased"))
+            # Not even sealed: what was erased is not kept a second time.
+            refusals.refuse(row.row, FieldProblem("$", "erased", "this person was erased and stays erased"), keep=False)
     return kept
 
 
@@ -218,7 +108,9 @@ def _join(work: Work, refusals: Refusals, rows: list[Clean]) -> list[Draft]:
             meant[id(draft)] = draft
         if len(meant) > 1:
             refusals.refuse(
-                row.row, FieldProblem("$", "identity_conflict", "the identifiers belong to different people")
+                row.row,
+                FieldProblem("$", "identity_conflict", "the identifiers belong to different people"),
+                tokens=row.identifiers,
             )
             continue
         draft = next(iter(meant.values())) if meant else Draft(None)
@@ -406,6 +298,3 @@ def _trait_rows(subject_id: SubjectId, traits: Mapping[str, int | str]) -> list[
 
 def _trait_columns(registers: Registers, traits: Mapping[str, int | str]) -> dict[str, int | str]:
     return {registers.traits[TraitId(name)].slot: value for name, value in traits.items()}
-
-
-IDENTIFIER_KINDS = tuple(IdentifierKind)

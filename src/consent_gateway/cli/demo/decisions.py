@@ -45,7 +45,12 @@ QUESTIONS = (
 
 def explain(tour: Tour) -> None:
     """Ask every question with its explanation; the outcome, a cited reason and a way out must be there."""
-    tour.facts["decisions"] = [_judge(tour, question, _ask(tour, question)) for question in QUESTIONS]
+    answers = [judge(tour, question, _ask(tour, question)) for question in QUESTIONS]
+    uncited = [a["about"] for a in answers if not leading_reason(a).get("citation")]
+    tour.check("every answer names its article", not uncited, ", ".join(uncited))
+    hopeless = [a["about"] for a in answers if a["outcome"] == DENY and not _tells_way_out(a)]
+    tour.check("every denial tells what would change it, in two languages", not hopeless, ", ".join(hopeless))
+    tour.facts["decisions"] = answers
 
 
 def _ask(tour: Tour, question: Question) -> dict[str, Any]:
@@ -64,18 +69,12 @@ def decide(
     return answer
 
 
-def _judge(tour: Tour, question: Question, answer: dict[str, Any]) -> dict[str, Any]:
-    code = answer["reason_code"]
-    tour.check(f"{question.about}: {question.must}", answer["outcome"] == question.must, code)
-    leading = leading_reason(answer)
-    tour.check(f"{question.about}: the article is named", leading.get("citation"), str(leading.get("citation", "")))
-    if question.must == DENY:
-        tour.check(f"{question.about}: what would permit is told", _tells_way_out(answer))
-    return {
-        "about": question.about,
-        "question": f"{question.purpose}\n{question.channel}, {question.recipient}",
-        **answer,
-    }
+def judge(tour: Tour, question: Question, answer: dict[str, Any]) -> dict[str, Any]:
+    """Hold an answer to the outcome that must come; return it with the question, for the report."""
+    detail = f"{answer['reason_code']}: {leading_reason(answer).get('citation', '')}"
+    tour.check(f"{question.about}: {question.must}", answer["outcome"] == question.must, detail)
+    asked = f"{question.purpose}\n{question.channel}, {question.recipient}"
+    return {"about": question.about, "question": asked, **answer}
 
 
 def leading_reason(answer: dict[str, Any]) -> dict[str, Any]:
@@ -86,6 +85,6 @@ def leading_reason(answer: dict[str, Any]) -> dict[str, Any]:
 
 
 def _tells_way_out(answer: dict[str, Any]) -> bool:
-    """Tell whether each change names what is there and what is needed; a hopeless case may have none."""
+    """Tell whether there are changes and each says in both languages what would have to be so."""
     changes: list[dict[str, Any]] = answer["changes"]
-    return all(change["fact"] and change["text"] and change["text_zh"] for change in changes)
+    return bool(changes) and all(change["fact"] and change["text"] and change["text_zh"] for change in changes)

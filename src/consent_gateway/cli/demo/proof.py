@@ -2,16 +2,18 @@
 
 The withdrawal's receipt and the whole exported log are checked twice: by `consent-gateway audit verify`, and by the
 verifier in one file, run by Python in isolated mode, so that nothing of the product is within its reach. Then one
-stored entry is edited in a copy of the log, and the verifier must find it and name it.
+stored row is edited in a copy of the store, and the verifier must find it and name it.
 """
 
 from __future__ import annotations
 
 import json
 import shutil
+import sqlite3
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 from consent_gateway.audit.singlefile import build_single_file
@@ -20,7 +22,6 @@ from consent_gateway.cli.demo.server import Commands, Finished
 from consent_gateway.cli.demo.tour import Tour
 
 MERGE_SECONDS, POLL_SECONDS = 10.0, 0.1
-BUNDLE = 256  # entries of a full bundle (C2SP tlog-tiles)
 Verify = Callable[..., Finished]
 
 
@@ -97,11 +98,16 @@ def _judge_edited(tour: Tour, claim: str, index: int, done: Finished) -> None:
 
 
 def _edit_copy(tour: Tour) -> int:
-    """Edit the entry of the receipt in a copy of the log; return its index."""
-    index = _index(tour.places.receipt)
-    shutil.rmtree(tour.places.edited, ignore_errors=True)
-    shutil.copytree(tour.places.log, tour.places.edited)
-    edit_entry(tour.places.edited, index)
+    """Edit the stored row of the receipt's entry in a copy of the store, export that copy's log; return the index."""
+    places, index = tour.places, _index(tour.places.receipt)
+    for folder in (places.edited, places.edited_store):
+        shutil.rmtree(folder, ignore_errors=True)
+    places.edited_store.mkdir(parents=True)
+    for key in places.store.glob("keyring.*"):
+        shutil.copy2(key, places.edited_store)
+    edit_row(places.database, places.edited_store / places.database.name, index)
+    done = tour.commands.gateway("audit", "export", "--store", str(places.edited_store), str(places.edited))
+    tour.check("the edited copy is exported", done.status == 0, "" if done.status == 0 else done.output.strip()[-200:])
     return index
 
 
@@ -111,27 +117,11 @@ def _index(receipt: Path) -> int:
     return next(int(line.removeprefix("index ")) for line in lines if line.startswith("index "))
 
 
-def edit_entry(log: Path, index: int) -> None:
-    """Flip one bit of the stored entry `index` of a log in the tlog-tiles layout.
-
-    A bundle is entries one after the other, each behind its length in two bytes, big-endian.
-    """
-    path = _bundle(log, index // BUNDLE)
-    content = bytearray(path.read_bytes())
-    start = 0
-    for _ in range(index % BUNDLE):
-        start += 2 + int.from_bytes(content[start : start + 2], "big")
-    length = int.from_bytes(content[start : start + 2], "big")
-    content[start + 2 + length // 2] ^= 1
-    path.write_bytes(content)
-
-
-def _bundle(log: Path, number: int) -> Path:
-    """Return the file of a bundle: `x001/x234/067`, or the widest partial one in `067.p/`."""
-    groups = [f"{number % 1000:03d}"]
-    while number := number // 1000:
-        groups.insert(0, f"x{number % 1000:03d}")
-    path = log.joinpath("tile", "entries", *groups)
-    if path.is_file():
-        return path
-    return max(path.with_name(f"{path.name}.p").iterdir(), key=lambda partial: int(partial.name))
+def edit_row(database: Path, copy: Path, index: int) -> None:
+    """Copy a live SQLite store and flip one bit of the stored entry `index` in the copy, as an insider could."""
+    with closing(sqlite3.connect(database)) as source, closing(sqlite3.connect(copy)) as target:
+        source.backup(target)
+        entry = bytearray(target.execute("SELECT entry FROM audit_entries WHERE idx = ?", (index,)).fetchone()[0])
+        entry[len(entry) // 2] ^= 1
+        target.execute("UPDATE audit_entries SET entry = ? WHERE idx = ?", (bytes(entry), index))
+        target.commit()

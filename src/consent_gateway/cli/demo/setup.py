@@ -120,7 +120,7 @@ def register(tour: Tour) -> None:
             tour.api.post(f"/v1/{name}", item)
         listed = {item["id"] for item in _items(tour.api.get(f"/v1/{name}"))}
         wanted = {item["id"] for item in items}
-        tour.check(f"{len(wanted)} {name} registered", wanted <= listed, ", ".join(sorted(wanted)))
+        tour.check(f"{name} registered", wanted <= listed, ", ".join(sorted(wanted)))
     purposes = {item["id"] for item in _items(tour.api.get("/v1/purposes"))}
     tour.check("a fresh store knows the standard purposes", {MARKETING, SHARING, SEGMENTING} <= purposes)
 

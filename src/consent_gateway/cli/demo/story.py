@@ -93,7 +93,7 @@ def run(out_dir: Path, *, households: int | None, console: Console) -> int:
 
 def _prepare(places: Places, commands: Commands) -> str:
     """Remove what an earlier run left, make the store, and keep its first API key; return the key."""
-    for folder in (places.input, places.log, places.edited):
+    for folder in (places.input, places.log, places.edited, places.edited_store):
         shutil.rmtree(folder, ignore_errors=True)
     for file in (places.key, places.report, places.receipt, places.entry, places.vkey, places.early):
         file.unlink(missing_ok=True)

@@ -63,8 +63,13 @@ class Places:
 
     @property
     def edited(self) -> Path:
-        """A copy of the log in which one entry was edited, which the verifier must find."""
+        """The log of the edited store, exported: the verifier must find the edit."""
         return self.out / "log-edited"
+
+    @property
+    def edited_store(self) -> Path:
+        """A copy of the store in which one row of the log was edited."""
+        return self.out / "store-edited"
 
     @property
     def vkey(self) -> Path:

@@ -1,0 +1,137 @@
+"""Cleaning customer rows: every field to its normal form, every problem named by its path, nothing guessed.
+
+Unknown is not the same as empty, and contact data is never invented: a phone number without a country is refused
+rather than dialled somewhere.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+
+from consent_gateway.db.subjects import Token
+from consent_gateway.domain.ids import TraitId
+from consent_gateway.domain.registers import Registers
+from consent_gateway.domain.segments import TraitDefinition, TraitOrigin, TraitType
+from consent_gateway.domain.subjects import birth_month
+from consent_gateway.errors import FieldProblem
+from consent_gateway.services.gateway import Work
+from consent_gateway.services.intake import Incoming, Refusals
+from consent_gateway.services.items import SubjectItem
+from consent_gateway.services.people import normal_form
+from consent_gateway.vault.normal_forms import Normalised, Rejected
+from consent_gateway.vault.normalisers import normalise
+
+_NAMES = ("given_name", "family_name")
+_MAX_TEXT_TRAIT = 64
+_WHOLE_NUMBER = re.compile(r"-?[0-9]{1,19}\Z")  # more digits never fit, and int() refuses thousands of them
+
+
+@dataclass(slots=True)
+class Clean:
+    """One row after cleaning: normal forms with their keyed hashes, and the facts that could be read."""
+
+    row: Incoming[SubjectItem]
+    identifiers: dict[Token, Normalised]
+    region: str
+    birth_month: int | None
+    profile: dict[str, str]
+    traits: dict[str, int | str]
+
+
+def clean(work: Work, refusals: Refusals, row: Incoming[SubjectItem], item: SubjectItem) -> Clean | None:
+    """Return a row in normal form, or refuse it with everything that is wrong with it."""
+    problems: list[FieldProblem] = []
+    region = _region(item.country, problems)
+    forms = _identifiers(item, region, problems)
+    born = _birth(item.birth_date, work.instant.date(), problems)
+    profile = _profile(item, problems)
+    traits = read_traits(work.registers, item.traits, problems)
+    tokens = {work.gateway.vault.token(form): form for form in forms}
+    if not forms and not problems:
+        problems.append(FieldProblem("$", "no_identifier", "a row needs at least one identifier"))
+    if problems:
+        refusals.refuse(row, *problems, tokens=tokens)
+        return None
+    return Clean(row, tokens, region, born, profile, traits)
+
+
+def _identifiers(item: SubjectItem, region: str, problems: list[FieldProblem]) -> list[Normalised]:
+    forms = []
+    for kind, value in item.identifiers.items():
+        form = normal_form(kind, value, region or None, f"$.{kind}")
+        if isinstance(form, FieldProblem):
+            problems.append(form)
+        else:
+            forms.append(form)
+    return forms
+
+
+def _region(country: str | None, problems: list[FieldProblem]) -> str:
+    if not country:
+        return ""
+    form = normalise("region", country)
+    if isinstance(form, Rejected):
+        problems.append(FieldProblem("$.country", form.code, form.message))
+        return ""
+    return form.value
+
+
+def _birth(text: str | None, today: date, problems: list[FieldProblem]) -> int | None:
+    if not text:
+        return None
+    form = normalise("birth_date" if "-" in text else "birth_year", text, today=today)
+    if isinstance(form, Rejected):
+        problems.append(FieldProblem("$.birth_date", form.code, form.message))
+        return None
+    return birth_month(form.value)
+
+
+def _profile(item: SubjectItem, problems: list[FieldProblem]) -> dict[str, str]:
+    profile: dict[str, str] = {}
+    for name in _NAMES:
+        value = getattr(item, name)
+        if not value:
+            continue
+        form = normalise("name", value)
+        if isinstance(form, Rejected):
+            problems.append(FieldProblem(f"$.{name}", form.code, form.message))
+        else:
+            profile[name] = form.value
+    if item.birth_date:
+        profile["birth_date"] = item.birth_date
+    if item.language:
+        profile["language"] = item.language
+    return profile
+
+
+def read_traits(
+    registers: Registers, values: Mapping[str, object], problems: list[FieldProblem]
+) -> dict[str, int | str]:
+    """Return the declared traits of a row, each checked against its declaration."""
+    found: dict[str, int | str] = {}
+    for name, value in values.items():
+        trait = registers.traits.get(TraitId(name))
+        if trait is None or trait.origin != TraitOrigin.DECLARED:
+            problems.append(FieldProblem("$.traits", "unknown_trait", "no such declared trait is registered"))
+            continue
+        read = _trait_value(trait, value)
+        if read is None:
+            problems.append(FieldProblem(f"$.traits.{name}", "wrong_type", f"the trait is of type {trait.type}"))
+        else:
+            found[name] = read
+    return found
+
+
+def _trait_value(trait: TraitDefinition, value: object) -> int | str | None:
+    if trait.type == TraitType.TEXT:
+        return value if isinstance(value, str) and 0 < len(value) <= _MAX_TEXT_TRAIT and "\0" not in value else None
+    if trait.type == TraitType.BOOLEAN:
+        return int(value) if isinstance(value, bool) else {"true": 1, "false": 0}.get(str(value))
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, str) and _WHOLE_NUMBER.match(value):
+        value = int(value)
+    return value if isinstance(value, int) and abs(value) < 1 << 62 else None

@@ -1,0 +1,196 @@
+"""Values for tests, with defaults: rows as they come in, people, and gateways over a store."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import delete, select
+
+from consent_gateway.audit.checkpoints import Signer
+from consent_gateway.clock import Clock, FixedClock
+from consent_gateway.db import tables
+from consent_gateway.db.engine import Store
+from consent_gateway.domain.consents import ConsentKind, ConsentProperty
+from consent_gateway.domain.ids import PurposeId, RecipientId, SourceId, SubjectId
+from consent_gateway.domain.purposes import Channel, Party, Recipient, RecipientKind, Source
+from consent_gateway.domain.subjects import Choice
+from consent_gateway.policies.packs import load_builtin
+from consent_gateway.services import registers
+from consent_gateway.services.consents import record_choices, record_consents
+from consent_gateway.services.decider import Decider, Use
+from consent_gateway.services.events import import_contacts, import_events
+from consent_gateway.services.gateway import Gateway, Work
+from consent_gateway.services.intake import Incoming, Intake
+from consent_gateway.services.items import ChoiceItem, ConsentItem, ContactItem, EventItem, SubjectItem, SubjectRef
+from consent_gateway.services.people import Resolver
+from consent_gateway.services.rules import Rules
+from consent_gateway.services.subjects import import_subjects
+from consent_gateway.services.vault import Vault
+from consent_gateway.vault.keyring import Keyring
+
+NOW = datetime(2026, 11, 18, 12, 0, tzinfo=UTC)
+NOW_S = int(NOW.timestamp())
+DAY = 86_400
+ORIGIN = "test.example/log"
+SOURCE = "crm"
+EMAIL_MARKETING = Use(PurposeId("direct_marketing"), Channel.EMAIL, RecipientId("self"))
+# Good everywhere: what each law asks of consent is there.
+ALL_PROPERTIES = ConsentProperty(sum(ConsentProperty))
+
+# Everything that people leave behind; the registers stay.
+PEOPLE_TABLES = (
+    tables.subjects,
+    tables.subject_keys,
+    tables.sealed_groups,
+    tables.identifiers,
+    tables.tombstones,
+    tables.suppressions,
+    tables.subject_traits,
+    tables.consent_events,
+    tables.choice_events,
+    tables.events,
+    tables.contacts,
+    tables.audience_rows,
+    tables.imports,
+    tables.quarantine,
+    tables.audiences,
+    tables.audience_members,
+    tables.audit_pending,
+    tables.audit_openings,
+)
+
+
+def a_gateway(
+    store: Store, *, keyring: Keyring | None = None, clock: Clock | None = None, rules: Rules | None = None
+) -> Gateway:
+    """A gateway over a migrated store; nothing is registered yet."""
+    ring = keyring or Keyring.in_memory()
+    signer = Signer(ORIGIN, ring.log_signing_seed())
+    return Gateway(
+        store, Vault.over(ring), Decider(load_builtin()), clock or FixedClock(NOW), signer, rules or Rules(k_floor=1)
+    )
+
+
+def twin(gateway: Gateway) -> Gateway:
+    """Another replica over the same store and keys: own caches, own parts."""
+    ring = gateway.vault.provider.keyring
+    return a_gateway(gateway.store, keyring=ring, clock=gateway.clock, rules=gateway.rules)
+
+
+def a_recipient(name: str, **changes: Any) -> Recipient:
+    """A processor in Germany under contract, in a sector of its own."""
+    values: dict[str, Any] = {
+        "id": RecipientId(name),
+        "name": name.title(),
+        "kind": RecipientKind.PROCESSOR,
+        "country": "DE",
+        "contract": True,
+        "transfer_mechanism": "none",
+        "sector": name,
+    }
+    return Recipient(**(values | changes))
+
+
+def a_source(name: str = SOURCE) -> Source:
+    """A source of our own."""
+    return Source(SourceId(name), name, "web", Party.FIRST, None, ())
+
+
+def with_source(gateway: Gateway, name: str = SOURCE) -> Gateway:
+    """The gateway, with a source to import from."""
+    with gateway.work() as work:
+        registers.put_source(work, a_source(name))
+    return gateway
+
+
+def incoming(items: Sequence[Any]) -> list[Incoming[Any]]:
+    """Rows as the edge would hand them over."""
+    return [Incoming(n, repr(item).encode(), item) for n, item in enumerate(items, 1)]
+
+
+def by(kind: str, value: str) -> SubjectRef:
+    """A reference to a person by an identifier or a pseudonym."""
+    return SubjectRef(kind, value)
+
+
+def a_person(number: int, **changes: Any) -> SubjectItem:
+    """Person number `number`: a member number and an e-mail address, in Germany, of age."""
+    values: dict[str, Any] = {
+        "identifiers": {"member_no": f"M{number:05}", "email": f"person{number}@example.org"},
+        "country": "DE",
+        "birth_date": "1980-05-17",
+    }
+    return SubjectItem(**(values | changes))
+
+
+def ref(number: int) -> SubjectRef:
+    """How `a_person(number)` is named in other rows."""
+    return SubjectRef("member_no", f"M{number:05}")
+
+
+def a_consent(subject: SubjectRef, **changes: Any) -> ConsentItem:
+    """A grant of direct marketing by e-mail, an hour ago, with every property."""
+    values: dict[str, Any] = {
+        "subject": subject,
+        "purpose": "direct_marketing",
+        "channel": "email",
+        "kind": ConsentKind.GIVEN,
+        "at": NOW_S - 3600,
+        "properties": ALL_PROPERTIES,
+    }
+    return ConsentItem(**(values | changes))
+
+
+def take(gateway: Gateway, items: Sequence[Any], source: str = SOURCE) -> Intake:
+    """Take in rows of one kind in one piece of work; the kind is that of the items."""
+    use_case: Any = {
+        SubjectItem: import_subjects,
+        ConsentItem: record_consents,
+        ChoiceItem: record_choices,
+        EventItem: import_events,
+        ContactItem: import_contacts,
+    }[type(items[0])]
+    with gateway.work() as work:
+        taken: Intake = use_case(work, source, incoming(items), "0" * 64)
+    return taken
+
+
+def withdraw(gateway: Gateway, subject: SubjectRef, **changes: Any) -> Intake:
+    """Withdraw direct marketing by e-mail, now."""
+    return take(gateway, [a_consent(subject, kind=ConsentKind.WITHDRAWN, at=NOW_S, **changes)])
+
+
+def choose(gateway: Gateway, subject: SubjectRef, choice: Choice, *, active: bool = True, at: int = NOW_S) -> Intake:
+    """Switch one choice."""
+    return take(gateway, [ChoiceItem(subject, choice, active, at)])
+
+
+def subject_id(work: Work, subject: SubjectRef) -> SubjectId:
+    """The internal id of a known person."""
+    found = Resolver(work, [subject]).resolve(subject)
+    assert isinstance(found, int), found
+    return SubjectId(found)
+
+
+def id_of(gateway: Gateway, subject: SubjectRef) -> SubjectId:
+    """The internal id of a known person."""
+    with gateway.look() as work:
+        return subject_id(work, subject)
+
+
+def forget_people(store: Store) -> None:
+    """Empty every table but the registers and the integrated log: a fresh store for the next example."""
+    with store.transaction() as session:
+        for table in PEOPLE_TABLES:
+            session.execute(delete(table))
+
+
+def dump(store: Store) -> dict[str, list[tuple[Any, ...]]]:
+    """Every row of every table, sorted: what must be equal when nothing changed."""
+    with store.reading() as session:
+        return {
+            table.name: sorted((tuple(row) for row in session.execute(select(table))), key=repr)
+            for table in tables.metadata.sorted_tables
+        }

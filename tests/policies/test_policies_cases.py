@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from policies_builders import law_cases
+
+from consent_gateway.domain.decisions import Effect
+from consent_gateway.errors import InputError
+from consent_gateway.policies.cases import answer_case, run_cases
+from consent_gateway.policies.packs import load_builtin
+from consent_gateway.policies.rules import PackSet
+
+PACKS = load_builtin()
+
+
+def consented(purpose: str, channel: str, *recipients: str, **more: Any) -> dict[str, Any]:
+    scope = {"purposes": [purpose], "channels": [channel], "recipients": list(recipients or ("self",))}
+    return {
+        "purpose": purpose,
+        "channel": channel,
+        "legal_basis": "consent",
+        "consent_state": "given",
+        "consent_scope": scope,
+        **more,
+    }
+
+
+def test_every_open_case_is_answered_with_its_reason_and_duties() -> None:
+    results = run_cases(PACKS, law_cases())
+    assert len(results) >= 60
+    assert [r.id for r in results if not r.holds] == []
+    assert [r.id for r in results if r.unread] == []
+
+
+def test_the_runner_goes_red_when_a_rule_is_lost() -> None:
+    without = [
+        replace(p, rules=tuple(r for r in p.rules if r.reason != "objection_direct_marketing")) for p in PACKS.packs
+    ]
+    failed = {r.id for r in run_cases(PackSet(tuple(without), PACKS.reasons), law_cases()) if not r.holds}
+    assert failed == {"EU-07"}
+
+
+def test_the_runner_goes_red_for_a_wrong_reason_and_a_missing_duty() -> None:
+    document = law_cases()
+    case = {**document["cases"][0], "reason_code": "consent_withdrawn"}
+    duty = {**document["cases"][1], "obligations": ["send_flowers"]}
+    wrong, missing = run_cases(PACKS, {**document, "cases": [case, duty]})
+    assert not wrong.holds
+    assert not missing.holds
+    assert missing.missing_obligations == ("send_flowers",)
+
+
+def test_nothing_is_keyed_on_the_case_id() -> None:
+    document = law_cases()
+    renamed = [{**case, "id": f"other-{place}"} for place, case in enumerate(reversed(document["cases"]))]
+    assert all(r.holds for r in run_cases(PACKS, {**document, "cases": renamed}))
+
+
+@pytest.mark.parametrize(
+    ("given", "outcome", "reason"),
+    [
+        # the matrix, rows without an open case
+        (consented("direct_marketing", "email", residency="DE"), "permit", "consent_valid"),
+        (consented("direct_marketing", "email", residency="DE", consent_evidence="none"), "deny", "consent_not_demonstrable"),
+        (consented("direct_marketing", "email", residency="DE", consent_state="expired"), "deny", "consent_expired"),
+        (consented("direct_marketing", "email", residency="DE", consent_valid_until="2026-01-01", now="2026-11-18T12:00:00Z"), "deny", "consent_expired"),
+        (consented("segmentation_for_marketing", "none", residency="DE", objection=True), "deny", "objection_direct_marketing"),
+        ({"residency": "DE", "purpose": "segmentation_for_marketing", "legal_basis": "legitimate_interest"}, "permit", "legitimate_interest"),
+        ({"residency": "DE", "purpose": "direct_marketing", "channel": "call", "legal_basis": "legitimate_interest"}, "deny", "no_prior_consent"),
+        (consented("third_party_audience_sharing", "online_ads", "partner_a", residency="IT", recipient_type="third_party", recipient_id="partner_b"), "deny", "consent_scope_recipient"),
+        (consented("direct_marketing", "email", residency="DE", recipient_type="processor", recipient_location="US", cross_border=True), "deny", "transfer_no_mechanism"),
+        (consented("direct_marketing", "email", residency="DE", recipient_type="processor", recipient_location="US", transfer_mechanism="scc"), "permit", "consent_valid"),
+        (consented("direct_marketing", "email", residency="DE", recipient_type="processor", contract=False), "deny", "no_processor_contract"),
+        (consented("direct_marketing", "email", residency="AT", age=14, information_society_service=True), "permit", "consent_valid"),
+        (consented("direct_marketing", "email", residency="AT", residency_candidates=["DE"], age=14, information_society_service=True), "deny", "child_needs_parent"),
+        ({"residency": "AT", "purpose": "storage", "restriction": True}, "permit", "storage_permitted"),
+        ({"residency": "DE", "purpose": "service_message", "channel": "email", "legal_basis": "contract", "objection": True}, "permit", "contract_necessity"),
+        ({"residency": "GB", "purpose": "direct_marketing", "channel": "email", "subscriber_type": "corporate"}, "permit", "corporate_subscriber"),
+        ({"residency": "GB", "purpose": "direct_marketing", "channel": "email", "subscriber_type": "corporate", "objection": True}, "deny", "objection_direct_marketing"),
+        ({"residency": "GB", "purpose": "direct_marketing", "channel": "call", "tps_registered": True}, "deny", "do_not_call_registered"),
+        ({"residency": "US-CA", "purpose": "direct_marketing", "channel": "email", "objection": True}, "deny", "opted_out"),
+        ({"residency": "US-CA", "purpose": "third_party_audience_sharing", "channel": "online_ads", "recipient_type": "third_party"}, "permit", "opt_out_regime"),
+        ({"residency": "US-CA", "purpose": "third_party_audience_sharing", "recipient_type": "third_party", "gpc_previously_seen": True}, "deny", "gpc"),
+        ({"residency": "US-CA", "purpose": "direct_marketing", "channel": "email", "gpc": True}, "permit", "opt_out_regime"),
+        (consented("third_party_audience_sharing", "online_ads", "third_party", residency="US-CA", recipient_type="third_party", age=15, consent_kind="two_step_opt_in"), "permit", "minor_opt_in"),
+        (consented("third_party_audience_sharing", "online_ads", "third_party", residency="US-CA", recipient_type="third_party", age=15), "deny", "two_step_missing"),
+        ({"residency": "US-CA", "purpose": "loyalty_programme_sharing", "recipient_type": "third_party", "gpc": True, "financial_incentive": {"participant": True, "asked_to_confirm": True, "affirmed": True}}, "permit", "loyalty_affirmed"),
+        ({"residency": "US-CA", "purpose": "consent_request", "channel": "in_app", "requested_purpose": "third_party_audience_sharing", "last_opt_out_at": "2026-08-18"}, "deny", "reask_too_early"),
+        (consented("direct_marketing", "sms", residency="US-TX"), "deny", "written_consent_missing"),
+        (consented("direct_marketing", "sms", residency="US-TX", consent_kind="written", local_time="20:30"), "permit", "consent_valid"),
+        (consented("direct_marketing", "sms", residency="US-TX", consent_kind="written", local_time="07:59"), "deny", "quiet_hours"),
+        ({"residency": "US-TX", "purpose": "opt_out_confirmation", "channel": "sms", "consent_state": "withdrawn", "minutes_since_revocation": 6}, "deny", "confirmation_too_late"),
+        ({"residency": "CN", "purpose": "direct_marketing", "channel": "post"}, "deny", "no_prior_consent"),
+        (consented("direct_marketing", "push", residency="CN", age=13), "deny", "child_needs_parent"),
+        (consented("direct_marketing", "push", residency="CN", age=13, consent_kind="parental", consent_given_by="parent"), "permit", "parental_consent"),
+        (consented("third_party_audience_sharing", "none", "partner_a", residency="CN", recipient_type="third_party", recipient_id="partner_a", consent_kind="separate"), "permit", "separate_consent"),
+        (consented("direct_marketing", "email", residency="CN", recipient_type="processor", recipient_location="DE", transfer_mechanism="cn_standard_contract", exported_non_sensitive_individuals_this_year=2_000_000, consent_kind="separate"), "deny", "transfer_needs_assessment"),
+        ({"residency": "CN", "purpose": "consent_request", "channel": "in_app", "consent_state": "refused", "refused_at": "2025-11-17", "now": "2026-11-18T02:00:00Z"}, "permit", "reask_allowed"),
+        (consented("direct_marketing", "email", residency=None, consent_kind="separate"), "permit", "strictest_profile_satisfied"),
+        (consented("direct_marketing", "email", residency=None, consent_kind="separate", gpc=True), "deny", "gpc_as_objection"),
+        (consented("direct_marketing", "email", residency="BR"), "deny", "separate_consent_missing"),
+        (consented("direct_marketing", "email", residency=None, age=None, child_directed=True, consent_kind="separate"), "deny", "age_unknown"),
+        ({"residency": None, "purpose": "service_message", "channel": "email"}, "permit", "service_permitted"),
+        (consented("direct_marketing", "email", residency="US-CA", controller_location="DE"), "permit", "strictest_profile_satisfied"),
+        (consented("direct_marketing", "email", residency="DE", policy_available=False), "deny", "policy_unavailable"),
+        ({"residency": "DE", "purpose": "erasure_suppression_check", "policy_available": False}, "permit", "rights_fail_open"),
+    ],
+)  # fmt: skip
+def test_rows_of_the_matrix(given: dict[str, Any], outcome: str, reason: str) -> None:
+    answer = answer_case(PACKS, given, law_cases()["defaults"])
+    assert (str(answer.outcome), answer.reason_code) == (outcome, reason)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"channel": "telepathy"},
+        {"purpose": "world_peace"},
+        {"transfer_mechanism": "trust"},
+        {"age": -1},
+        {"consent_kind": "implied"},
+    ],
+)
+def test_an_unknown_value_denies_with_its_own_reason(change: dict[str, Any]) -> None:
+    answer = answer_case(PACKS, {**consented("direct_marketing", "email", residency="DE"), **change})
+    assert (str(answer.outcome), answer.reason_code) == ("deny", "facts_unknown")
+    assert next(answer.denials()).effect is Effect.DENY
+
+
+def test_an_unread_field_is_reported() -> None:
+    case = {**law_cases()["cases"][0]}
+    case["given"] = {**case["given"], "moon_phase": "full"}
+    (result,) = run_cases(PACKS, {"cases": [case]})
+    assert result.unread == ("moon_phase",)
+
+
+@pytest.mark.parametrize(
+    "document", [{}, {"cases": {}}, {"cases": [{"id": "A"}]}, {"cases": [{"id": "A", "given": 3}]}]
+)
+def test_a_file_of_another_shape_is_refused(document: dict[str, Any]) -> None:
+    with pytest.raises(InputError):
+        run_cases(PACKS, document)

@@ -1,0 +1,233 @@
+from __future__ import annotations
+
+from datetime import date
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from policies_builders import a_person, a_question, near_permits, values_of
+
+from consent_gateway.domain.consents import ConsentProperty, ConsentState
+from consent_gateway.domain.purposes import RecipientKind
+from consent_gateway.policies.classes import months_between
+from consent_gateway.policies.facts import Facts, Situation, Suppressed, UnknownFactError, build
+from consent_gateway.policies.regions import CHILD_AGE, child_age, places, recipient_place, sensitivity
+from consent_gateway.policies.vocabulary import FACTS, FIELD, well_formed
+
+quick = settings(derandomize=True, deadline=None, max_examples=100)
+
+
+def facts_of(**changes: object) -> Facts:
+    return build(a_question(), a_person(**changes))
+
+
+@quick
+@given(near_permits(20))
+def test_facts_round_trip(facts: Facts) -> None:
+    assert Facts.of(values_of(facts)) == facts
+    assert Facts.from_hex(facts.hex()) == facts
+    assert hash(Facts(facts.bits)) == hash(facts)
+    assert list(facts) == [fact.name for fact in FACTS]
+    assert well_formed(facts.bits)
+
+
+@quick
+@given(near_permits(), near_permits())
+def test_digests_are_equal_exactly_for_equal_facts(one: Facts, two: Facts) -> None:
+    assert (one.digest() == two.digest()) == (one == two)
+    assert len(one.digest()) == 64
+
+
+def slow_well_formed(bits: int) -> bool:
+    parts = [(bits & field).bit_count() for field in FIELD.values()]
+    return bits >= 0 and not bits & ~sum(FIELD.values()) and parts == [1] * len(FACTS)
+
+
+@quick
+@given(near_permits(), st.lists(st.integers(0, 330), min_size=1, max_size=3))
+def test_any_flipped_bits_are_noticed(facts: Facts, places: list[int]) -> None:
+    bits = facts.bits
+    for place in places:
+        bits ^= 1 << place
+    assert well_formed(bits) == slow_well_formed(bits)
+
+
+def test_names_and_values_outside_of_the_vocabulary_raise_without_the_value() -> None:
+    for bad in ({"age": "sixty"}, {"secret": "x"}):
+        with pytest.raises(UnknownFactError) as caught:
+            facts_of().replace(**bad)
+        assert "sixty" not in str(caught.value)
+    for text in ("zz", "0", "-1", "ffff"):
+        with pytest.raises(UnknownFactError):
+            Facts.from_hex(text)
+    with pytest.raises(KeyError):
+        facts_of()["secret"]
+
+
+@pytest.mark.parametrize(
+    ("age", "band"),
+    [
+        (None, "unknown"),
+        (0, "under_13"),
+        (12, "under_13"),
+        (13, "13"),
+        (15, "15"),
+        (16, "16_17"),
+        (17, "16_17"),
+        (18, "adult"),
+        (99, "adult"),
+    ],
+)
+def test_ages(age: int | None, band: str) -> None:
+    assert facts_of(age=age)["age"] == band
+    with pytest.raises(UnknownFactError):
+        facts_of(age=-1)
+
+
+@pytest.mark.parametrize(("state", "threshold"), sorted(CHILD_AGE.items()))
+def test_ages_of_digital_consent(state: str, threshold: int) -> None:
+    assert facts_of(regions=(state,), age=threshold)["eu_child"] == "no"
+    assert facts_of(regions=(state,), age=threshold - 1)["eu_child"] == "yes"
+
+
+def test_the_highest_age_of_the_candidates_counts() -> None:
+    assert child_age(("BE", "DE"), None) == 16
+    assert child_age(("US-CA",), "BE") == 13
+    assert child_age(("US-CA",), None) == 16
+    assert facts_of(regions=("DE",), age=None)["eu_child"] == "unknown"
+
+
+def test_places_unite_candidates_and_unknown_is_strict() -> None:
+    assert places(("US-CA", "FR"))[:4] == (True, False, True, True)
+    assert places(()).at_unknown
+    assert places(("BR",)).at_unknown
+    assert places((None, "DE")).at_unknown
+    assert places((None, "DE")).at_eu
+    assert not places(("us-ca",)).us_other
+    assert not places(("DE-BY", "GB-SCT", "CN")).at_unknown
+    assert all(places(("US",))[2:8])  # the state is not known, so every state is a candidate
+    assert places(("US-TX",)).us_signal_state
+    assert not places(("US-TX",)).us_hours_state
+
+
+def test_recipients_and_sensitive_categories() -> None:
+    assert [recipient_place(c) for c in (None, "DE", "UK", "JP", "CN", "US")] == [
+        "none",
+        "eea",
+        "uk",
+        "adequate",
+        "cn",
+        "other",
+    ]
+    assert sensitivity(["health"]) == (True, True, True)
+    assert sensitivity(["financial_account"]) == (False, True, True)
+    assert sensitivity(["political"]) == (True, False, False)
+    assert sensitivity(["something_new"]) == (True, True, True)  # unlisted is sensitive everywhere
+    assert sensitivity([]) == (False, False, False)
+
+
+def test_consent_names_us_and_our_processors_unless_said_otherwise() -> None:
+    person = a_person()
+    named = {k: build(a_question(recipient_kind=k), person)["scope_recipient"] for k in RecipientKind}
+    assert named == {"self": "yes", "processor": "yes", "third_party": "no", "ad_platform": "no"}
+
+
+def test_a_situation_of_which_nothing_is_known_denies_by_being_unknown() -> None:
+    facts = build(a_question(), Situation())
+    wanted = {
+        "at_unknown": "yes",
+        "age": "unknown",
+        "consent": "none",
+        "affirmative": "no",
+        "hours_8_20": "unknown",
+        "objection": "no",
+    }
+    assert {name: facts[name] for name in wanted} == wanted
+
+
+def test_properties_flags_and_lists() -> None:
+    facts = facts_of(
+        properties=ConsentProperty.GUARDIAN | ConsentProperty.TWO_STEP,
+        suppressed=Suppressed.ALL,
+        gpc_seen_before=True,
+        corporate=True,
+    )
+    names = ("guardian", "two_step", "affirmative", "suppressed", "gpc", "subscriber")
+    assert [facts[n] for n in names] == ["yes", "yes", "no", "all", "seen_before", "corporate"]
+
+
+@pytest.mark.parametrize(
+    ("minutes", "eight_to_20", "eight_to_21"),
+    [
+        ((), "unknown", "unknown"),
+        ((480,), "inside", "inside"),
+        ((1200,), "outside", "inside"),
+        ((1230, 1290), "outside", "mixed"),
+    ],
+)
+def test_hours(minutes: tuple[int, ...], eight_to_20: str, eight_to_21: str) -> None:
+    facts = facts_of(local_minutes=minutes)
+    assert (facts["hours_8_20"], facts["hours_8_21"]) == (eight_to_20, eight_to_21)
+
+
+DAY = date(2026, 11, 18)
+
+
+@pytest.mark.parametrize(
+    ("opted_out", "refused", "today", "classes"),
+    [
+        (None, None, DAY, ("none", "none")),
+        (date(2025, 11, 18), date(2026, 5, 18), DAY, ("over_12m", "6m_to_12m")),
+        (date(2025, 11, 19), date(2026, 5, 19), DAY, ("under_12m", "under_6m")),
+        (date(2020, 1, 1), date(2020, 1, 1), None, ("under_12m", "under_6m")),  # no clock, no leave to ask
+        (date(2020, 1, 1), date(2020, 1, 1), DAY, ("over_12m", "over_12m")),
+    ],
+)
+def test_dates(opted_out: date | None, refused: date | None, today: date | None, classes: tuple[str, str]) -> None:
+    facts = facts_of(opted_out_on=opted_out, refused_on=refused, today=today)
+    assert (facts["opt_out_age"], facts["refusal_age"]) == classes
+
+
+def test_a_refusal_without_a_date_is_recent() -> None:
+    assert facts_of(consent=ConsentState.REFUSED, today=DAY)["refusal_age"] == "under_6m"
+
+
+@quick
+@given(st.dates(date(2000, 1, 1), date(2040, 1, 1)), st.integers(0, 400))
+def test_months_grow_with_time(since: date, days: int) -> None:
+    later = date.fromordinal(since.toordinal() + days)
+    assert 0 <= months_between(since, later) <= days // 28
+    assert months_between(later, since) <= 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "fact", "expected"),
+    [
+        ({"minutes_since_revocation": 5}, "confirmation", "due"),
+        ({"minutes_since_revocation": 6}, "confirmation", "late"),
+        ({"minutes_since_revocation": 1, "confirmation_sent": True}, "confirmation", "sent"),
+        ({"contacts_24h": 2}, "contacts_24h", "under_3"),
+        ({"contacts_24h": 3}, "contacts_24h", "3_or_more"),
+        ({"collected_on": date(2026, 2, 4)}, "collected", "before_2026_02_05"),
+        ({"collected_on": date(2026, 2, 5)}, "collected", "since_2026_02_05"),
+    ],
+)
+def test_classes(changes: dict[str, object], fact: str, expected: str) -> None:
+    assert facts_of(**changes)[fact] == expected
+
+
+@pytest.mark.parametrize(
+    ("people", "expected"),
+    [
+        (None, "unknown"),
+        (-1, "unknown"),
+        (99_999, "under_100k"),
+        (100_000, "100k_to_1m"),
+        (999_999, "100k_to_1m"),
+        (1_000_000, "over_1m"),
+    ],
+)
+def test_export_volumes(people: int | None, expected: str) -> None:
+    facts = build(a_question(exported_people=people, exported_sensitive=people), a_person())
+    assert facts["exported_people"] == expected
+    assert facts["exported_sensitive"] == ("unknown" if expected == "unknown" else "over_10k")

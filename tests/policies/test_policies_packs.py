@@ -1,0 +1,170 @@
+from __future__ import annotations
+
+from datetime import date
+
+import pytest
+from policies_builders import a_person, a_question, consenting
+
+from consent_gateway.domain.decisions import Effect, Stage
+from consent_gateway.domain.purposes import Basis, PurposeKind
+from consent_gateway.errors import PolicyError
+from consent_gateway.policies.engine import decide, decide_for
+from consent_gateway.policies.packs import builtin_texts, load, load_builtin, parse_pack, parse_reasons
+
+PACKS = load_builtin()
+TEXTS = builtin_texts()
+HEAD = """id: demo
+version: 1
+title: Demo
+title_zh: 演示
+jurisdiction: EU
+effective_from: 2026-01-01
+effective_until: 2027-12-31
+review_by: 2027-06-30
+reviewer: counsel
+territory: [{at_eu: yes}]
+default_reason: no_legal_basis
+rules:
+"""
+GOOD = "  - {id: demo.a, law: L, cites: Art 1, mark: K, effect: deny, reason: restriction, when: {restriction: yes}}\n"
+
+
+def test_the_shipped_packs_are_sound() -> None:
+    assert PACKS.faults == ()
+    assert [p.id for p in PACKS.packs] == [
+        "baseline",
+        "ccpa",
+        "gdpr",
+        "pipl",
+        "strict",
+        "uk",
+        "us_messaging",
+        "us_states",
+    ]
+    assert sum(len(p.rules) for p in PACKS.packs) > 250
+    for pack in PACKS.packs:
+        assert pack.effective_from < pack.review_by
+        for rule in pack.rules:
+            assert rule.cites
+            assert rule.when.allowed
+            assert (rule.effect is Effect.OBLIGE) == (rule.reason == "duty")
+
+
+def test_every_reason_is_used_and_speaks_both_languages() -> None:
+    used = {rule.reason for pack in PACKS.packs for rule in pack.rules} | {p.default_reason for p in PACKS.packs}
+    engine = {
+        "policy_unavailable",
+        "facts_unknown",
+        "rule_error",
+        "pack_invalid",
+        "pack_not_in_force",
+        "pack_review_overdue",
+    }
+    engine |= {"strictest_of_set", "strictest_profile_satisfied", "rights_fail_open"}
+    assert set(PACKS.reasons) - used - engine == set()
+    assert all(r.en and any("\u4e00" <= c <= "\u9fff" for c in r.zh) for r in PACKS.reasons.values())
+
+
+def test_a_good_pack_reads() -> None:
+    pack = parse_pack("demo", HEAD + GOOD, PACKS.reasons)
+    assert pack.name == "demo@1"
+    assert pack.rules[0].when.allowed == {"restriction": {"yes"}}
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "what"),
+    [
+        (HEAD + GOOD.replace("restriction: yes", "restrictoin: yes"), 13, "no fact named 'restrictoin'"),
+        (HEAD + GOOD.replace("restriction: yes", "restriction: maybe"), 13, "outside of its domain"),
+        (HEAD + GOOD.replace("restriction: yes", "restriction: {not: [maybe]}"), 13, "outside of its domain"),
+        (
+            HEAD + GOOD + GOOD.replace("effect: deny", "effect: forbid").replace("demo.a", "demo.b"),
+            14,
+            "'permit', 'deny' or 'oblige'",
+        ),
+        (HEAD + GOOD.replace("mark: K", "mark: sure"), 13, "mark"),
+        (HEAD + GOOD.replace("reason: restriction", "reason: because"), 13, "catalogue does not list"),
+        (HEAD + GOOD.replace("effect: deny", "effect: permit"), 13, "other effect"),
+        (HEAD + GOOD + GOOD, 14, "repeated"),
+        (HEAD + GOOD.replace("demo.a", "other.a"), 13, "does not start with"),
+        (HEAD + GOOD.replace("mark: K", "mark: K, needs: [luck]"), 13, "not a property of consent"),
+        (HEAD + GOOD.replace("cites: Art 1, ", ""), 13, "cites"),
+        (HEAD.replace("version: 1", "version: 1\nversion: 2") + GOOD, 3, "key is repeated"),
+        (HEAD.replace("review_by: 2027-06-30", "review_by: soon") + GOOD, 8, "review_by"),
+        (HEAD + GOOD.replace("mark: K", "mark: K, colour: red"), 13, "colour"),
+        (HEAD + "  - {id: [}\n", 13, "parsing|expected"),
+        ("", 0, "empty"),
+        ("- just\n- a list\n", 1, "dictionary|mapping|object"),
+        (HEAD + "  - !!python/object/apply:os.system ['true']\n", 13, "constructor|tag"),
+    ],
+)
+def test_errors_name_the_line_and_the_matter(text: str, line: int, what: str) -> None:
+    with pytest.raises(PolicyError, match=what) as caught:
+        parse_pack("demo", text, PACKS.reasons)
+    assert "demo" in caught.value.detail
+    assert not line or f"line {line}" in caught.value.detail
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "deny: []\npermit: []\n",
+        "deny: [{code: a, en: x, zh: 文}]\npermit: []\noblige: []\n",
+        "deny: []\npermit: [{code: a, en: x, zh: 文}, {code: a, en: x, zh: 文}]\noblige: []\n",
+    ],
+)
+def test_errors_of_the_catalogue(text: str) -> None:
+    with pytest.raises(PolicyError):
+        parse_reasons("reasons", text)
+    with pytest.raises(PolicyError):
+        load({"reasons": text})
+    with pytest.raises(PolicyError, match="missing"):
+        load({})
+
+
+def test_a_broken_pack_permits_no_marketing_and_says_so() -> None:
+    packs = load({**TEXTS, "gdpr": TEXTS["gdpr"].replace("effect: deny", "effect: dney", 1)})
+    assert len(packs.faults) == 1
+    assert "gdpr, line" in packs.faults[0]
+    for region in ("DE", "US-CA", "CN"):
+        answer = decide_for(packs, a_question(), a_person(regions=(region,)))
+        assert (answer.permitted, answer.reason_code) == (False, "pack_invalid")
+        assert "gdpr, line" in answer.leading.citation
+    service = a_question(purpose_kind=PurposeKind.SERVICE_MESSAGE, basis=Basis.CONTRACT)
+    assert decide_for(packs, service, a_person(regions=("CN",))).permitted
+    assert not decide_for(packs, service, a_person(regions=("DE",))).permitted
+
+
+def test_past_its_review_date_a_pack_permits_no_marketing() -> None:
+    german = consenting()[0]
+    gdpr = PACKS.pack("gdpr")
+    assert gdpr is not None
+    on_the_day, after = PACKS.as_of(gdpr.review_by), PACKS.as_of(date(2028, 1, 1))
+    assert decide(on_the_day, german).permitted
+    answer = decide(after, german)
+    assert (answer.permitted, answer.reason_code, answer.leading.stage) == (False, "pack_review_overdue", Stage.LAW)
+    assert str(gdpr.review_by) in answer.leading.citation
+    service = a_question(purpose_kind=PurposeKind.SERVICE_MESSAGE, basis=Basis.CONTRACT)
+    assert decide_for(after, service, a_person(regions=("DE",))).permitted
+
+
+def test_packs_before_and_after_their_time() -> None:
+    texts = {
+        "reasons": TEXTS["reasons"],
+        "demo": HEAD
+        + GOOD.replace("deny, reason: restriction", "permit, reason: consent_valid").replace(
+            "restriction: yes", "at_eu: yes"
+        ),
+    }
+    packs = load(texts)
+    german = consenting()[0]
+    assert decide(packs.as_of(date(2026, 6, 1)), german).permitted
+    assert decide(packs.as_of(date(2025, 6, 1)), german).reason_code == "jurisdiction_unknown"
+    late = load({**texts, "demo": texts["demo"].replace("review_by: 2027-06-30", "review_by: 2029-06-30")})
+    assert decide(late.as_of(date(2028, 6, 1)), german).reason_code == "pack_not_in_force"
+
+
+def test_builtin_is_read_once_and_dated_on_request() -> None:
+    assert load_builtin() is load_builtin()
+    assert decide(load_builtin(date(2026, 11, 21)), consenting()[0]).permitted
+    assert not decide(load_builtin(date(2031, 1, 1)), consenting()[0]).permitted
