@@ -7,6 +7,7 @@ document, with patterns and `additionalProperties: false` that the framework wou
 
 from __future__ import annotations
 
+from inspect import cleandoc
 from typing import Any
 
 from litestar import Litestar
@@ -95,6 +96,7 @@ def _mode(model: type[BaseModel]) -> Any:
 
 
 def _complete(path: str, operation: Schema, handler: HTTPRouteHandler) -> None:
+    operation["summary"], operation["description"] = _texts(handler)
     body, reply = handler.opt.get("body"), handler.opt.get("reply")
     if body is not None:
         operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": _body(handler)}}}
@@ -121,6 +123,12 @@ def _name_headers(path: str, method: str, operation: Schema) -> None:
         headers.append(_GPC)
     if headers:
         operation["parameters"] = [*operation.get("parameters", ()), *headers]
+
+
+def _texts(handler: HTTPRouteHandler) -> tuple[str, str]:
+    """Return the first line of a handler's docstring, and the whole of it."""
+    text = cleandoc(handler.fn.__doc__ or "")
+    return text.partition("\n")[0], text
 
 
 def _body(handler: HTTPRouteHandler) -> Schema:

@@ -3,27 +3,22 @@
 Every use case that changes a person's truth (profile, identifiers, ledger, choices, events, contacts, traits) calls one
 of the writers here in the same transaction. `services.reconcile` recomputes rows from the truth and reports what
 differs. Rows are read by key (one person), by a list (a batch) and by a scan that groups them into classes
-(an audience); all three give the same `ClassKey`.
+(an audience, see `db.classes`); all three give the same `ClassKey`.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import (
-    ColumnElement,
-    String,
     and_,
     bindparam,
-    case,
-    cast,
     func,
     insert,
-    literal,
     literal_column,
     select,
     update,
@@ -33,24 +28,20 @@ from consent_gateway.db.dialects import chunks
 from consent_gateway.db.engine import Session
 from consent_gateway.db.tables import CAPPED_CHANNELS, NEWEST_CONTACTS, audience_rows, subject_keys
 from consent_gateway.domain.audiences import (
-    AGE_BANDS,
     CAPPED,
     THREE_IN_24H,
     ClassKey,
     ClassMask,
     age_band,
     consent_code,
-    latest_birth_month,
 )
 from consent_gateway.domain.ids import SubjectId
 from consent_gateway.domain.subjects import month_of
 
 _c = audience_rows.c
-# Group by position: the expressions need not be sent and computed a second time.
-_POSITIONS: tuple[ColumnElement[Any], ...] = tuple(literal_column(str(i + 1)) for i in range(len(ClassKey._fields)))
 Values = dict[str, Any]
 MAX_READ = 1000  # people of one query
-_DAY = 86_400
+DAY = 86_400
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +71,7 @@ def read_people(session: Session, reading: Reading, ids: Sequence[SubjectId], no
     """Return the people of `ids` that exist, each quantised at `now` for the question that `reading` belongs to."""
     month = month_of(now)
     found: dict[SubjectId, Person] = {}
-    sql = _people_sql(session.dialect.name, reading.slot, _cap_columns(reading))
+    sql = _people_sql(session.dialect.name, reading.slot, cap_columns(reading))
     for part in chunks(ids, MAX_READ):
         # The driver's own parameters: this is the one query of every decision, and compiling it costs more than it.
         wanted = json.dumps(part) if session.dialect.name == "sqlite" else part
@@ -96,27 +87,6 @@ def read_people(session: Session, reading: Reading, ids: Sequence[SubjectId], no
             )
             found[SubjectId(sid)] = Person(SubjectId(sid), bytes(dek), key)
     return found
-
-
-def classes(
-    session: Session, reading: Reading, segment: ColumnElement[bool], now: int
-) -> Iterator[tuple[ClassKey, list[SubjectId]]]:
-    """Group everyone inside `segment` by class in one scan; yields each class with its members."""
-    key = _key_columns(reading, now)
-    members: ColumnElement[Any]
-    if session.dialect.name == "sqlite":
-        members = func.group_concat(cast(_c.subject_id, String))
-    else:
-        members = func.array_agg(_c.subject_id)
-    statement = select(*key, members).where(segment).group_by(*_POSITIONS)
-    for row in session.execute(statement):
-        raw = row[-1]
-        ids: list[SubjectId] = list(map(_subject_id, raw.split(","))) if isinstance(raw, str) else list(raw)
-        yield ClassKey(*row[:-1]), ids
-
-
-def _subject_id(text: str) -> SubjectId:
-    return SubjectId(int(text))
 
 
 def population(session: Session) -> int:
@@ -142,8 +112,8 @@ def _people_sql(dialect: str, slot: int | None, cap_columns: tuple[str, ...]) ->
     return f"{statement.compile()} WHERE audience_rows.subject_id {among}"
 
 
-def _cap_columns(reading: Reading) -> tuple[str, ...]:
-    """The contact times that tell whether the cap, and three contacts in 24 hours, are reached."""
+def cap_columns(reading: Reading) -> tuple[str, ...]:
+    """Return the contact times that tell whether the cap, and three contacts in 24 hours, are reached."""
     if reading.channel not in CAPPED_CHANNELS or not 0 < reading.cap_limit <= NEWEST_CONTACTS:
         return ()
     return f"{reading.channel}_{reading.cap_limit}", f"{reading.channel}_3"
@@ -151,33 +121,10 @@ def _cap_columns(reading: Reading) -> tuple[str, ...]:
 
 def _caps(reading: Reading, times: Sequence[int | None], now: int) -> int:
     bits = 0
-    for at, window, bit in zip(times, (reading.cap_window, _DAY), (CAPPED, THREE_IN_24H), strict=False):
+    for at, window, bit in zip(times, (reading.cap_window, DAY), (CAPPED, THREE_IN_24H), strict=False):
         if at is not None and at > now - window:
             bits |= bit
     return bits
-
-
-def _key_columns(reading: Reading, now: int) -> list[ColumnElement[Any]]:
-    """The SQL twin of the quantisation in `read_people`; a differential test holds the two together."""
-    month = month_of(now)
-    bands = [(_c.birth_month <= latest_birth_month(age, month), age) for age in reversed(AGE_BANDS)]
-    age = case((_c.birth_month.is_(None), -1), *bands, else_=0)
-    flags = _c.flags.op("&")(reading.mask.flags)
-    consent, properties = _consent_columns(reading, now)
-    caps: ColumnElement[Any] = literal(0)
-    for name, window, bit in zip(
-        _cap_columns(reading), (reading.cap_window, _DAY), (CAPPED, THREE_IN_24H), strict=False
-    ):
-        caps = caps + case((_c[name] > now - window, bit), else_=0)
-    return [_c.regions, age, flags, consent, properties, caps]
-
-
-def _consent_columns(reading: Reading, now: int) -> tuple[ColumnElement[Any], ColumnElement[Any]]:
-    if reading.slot is None:
-        return literal(0), literal(0)
-    until, properties = _c[f"c{reading.slot}"], _c[f"p{reading.slot}"]
-    consent = case((until <= 0, until), (until > now, 1), else_=2)
-    return consent, case((until > now, properties.op("&")(reading.mask.properties)), else_=0)
 
 
 # -- writing -----------------------------------------------------------------------------------------------------

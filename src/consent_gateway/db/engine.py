@@ -4,8 +4,8 @@ A use case runs inside `Store.transaction()`: everything it writes (state, audit
 together or not at all. Nothing else in the package calls `commit`.
 
 - **SQLite**: WAL with `synchronous=FULL` (NORMAL loses acknowledged commits at power loss), `BEGIN IMMEDIATE` so that
-  a writer never fails half-way for a lock, `secure_delete=FAST` so that erased pages are overwritten, temporary data in
-  memory. Writers of one process queue on a lock instead of polling the file.
+  a writer never fails half-way for a lock, `secure_delete=ON` so that erased bytes are overwritten (FAST leaves copies
+  of them in freed pages), temporary data in memory. Writers of one process queue on a lock instead of polling the file.
 - **PostgreSQL**: READ COMMITTED, `fsync` and `synchronous_commit` on; rows are locked where a promise needs it.
 
 `Store.verify()` reads the settings back and refuses to start on anything less durable (promise P5).
@@ -31,12 +31,12 @@ _SQLITE_PRAGMAS = {
     "journal_mode": "WAL",
     "synchronous": "FULL",
     "foreign_keys": "ON",
-    "secure_delete": "FAST",
+    "secure_delete": "ON",
     "temp_store": "MEMORY",
     "cache_size": "-65536",
     "busy_timeout": "10000",
 }
-_SQLITE_MUST_BE = {"journal_mode": ("wal",), "synchronous": (2, 3), "temp_store": (2,), "secure_delete": (1, 2)}
+_SQLITE_MUST_BE = {"journal_mode": ("wal",), "synchronous": (2, 3), "temp_store": (2,), "secure_delete": (1,)}
 _DURABLE_COMMIT = {"on", "remote_apply", "remote_write", "local"}
 # PostgreSQL: unique violation, deadlock, serialisation failure. Sent again, each can succeed.
 _RACES = frozenset({"23505", "40P01", "40001"})

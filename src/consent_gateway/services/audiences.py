@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import json
 import secrets
+import sys
+from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -22,6 +24,7 @@ from consent_gateway.db import audience_rows
 from consent_gateway.db import audiences as audience_db
 from consent_gateway.db import registers as register_rows
 from consent_gateway.db.audiences import AudienceRow
+from consent_gateway.db.classes import classes
 from consent_gateway.db.segments import compile_segment
 from consent_gateway.domain.audiences import Loss, LossStage, Waterfall, loss, waterfall
 from consent_gateway.domain.ids import PurposeId, RecipientId, SubjectId
@@ -137,7 +140,7 @@ def _decide_classes(
     condition = compile_segment(segment, work.registers.traits, work.now)
     outcomes: list[tuple[int, LossStage | None, str]] = []
     members: list[SubjectId] = []
-    for key, ids in audience_rows.classes(work.session, asked.reading, condition, work.now):
+    for key, ids in classes(work.session, asked.reading, condition, work.now):
         answer = work.gateway.decider.answer(asked, key, work.now)
         stage, code = loss(answer, reachable=key.flags & asked.reach == asked.reach)
         outcomes.append((len(ids), stage, code))
@@ -161,7 +164,10 @@ def _chunks(members: list[SubjectId]) -> list[bytes]:
 
 
 def _pack(ids: list[SubjectId]) -> bytes:
-    return b"".join(i.to_bytes(8, "big") for i in ids)
+    packed = array("q", ids)
+    if sys.byteorder == "little":
+        packed.byteswap()
+    return packed.tobytes()
 
 
 def _unpack(data: bytes) -> list[int]:

@@ -26,6 +26,7 @@ from consent_gateway.vault.normalisers import normalise
 
 _NAMES = ("given_name", "family_name")
 _MAX_TEXT_TRAIT = 64
+_YEAR_AND_MONTH = re.compile(r"[0-9]{4}-[0-9]{2}\Z")
 _WHOLE_NUMBER = re.compile(r"-?[0-9]{1,19}\Z")  # more digits never fit, and int() refuses thousands of them
 
 
@@ -82,7 +83,8 @@ def _region(country: str | None, problems: list[FieldProblem]) -> str:
 def _birth(text: str | None, today: date, problems: list[FieldProblem]) -> int | None:
     if not text:
         return None
-    form = normalise("birth_date" if "-" in text else "birth_year", text, today=today)
+    day = f"{text}-01" if _YEAR_AND_MONTH.match(text) else text
+    form = normalise("birth_date" if "-" in day else "birth_year", day, today=today)
     if isinstance(form, Rejected):
         problems.append(FieldProblem("$.birth_date", form.code, form.message))
         return None

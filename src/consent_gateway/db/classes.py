@@ -1,0 +1,116 @@
+"""Everyone inside a segment, grouped into classes by one scan of the audience rows.
+
+A class is packed into the regions and one integer, so that a scan yields three small columns. It is the SQL twin of the
+quantisation in `audience_rows.read_people`; a differential test holds the two together. PostgreSQL hashes the groups
+itself; SQLite would sort every row to group them, so there the rows are grouped here, which takes half the time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, case, func, literal, literal_column, select
+
+from consent_gateway.db.audience_rows import DAY, Reading, cap_columns
+from consent_gateway.db.engine import Session
+from consent_gateway.db.tables import audience_rows
+from consent_gateway.domain.audiences import (
+    AGE_BANDS,
+    CAPPED,
+    THREE_IN_24H,
+    UNKNOWN_AGE,
+    ClassKey,
+    latest_birth_month,
+)
+from consent_gateway.domain.ids import SubjectId
+from consent_gateway.domain.registers import PROPERTY_MASK
+from consent_gateway.domain.subjects import month_of
+
+_c = audience_rows.c
+_AGES = (UNKNOWN_AGE, *AGE_BANDS)
+_LOWEST_CODE = -3  # consent codes run from -3 (pending) to 2 (expired)
+# Widths in bits, from the highest part to the lowest: age, consent, caps, flags, properties with the scope bit.
+_CONSENT, _CAPS, _FLAGS, _PROPERTIES = 3, 2, 11, 8
+_FETCH = 10_000
+_SCOPE = 1 << (_PROPERTIES - 1)
+
+
+def classes(
+    session: Session, reading: Reading, segment: ColumnElement[bool], now: int
+) -> Iterator[tuple[ClassKey, list[SubjectId]]]:
+    """Yield each class inside `segment` (a condition on the audience rows) with its members."""
+    key = select(_c.regions, _packed(reading, now).label("packed"))
+    groups = _grouped_here if session.dialect.name == "sqlite" else _grouped_there
+    for regions, packed, ids in groups(session, key.where(segment)):
+        yield _unpacked(regions, packed, reading), ids
+
+
+def _grouped_there(session: Session, key: Select[Any]) -> Iterator[tuple[str, int, list[SubjectId]]]:
+    # By position: the expression need not be sent and computed a second time.
+    statement = key.add_columns(func.array_agg(_c.subject_id)).group_by(literal_column("1"), literal_column("2"))
+    yield from (tuple(row) for row in session.execute(statement))
+
+
+def _grouped_here(session: Session, key: Select[Any]) -> Iterator[tuple[str, int, list[SubjectId]]]:
+    statement = key.add_columns(_c.subject_id).compile(dialect=session.dialect)
+    # The driver's own cursor: there is one row for each person, and each costs what the layers above add.
+    cursor = session.connection.cursor()
+    groups: dict[tuple[str, int], list[SubjectId]] = {}
+    try:
+        cursor.execute(str(statement), [statement.params[name] for name in statement.positiontup or ()])
+        while rows := cursor.fetchmany(_FETCH):
+            _sort_into(groups, rows)
+    finally:
+        cursor.close()
+    for (regions, packed), ids in groups.items():
+        yield regions, packed, ids
+
+
+def _sort_into(groups: dict[tuple[str, int], list[SubjectId]], rows: Iterable[Any]) -> None:
+    for regions, packed, subject_id in rows:
+        members = groups.get((regions, packed))
+        if members is None:
+            groups[regions, packed] = [subject_id]
+        else:
+            members.append(subject_id)
+
+
+def _packed(reading: Reading, now: int) -> ColumnElement[Any]:
+    month = month_of(now)
+    bands = [(_c.birth_month <= latest_birth_month(age, month), _AGES.index(age)) for age in reversed(AGE_BANDS)]
+    age = case((_c.birth_month.is_(None), _AGES.index(UNKNOWN_AGE)), *bands, else_=_AGES.index(AGE_BANDS[0]))
+    consent, properties = _consent(reading, now)
+    caps: ColumnElement[Any] = literal(0)
+    for name, window, bit in zip(cap_columns(reading), (reading.cap_window, DAY), (CAPPED, THREE_IN_24H), strict=False):
+        caps = caps + case((_c[name] > now - window, bit), else_=0)
+    packed = age * (1 << _CONSENT) + consent
+    packed = packed * (1 << _CAPS) + caps
+    packed = packed * (1 << _FLAGS) + _c.flags.op("&")(reading.mask.flags)
+    return packed * (1 << _PROPERTIES) + properties
+
+
+def _consent(reading: Reading, now: int) -> tuple[ColumnElement[Any], ColumnElement[Any]]:
+    if reading.slot is None:
+        return literal(-_LOWEST_CODE), literal(0)
+    until, properties = _c[f"c{reading.slot}"], _c[f"p{reading.slot}"]
+    consent = case((until <= 0, until), (until > now, 1), else_=2) - _LOWEST_CODE
+    used: ColumnElement[Any] = properties.op("&")(PROPERTY_MASK)
+    scope = _scope_bit(reading)
+    if scope:
+        used = used + case((properties.op("&")(1 << scope) != 0, _SCOPE), else_=0)
+    return consent, case((until > now, used), else_=0)
+
+
+def _scope_bit(reading: Reading) -> int:
+    """Return the place of the bit of the property column that names the recipient, 0 if it has none."""
+    return max((reading.mask.properties & ~PROPERTY_MASK).bit_length() - 1, 0)
+
+
+def _unpacked(regions: str, packed: int, reading: Reading) -> ClassKey:
+    packed, properties = divmod(packed, 1 << _PROPERTIES)
+    packed, flags = divmod(packed, 1 << _FLAGS)
+    packed, caps = divmod(packed, 1 << _CAPS)
+    age, consent = divmod(packed, 1 << _CONSENT)
+    scope = 1 << _scope_bit(reading) if properties & _SCOPE else 0
+    return ClassKey(regions, _AGES[age], flags, consent + _LOWEST_CODE, (properties & PROPERTY_MASK) | scope, caps)
