@@ -26,6 +26,21 @@ def authenticate(gateway: Gateway, headers: Iterable[tuple[bytes, bytes]], scope
     return principal
 
 
+def recognise(gateway: Gateway, headers: Iterable[tuple[bytes, bytes]], scope: str) -> Principal | None:
+    """Return the principal that the snapshot knows and that may do `scope`; None asks for `authenticate`.
+
+    This never touches the store, so it may run on the event loop.
+    """
+    snapshot = gateway.registers.snapshot
+    try:
+        found = None if snapshot is None else snapshot.principals.get(_key_of(headers))
+    except AuthenticationError:
+        return None
+    if found is None or (scope not in found.scopes and "admin" not in found.scopes):
+        return None
+    return found
+
+
 def _key_of(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
     for name, value in headers:
         if name == b"authorization":

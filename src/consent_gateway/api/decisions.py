@@ -26,14 +26,14 @@ _REMEMBERED = 4096
 async def decide_one(request: Request[Any, Any, Any]) -> Response[bytes]:
     """May this person's data be used for this purpose, over this channel, by this recipient, now?"""
     desk = desk_of(request)
-    principal = authenticate(desk.gateway, request.scope["headers"], "decide")
+    principal = await desk.run(lambda: authenticate(desk.gateway, request.scope["headers"], "decide"))
     return Response(await decide_body(desk, principal, await request.body()), media_type=JSON)
 
 
 async def decide_body(desk: Desk, principal: Principal, body: bytes) -> bytes:
     """Decide the question in a body and return the answer's body."""
     data = parse_model(DecisionIn, body)
-    ask = Ask(use_of(data), data.subject.ref(), principal.id, principal.recipient, data.explain)
+    ask = Ask(use_of(data), data.subject.ref(), principal, data.explain)
     decision = await desk.batcher.submit(ask)
     answer = decision.answer
     desk.telemetry.decided(answer.outcome.value, answer.reason_code)

@@ -14,12 +14,13 @@ import msgspec
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPScope, Receive, ReceiveMessage, Scope, Send
 
-from consent_gateway.api.auth import authenticate
+from consent_gateway.api.auth import recognise
 from consent_gateway.api.decisions import AnswerWriter
 from consent_gateway.api.desk import Desk
 from consent_gateway.api.problems import from_exception, send_problem
 from consent_gateway.domain.ids import PurposeId, RecipientId
 from consent_gateway.domain.purposes import Channel
+from consent_gateway.domain.registers import Principal
 from consent_gateway.services.decider import Use
 from consent_gateway.services.decisions import Ask
 from consent_gateway.services.items import SubjectRef
@@ -63,21 +64,18 @@ class FastDecisions:
         if message["type"] != "http.request":
             return
         body = message["body"]
-        try:
-            asked = _decode(body)
-        except msgspec.DecodeError:
+        asked = _read(body)
+        principal = None if asked is None else recognise(self._desk.gateway, scope["headers"], "decide")
+        if asked is None or principal is None:
             await self._app(scope, _again(body, receive), send)
             return
         scope["path_template"] = PATH
-        await self._answer(scope, asked, send)
+        await self._answer(scope, asked, principal, send)
 
-    async def _answer(self, scope: HTTPScope, asked: _Question, send: Send) -> None:
+    async def _answer(self, scope: HTTPScope, asked: _Question, principal: Principal, send: Send) -> None:
+        subject = SubjectRef(PSEUDONYM, asked.subject.pseudonym)
         try:
-            principal = authenticate(self._desk.gateway, scope["headers"], "decide")
-            use = self._use(asked)
-            subject = SubjectRef(PSEUDONYM, asked.subject.pseudonym)
-            ask = Ask(use, subject, principal.id, principal.recipient, asked.explain)
-            decision = await self._desk.batcher.submit(ask)
+            decision = await self._desk.batcher.submit(Ask(self._use(asked), subject, principal, asked.explain))
         except Exception as error:  # noqa: BLE001 - the edge: the one renderer decides what may be said
             await send_problem(from_exception(error), scope, send)
             return
@@ -95,6 +93,13 @@ class FastDecisions:
                 self._uses.clear()
             found = self._uses[key] = Use(PurposeId(key[0]), asked.channel, RecipientId(key[2]))
         return found
+
+
+def _read(body: bytes) -> _Question | None:
+    try:
+        return _decode(body)
+    except msgspec.DecodeError:
+        return None
 
 
 def _again(body: bytes, receive: Receive) -> Receive:

@@ -133,6 +133,19 @@ def lock(session: Session, subject_id: SubjectId) -> bool:
     return session.execute(statement).scalar() is not None
 
 
+def lock_all(session: Session, ids: Iterable[SubjectId]) -> set[SubjectId]:
+    """Lock the rows of people until the transaction ends, in the order of their ids; returns those who exist.
+
+    Every use case that writes about a person holds this lock, and so does an erasure: whichever comes second sees
+    what the other did, and nothing is written about somebody who is gone.
+    """
+    found: set[SubjectId] = set()
+    for part in chunks(sorted(ids)):
+        statement = select(subjects.c.id).where(subjects.c.id.in_(part)).order_by(subjects.c.id)
+        found.update(SubjectId(i) for i in session.execute(statement.with_for_update(key_share=True)).scalars())
+    return found
+
+
 def ids_after(session: Session, after: int, limit: int) -> list[SubjectId]:
     """Return the next `limit` subject ids above `after`, ascending."""
     statement = select(subjects.c.id).where(subjects.c.id > after).order_by(subjects.c.id).limit(limit)

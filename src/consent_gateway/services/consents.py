@@ -43,12 +43,13 @@ def record_consents(
     refusals = Refusals()
     intake = Intake("consents", source_id, len(rows))
     readable = refusals.readable(rows)
-    resolver = Resolver(work, _refs(item for _, item in readable))
+    resolver = Resolver(work, _refs(item for _, item in readable), writing=True)
     accepted: list[tuple[ConsentItem, SubjectId, int | None]] = []
     for row, item in readable:
         found = _check(work, resolver, item)
         if isinstance(found, FieldProblem):
-            if not _suppress_unknown(work, resolver, found, item.subject, opting_out=item.kind in _REVOKING):
+            meant = item.contact_point if found is _UNKNOWN_POINT and item.contact_point else item.subject
+            if not _suppress_unknown(work, resolver, found, meant, opting_out=item.kind in _REVOKING):
                 refusals.refuse(row, found, tokens=resolver.tokens(item.subject, item.contact_point))
                 continue
             intake.suppressed += 1
@@ -77,7 +78,7 @@ def record_choices(
     refusals = Refusals()
     intake = Intake("choices", source_id, len(rows))
     readable = refusals.readable(rows)
-    resolver = Resolver(work, [item.subject for _, item in readable])
+    resolver = Resolver(work, [item.subject for _, item in readable], writing=True)
     accepted: list[tuple[ChoiceItem, SubjectId]] = []
     for row, item in readable:
         found = _instant_problem(work, item.at, "$.at") or resolver.resolve(item.subject)
@@ -90,16 +91,19 @@ def record_choices(
         else:
             accepted.append((item, found))
         intake.accepted += 1
-    if gpc:
-        accepted += [(ChoiceItem(_NOBODY, Choice.GPC, active=True, at=work.now), i) for i in {i for _, i in accepted}]
-    intake.entries = _append_choices(work, source_id, accepted)
     intake.created = len(accepted)
+    if gpc:
+        accepted += [
+            (ChoiceItem(_NOBODY, Choice.GPC, active=True, at=work.now), i) for i in sorted({i for _, i in accepted})
+        ]
+    intake.entries = _append_choices(work, source_id, accepted)
     intake.rejections = refusals.quarantine(work, "choices", source_id)
     keep_counts(work, intake, content_sha256)
     return intake
 
 
 _NOBODY = SubjectRef("pseudonym", "")
+_UNKNOWN_POINT = FieldProblem("$.contact_point", "unknown_contact_point", "nobody has this contact point")
 
 
 # -- checking ----------------------------------------------------------------------------------------------------
@@ -127,6 +131,8 @@ def _check(work: Work, resolver: Resolver, item: ConsentItem) -> tuple[SubjectId
     if item.contact_point is None:
         return found, None
     point = resolver.point(item.contact_point)
+    if point is UNKNOWN:
+        return _UNKNOWN_POINT
     if isinstance(point, FieldProblem) or point.subject_id != found:
         return FieldProblem("$.contact_point", "unknown_contact_point", "the person has no such contact point")
     return found, point.id
@@ -161,7 +167,8 @@ def _suppress_unknown(
     work: Work, resolver: Resolver, found: FieldProblem, ref: SubjectRef, *, opting_out: bool
 ) -> bool:
     """Put the contact point of an unknown person on the suppression list if they opt out; tell whether it was."""
-    token = resolver.token(ref) if found is UNKNOWN and opting_out and ref.kind in _CONTACT_KINDS else None
+    unknown = found is UNKNOWN or found is _UNKNOWN_POINT
+    token = resolver.token(ref) if unknown and opting_out and ref.kind in _CONTACT_KINDS else None
     if token is None:
         return False
     row = {"token": token.value, "kind": token.kind, "reason": "unsubscribe", "at": work.now}
@@ -266,10 +273,13 @@ def refresh_choices(work: Work, ids: Sequence[SubjectId]) -> None:
 
 def refresh_standings(work: Work, ids: Sequence[SubjectId], purposes: Iterable[PurposeId]) -> None:
     """Fold the ledgers of people again for every slot that an event about `purposes` can change."""
-    slots = {slot for purpose in purposes for slot in work.registers.slots_of(purpose)}
-    if not ids or not slots:
+    if not ids:
         return
-    audience_rows.rows(work.session, ids, ["flags"])  # locks the rows, in the order of their ids, before the fold
+    audience_rows.rows(work.session, sorted(ids), [])  # locked, in the order of their ids, before the fold
+    work.catch_up()
+    slots = {slot for purpose in purposes for slot in work.registers.slots_of(purpose)}
+    if not slots:
+        return
     ledgers = consents.ledger(work.session, ids)
     points = subjects.contact_points(work.session, ids)
     changes = {i: standing_columns(work.registers, ledgers.get(i, []), points.get(i, []), sorted(slots)) for i in ids}

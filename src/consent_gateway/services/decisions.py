@@ -18,8 +18,9 @@ from consent_gateway.db import audience_rows
 from consent_gateway.db.audience_rows import Person
 from consent_gateway.db.log_store import Opening
 from consent_gateway.domain.decisions import Answer, Effect, Outcome, Reason, Stage
-from consent_gateway.domain.ids import RecipientId, SubjectId
-from consent_gateway.errors import FieldProblem, InputError
+from consent_gateway.domain.ids import SubjectId
+from consent_gateway.domain.registers import Principal
+from consent_gateway.errors import AuthenticationError, FieldProblem, GatewayError, InputError
 from consent_gateway.services.decider import Asked, Use
 from consent_gateway.services.gateway import UID_BYTES, Work
 from consent_gateway.services.items import SubjectRef
@@ -34,8 +35,7 @@ class Ask:
 
     use: Use
     subject: SubjectRef
-    actor: str
-    recipient: RecipientId
+    actor: Principal
     explain: bool = False
 
 
@@ -73,13 +73,13 @@ UNKNOWN_SUBJECT = Answer(
 )
 
 
-def decide(work: Work, asks: Sequence[Ask]) -> list[Decision | InputError]:
+def decide(work: Work, asks: Sequence[Ask]) -> list[Decision | GatewayError]:
     """Decide independent questions in one transaction; one that is not valid is answered with its error."""
     subjects = _resolve(work, asks)
-    results: dict[int, Decision | InputError] = {}
+    results: dict[int, Decision | GatewayError] = {}
     groups: dict[Use, list[_Placed]] = {}
     for n, (ask, subject) in enumerate(zip(asks, subjects, strict=True)):
-        if isinstance(subject, InputError):
+        if isinstance(subject, GatewayError):
             results[n] = subject
         else:
             groups.setdefault(ask.use, []).append((n, ask, subject))
@@ -108,12 +108,15 @@ def decide_batch(work: Work, use: Use, refs: Sequence[SubjectRef]) -> tuple[list
 # -- the parts ---------------------------------------------------------------------------------------------------
 
 
-def _resolve(work: Work, asks: Sequence[Ask]) -> list[SubjectId | InputError | None]:
+def _resolve(work: Work, asks: Sequence[Ask]) -> list[SubjectId | GatewayError | None]:
     """Return the person of each question, None for nobody; pseudonyms need no query, identifiers share one."""
     resolver = Resolver(work, [ask.subject for ask in asks])
-    found: list[SubjectId | InputError | None] = []
+    found: list[SubjectId | GatewayError | None] = []
     for ask in asks:
-        who = resolver.resolve_for(ask.subject, ask.recipient)
+        if not work.is_live(ask.actor):
+            found.append(AuthenticationError())
+            continue
+        who = resolver.resolve_for(ask.subject, ask.actor.recipient)
         if isinstance(who, FieldProblem) and who.code != "unknown_subject":
             found.append(InputError(fields=(who,)))
         else:
@@ -125,7 +128,7 @@ def _decide_use(
     work: Work,
     use: Use,
     asks: Sequence[_Placed],
-    results: dict[int, Decision | InputError],
+    results: dict[int, Decision | GatewayError],
 ) -> None:
     try:
         asked = work.gateway.decider.ask(use, work.registers, work.gateway.rules)
@@ -140,8 +143,8 @@ def _decide_use(
     for n, ask, subject_id in asks:
         person = None if subject_id is None else people.get(subject_id)
         answer = _answer(work, asked, person, explain=ask.explain)
-        writer = writers.get(ask.actor) or writers.setdefault(
-            ask.actor, EntryWriter(EntryKind.DECISION_MADE, ask.actor)
+        writer = writers.get(ask.actor.id) or writers.setdefault(
+            ask.actor.id, EntryWriter(EntryKind.DECISION_MADE, ask.actor.id)
         )
         key = (answer.outcome.value, answer.reason_code)
         if key not in encoded:

@@ -89,7 +89,7 @@ def import_contacts(work: Work, source: str, rows: Sequence[Incoming[ContactItem
 
 def _resolve(work: Work, refusals: Refusals, rows: Sequence[Incoming[Found]]) -> list[tuple[Found, SubjectId]]:
     readable = refusals.readable(rows)
-    resolver = Resolver(work, [item.subject for _, item in readable])
+    resolver = Resolver(work, [item.subject for _, item in readable], writing=True)
     latest = work.now + work.gateway.rules.max_future_seconds
     accepted = []
     for row, item in readable:
@@ -164,6 +164,8 @@ def _roll_events(work: Work, fresh: Sequence[tuple[EventItem, SubjectId]]) -> No
             by_type[item.type].add(item.at)
         else:
             by_type[item.type] = Summary(1, item.at, item.at)
+    audience_rows.rows(work.session, sorted(sums), [])  # locked before the registers are read again
+    work.catch_up()
     names = ["last_activity", *(t.slot for t in work.registers.traits.values() if t.origin != TraitOrigin.DECLARED)]
     stored = audience_rows.rows(work.session, sorted(sums), names)
     changes = {i: _rolled(work.registers, row, sums[i]) for i, row in stored.items()}

@@ -67,6 +67,10 @@ class Work:
         self.now_ms = int(self.instant.timestamp() * _MILLIS)
         self.now = self.now_ms // _MILLIS
 
+    def is_live(self, principal: Principal) -> bool:
+        """Tell whether a key still works: one that was revoked since, on whichever replica, does nothing any more."""
+        return not principal.key or principal.key in self.registers.principals
+
     def record(self, kind: EntryKind, fields: Mapping[str, object]) -> bytes:
         """Queue an audit entry about no particular person; returns its uid."""
         uid = secrets.token_bytes(UID_BYTES)
@@ -86,6 +90,15 @@ class Work:
     def flush(self) -> None:
         """Write the queued entries into the transaction; the last thing before it commits."""
         log_store.append(self.session, self.entries, self.openings)
+
+    def catch_up(self) -> None:
+        """See what others registered since this transaction began; call it once the rows to write are locked.
+
+        Who enables a slot recomputes it for everyone under the same locks, so that either they see what this
+        transaction wrote, or it sees their slot.
+        """
+        if register_rows.version(self.session) != self.registers.version:
+            self.registers = register_rows.load(self.session)
 
     def changed_registers(self) -> None:
         """Say that a register changed, and see the change from here on."""
@@ -110,9 +123,7 @@ class Gateway:
     def work(self, actor: Principal = SYSTEM) -> Iterator[Work]:
         """Run one use case in one transaction; commits on leaving, rolls back on any exception."""
         with self.store.transaction() as session:
-            registers = self.registers.fresh(session)
-            _require_live(actor, registers)
-            work = Work(self, session, self.clock().astimezone(UTC), actor, registers)
+            work = self._begin(session, actor)
             yield work
             work.flush()
         if work.entries:
@@ -122,12 +133,10 @@ class Gateway:
     def look(self, actor: Principal = SYSTEM) -> Iterator[Work]:
         """Read a consistent snapshot; nothing can be recorded or changed."""
         with self.store.reading() as session:
-            registers = self.registers.fresh(session)
-            _require_live(actor, registers)
-            yield Work(self, session, self.clock().astimezone(UTC), actor, registers)
+            yield self._begin(session, actor)
 
-
-def _require_live(actor: Principal, registers: Registers) -> None:
-    """A key that was revoked since the request came in, on whichever replica, does nothing any more."""
-    if actor.key and actor.key not in registers.principals:
-        raise AuthenticationError
+    def _begin(self, session: Session, actor: Principal) -> Work:
+        work = Work(self, session, self.clock().astimezone(UTC), actor, self.registers.fresh(session))
+        if not work.is_live(actor):
+            raise AuthenticationError
+        return work

@@ -29,13 +29,18 @@ def phone_region(region: str | None) -> str | None:
 
 
 class Resolver:
-    """Resolves the people of one batch with one query."""
+    """Resolves the people of one batch with one query.
 
-    def __init__(self, work: Work, refs: Iterable[SubjectRef]) -> None:
+    With `writing`, everyone found stays locked until the transaction ends, and somebody who was erased is nobody: a
+    pseudonym outlives the person, and an erasure can be under way.
+    """
+
+    def __init__(self, work: Work, refs: Iterable[SubjectRef], *, writing: bool = False) -> None:
         self._work = work
         self._forms: dict[SubjectRef, Normalised | FieldProblem] = {}
         tokens: set[Token] = set()
-        for ref in set(refs):
+        named = set(refs)
+        for ref in named:
             if ref.kind == PSEUDONYM:
                 continue
             form = normal_form(ref.kind, ref.value, ref.region, f"$.subject.{ref.kind}")
@@ -45,6 +50,14 @@ class Resolver:
         self._points: Mapping[Token, ContactPoint] = subject_rows.find_by_tokens(
             work.session, tokens, work.gateway.vault.generation
         )
+        self._live = self._lock(named) if writing else None
+
+    def _lock(self, refs: Iterable[SubjectRef]) -> set[SubjectId]:
+        work = self._work
+        texts = [r.value for r in refs if r.kind == PSEUDONYM]
+        named = (work.gateway.vault.resolve(text, work.actor.recipient, work.registers) for text in texts)
+        meant = {found for found in named if found is not None}
+        return subject_rows.lock_all(work.session, meant | {p.subject_id for p in self._points.values()})
 
     def resolve(self, ref: SubjectRef) -> SubjectId | FieldProblem:
         """Return the person, or why there is none."""
@@ -54,7 +67,7 @@ class Resolver:
         """Return the person as `recipient` may name them: a pseudonym means somebody only to whom it was given."""
         if ref.kind == PSEUDONYM:
             found = self._work.gateway.vault.resolve(ref.value, recipient, self._work.registers)
-            return UNKNOWN if found is None else found
+            return UNKNOWN if found is None or not self._is_live(found) else found
         point = self.point(ref)
         return point if isinstance(point, FieldProblem) else point.subject_id
 
@@ -63,7 +76,11 @@ class Resolver:
         form = self._forms[ref]
         if isinstance(form, FieldProblem):
             return form
-        return self._points.get(self._work.gateway.vault.token(form), UNKNOWN)
+        found = self._points.get(self._work.gateway.vault.token(form))
+        return UNKNOWN if found is None or not self._is_live(found.subject_id) else found
+
+    def _is_live(self, subject_id: SubjectId) -> bool:
+        return self._live is None or subject_id in self._live
 
     def tokens(self, *refs: SubjectRef | None) -> list[Token]:
         """Return the keyed hashes of what a row names, to tie a refused row to them."""

@@ -86,6 +86,7 @@ def truth(work: Work, ids: Sequence[SubjectId]) -> dict[SubjectId, dict[str, Any
 
 def rebuild_traits(work: Work, ids: Sequence[SubjectId]) -> None:
     """Write the trait columns of people from their events and declared values."""
+    audience_rows.rows(work.session, ids, [])  # locks the rows, in the order of their ids, before the truth is read
     summaries = events.summaries(work.session, ids)
     declared = events.declared_traits(work.session, ids)
     changes = {i: _trait_columns(work.registers, i, summaries, declared.get(i, {})) for i in ids}

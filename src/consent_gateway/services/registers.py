@@ -115,6 +115,7 @@ def seed(work: Work) -> None:
 def put_purpose(work: Work, purpose: Purpose, channels: Sequence[Channel]) -> None:
     """Register a purpose and give each purpose x channel pair its slot in the audience row."""
     _require_slug(purpose.id, "$.id")
+    work.changed_registers()  # one at a time from here on: slots and kinds are given out once
     known = work.registers.purposes.purposes
     if purpose.parent is not None and purpose.parent not in known:
         raise InputError(fields=(FieldProblem("$.parent", "unknown_purpose", "the wider purpose is not registered"),))
@@ -137,6 +138,7 @@ def put_purpose(work: Work, purpose: Purpose, channels: Sequence[Channel]) -> No
 def put_recipient(work: Work, recipient: Recipient) -> None:
     """Register a recipient; a third party gets the bit that consent uses to name it."""
     _require_slug(recipient.id, "$.id")
+    work.changed_registers()  # one at a time from here on: a bit names one recipient
     held = work.registers.recipients.get(recipient.id)
     if held is not None and (held.kind, held.sector) != (recipient.kind, recipient.sector):
         raise ConflictError("a recipient keeps its kind and sector: pseudonyms that were given depend on them")

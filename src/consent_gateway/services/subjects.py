@@ -24,6 +24,7 @@ from consent_gateway.domain.subjects import (
 )
 from consent_gateway.errors import FieldProblem, InputError, NotFoundError
 from consent_gateway.services.cleaning import Clean, clean
+from consent_gateway.services.consents import refresh_standings
 from consent_gateway.services.gateway import Work
 from consent_gateway.services.intake import Incoming, Intake, Refusals, keep_counts, require_size, require_source
 from consent_gateway.services.items import SubjectItem, SubjectRef
@@ -49,8 +50,10 @@ def import_subjects(work: Work, source: str, rows: Sequence[Incoming[SubjectItem
     require_size(rows)
     refusals = Refusals()
     cleaned = [c for row, item in refusals.readable(rows) if (c := clean(work, refusals, row, item)) is not None]
+    # Locked before the tombstones are read: an erasure that is under way ends first, and its tombstones are seen.
+    stored = _lock_known(work, cleaned)
     cleaned = _without_erased(work, refusals, cleaned)
-    drafts = _join(work, refusals, cleaned)
+    drafts = _join(refusals, cleaned, stored)
     intake = Intake("subjects", source_id, len(rows))
     new = [d for d in drafts if d.subject_id is None]
     known = [d for d in drafts if d.subject_id is not None]
@@ -94,16 +97,21 @@ def _without_erased(work: Work, refusals: Refusals, rows: list[Clean]) -> list[C
 # -- joining -----------------------------------------------------------------------------------------------------
 
 
-def _join(work: Work, refusals: Refusals, rows: list[Clean]) -> list[Draft]:
-    """Give every row its person: a stored one, one that an earlier row of the batch began, or a new one."""
+def _lock_known(work: Work, rows: list[Clean]) -> dict[Token, SubjectId]:
     tokens = {token for row in rows for token in row.identifiers}
-    stored = subjects.find_by_tokens(work.session, tokens, work.gateway.vault.generation)
+    found = subjects.find_by_tokens(work.session, tokens, work.gateway.vault.generation)
+    live = subjects.lock_all(work.session, {p.subject_id for p in found.values()})
+    return {token: p.subject_id for token, p in found.items() if p.subject_id in live}
+
+
+def _join(refusals: Refusals, rows: list[Clean], stored: Mapping[Token, SubjectId]) -> list[Draft]:
+    """Give every row its person: a stored one, one that an earlier row of the batch began, or a new one."""
     drafts: list[Draft] = []
     by_subject: dict[SubjectId, Draft] = {}
     by_token: dict[Token, Draft] = {}
     for row in rows:
         meant = {id(d): d for t in row.identifiers if (d := by_token.get(t)) is not None}
-        for subject_id in {stored[t].subject_id for t in row.identifiers if t in stored}:
+        for subject_id in {stored[t] for t in row.identifiers if t in stored}:
             draft = by_subject.setdefault(subject_id, Draft(subject_id))
             meant[id(draft)] = draft
         if len(meant) > 1:
@@ -186,6 +194,7 @@ def _update(work: Work, intake: Intake, drafts: list[Draft]) -> None:
     declared = events.declared_traits(work.session, ids)
     changes: dict[SubjectId, dict[str, Any]] = {}
     groups: list[SealedGroup] = []
+    joined: list[SubjectId] = []
     for draft, subject_id in zip(drafts, ids, strict=True):
         held = {Token(p.kind, p.token) for p in points.get(subject_id, [])}
         added = {t: f for t, f in draft.identifiers.items() if t not in held}
@@ -197,6 +206,7 @@ def _update(work: Work, intake: Intake, drafts: list[Draft]) -> None:
             intake.duplicates += len(draft.rows)
             continue
         groups += sealed_changes
+        joined += [subject_id] if added else []
         _add_identifiers(work, {subject_id: added})
         events.put_traits(work.session, _trait_rows(subject_id, fresh))
         subjects.update_profile(work.session, subject_id, fact.regions, fact.birth_month)
@@ -212,6 +222,8 @@ def _update(work: Work, intake: Intake, drafts: list[Draft]) -> None:
         subjects.put_sealed(work.session, [group])
     audience_rows.update_rows(work.session, changes)
     refresh_flags(work, list(changes))
+    # A further address can be open where the person's others are closed: the standings are folded again.
+    refresh_standings(work, joined, work.registers.purposes.purposes)
 
 
 def _reseal(
