@@ -13,6 +13,7 @@ from consent_gateway.clock import Clock, FixedClock
 from consent_gateway.db import tables
 from consent_gateway.db.engine import Store
 from consent_gateway.domain.consents import ConsentKind, ConsentProperty
+from consent_gateway.domain.decisions import Answer
 from consent_gateway.domain.ids import PurposeId, RecipientId, SourceId, SubjectId
 from consent_gateway.domain.purposes import Channel, Party, Recipient, RecipientKind, Source
 from consent_gateway.domain.subjects import Choice
@@ -20,8 +21,9 @@ from consent_gateway.policies.packs import load_builtin
 from consent_gateway.services import registers
 from consent_gateway.services.consents import record_choices, record_consents
 from consent_gateway.services.decider import Decider, Use
+from consent_gateway.services.decisions import Ask, Decision, decide
 from consent_gateway.services.events import import_contacts, import_events
-from consent_gateway.services.gateway import Gateway, Work
+from consent_gateway.services.gateway import SYSTEM, Gateway, Work
 from consent_gateway.services.intake import Incoming, Intake
 from consent_gateway.services.items import ChoiceItem, ConsentItem, ContactItem, EventItem, SubjectItem, SubjectRef
 from consent_gateway.services.people import Resolver
@@ -165,6 +167,19 @@ def withdraw(gateway: Gateway, subject: SubjectRef, **changes: Any) -> Intake:
 def choose(gateway: Gateway, subject: SubjectRef, choice: Choice, *, active: bool = True, at: int = NOW_S) -> Intake:
     """Switch one choice."""
     return take(gateway, [ChoiceItem(subject, choice, active, at)])
+
+
+def answer_for(gateway: Gateway, subject: SubjectRef, use: Use = EMAIL_MARKETING) -> Answer:
+    """What the gateway says about one person, asked alone by itself."""
+    with gateway.work() as work:
+        (found,) = decide(work, [Ask(use, subject, SYSTEM)])
+    assert isinstance(found, Decision), found
+    return found.answer
+
+
+def may_write(gateway: Gateway, subject: SubjectRef) -> bool:
+    """Whether the person may be sent marketing by e-mail now."""
+    return answer_for(gateway, subject).permitted
 
 
 def subject_id(work: Work, subject: SubjectRef) -> SubjectId:

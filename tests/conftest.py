@@ -91,7 +91,21 @@ def gateway(store: Store, clock: FixedClock) -> Gateway:
     """A gateway with the standard registers over an empty store."""
     keyring = Keyring.in_memory()
     signer = Signer("test.example/log", keyring.log_signing_seed())
-    gateway = Gateway(store, Vault.over(keyring), Decider(load_builtin()), clock, signer, Rules(k_floor=1))
+    return _seeded(Gateway(store, Vault.over(keyring), Decider(load_builtin()), clock, signer, Rules(k_floor=1)))
+
+
+@pytest.fixture
+def sqlite_gateway(tmp_path: Path, clock: FixedClock) -> Iterator[Gateway]:
+    """A seeded gateway on SQLite only: for what cannot depend on the store, and for what looks into its file."""
+    store = Store(sqlite_url(str(tmp_path / "gateway.sqlite3")))
+    upgrade(store)
+    keyring = Keyring.in_memory()
+    signer = Signer("test.example/log", keyring.log_signing_seed())
+    yield _seeded(Gateway(store, Vault.over(keyring), Decider(load_builtin()), clock, signer, Rules(k_floor=1)))
+    store.dispose()
+
+
+def _seeded(gateway: Gateway) -> Gateway:
     with gateway.work() as work:
         registers.seed(work)
     return gateway

@@ -175,10 +175,10 @@ class Served:
         self.process.send_signal(signal.SIGKILL)
         self.process.wait(READY_SECONDS)
 
-    def stop(self) -> int:
-        """Ask it to end and return its exit status."""
+    def stop(self) -> bool:
+        """Ask it to end; tell whether it did so of itself (uvicorn ends by the signal once everything is tidied up)."""
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(READY_SECONDS)
+        return self.process.wait(READY_SECONDS) in (0, -signal.SIGTERM)
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
@@ -32,18 +31,14 @@ def test_an_empty_environment_is_safe() -> None:
     assert settings.host == "127.0.0.1"
     assert not settings.allow_unsealed_keyring
     assert settings.otel_exporter == "none"
-    assert settings.trusted_proxies == ()
     assert settings.k_floor == 10
 
 
 def test_values_are_read_with_their_types() -> None:
-    settings = Settings.from_environment(
-        env(port="9000", store_directory="/srv/gw", trusted_proxies="10.0.0.0/8, ::1", controller_country="DE")
-    )
+    settings = Settings.from_environment(env(port="9000", store_directory="/srv/gw", controller_country="DE"))
     assert settings.port == 9000
     assert settings.database() == "sqlite:////srv/gw/gateway.sqlite3"
     assert settings.keyring() == Path("/srv/gw/keyring.json")
-    assert settings.trusted_proxies == (ip_network("10.0.0.0/8"), ip_network("::1"))
 
 
 def test_overrides_win_and_none_is_ignored() -> None:
@@ -73,8 +68,6 @@ def test_variables_of_the_test_suite_are_left_alone() -> None:
         ("log_level", "verbose"),
         ("otel_sample_ratio", "1.5"),
         ("otel_sample_ratio", "nan"),
-        ("trusted_proxies", "10.0.0.1/8"),
-        ("trusted_proxies", "proxy.example"),
         ("log_origin", "two words"),
         ("database_url", f"mysql://u:{SECRET}@h/d"),
         ("database_url", f"postgresql+asyncpg://u:{SECRET}@h/d"),

@@ -165,7 +165,7 @@ def test_a_gate_left_open_is_noticed(leak: str, monkeypatch: pytest.MonkeyPatch)
     bench = Bench()
     with trace.use_span(bench.telemetry._tracer.start_span(PEOPLE[0][0]), end_on_exit=True):
         bench.telemetry.log.info(Event.IMPORTED, email=PEOPLE[0][1])
-        bench.telemetry.log.error(Event.JOB_FAILED, exc_info=ValueError(PEOPLE[0][2]))
+        bench.telemetry.log.error(Event.AUDIT_FAILED, exc_info=ValueError(PEOPLE[0][2]))
     assert hits(bench.everything()) != []
 
 

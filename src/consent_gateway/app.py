@@ -32,6 +32,7 @@ from consent_gateway.db.engine import Store
 from consent_gateway.db.migrate import require_head
 from consent_gateway.errors import NotFoundError
 from consent_gateway.policies.packs import load_builtin
+from consent_gateway.services import audit_log
 from consent_gateway.services.audit_log import require_own_log
 from consent_gateway.services.decider import Decider
 from consent_gateway.services.gateway import Gateway
@@ -101,16 +102,27 @@ def build_app(settings: Settings, telemetry: Telemetry, gateway: Gateway) -> App
     """Return the ASGI application over a gateway; its lifespan starts and stops the worker."""
     require_head(gateway.store)
     require_own_log(gateway)
-    worker = Worker(gateway, lambda error: telemetry.log.error(Event.AUDIT_FAILED, code=error.code))
+    worker = Worker(gateway, lambda error: telemetry.log.error(Event.AUDIT_FAILED, exc_info=error))
     gateway.on_recorded = worker.wake
     batcher = DecisionBatcher(gateway)
     executor = ThreadPoolExecutor(_THREADS, thread_name_prefix="use-case")
-    desk = Desk(gateway, batcher, telemetry, executor, settings.batch_limit_items)
+    desk = Desk(
+        gateway,
+        batcher,
+        telemetry,
+        executor,
+        settings.batch_limit_items,
+        settings.decision_batch_limit_items,
+        lambda: worker.failed,
+    )
 
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
         worker.start()
         _settle_memory()
+        if not gateway.vault.provider.keyring.is_sealed:
+            telemetry.log.warning(Event.KEYRING_UNSEALED)
+        telemetry.watch_audit_pending(lambda: audit_log.pending(gateway))
         telemetry.log.info(Event.STARTED, version=__version__)
         yield
         batcher.close()

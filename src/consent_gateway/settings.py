@@ -11,7 +11,6 @@ gains; `docs/settings.md` is generated from this class. No module reads the envi
 from __future__ import annotations
 
 from collections.abc import Mapping
-from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -21,11 +20,10 @@ from consent_gateway.errors import FieldProblem, InputError
 
 PREFIX = "CONSENT_GATEWAY_"
 TEST_PREFIX = "CONSENT_GATEWAY_TEST_"  # read by the test-suite alone
+CLIENT_PREFIX = "CONSENT_GATEWAY_CLIENT_"  # read by `consent-gateway import`, which is a client of a gateway
 SQLITE_FILE = "gateway.sqlite3"
 KEYRING_FILE = "keyring.json"
 DRIVER = "postgresql+psycopg://"
-
-Network = IPv4Network | IPv6Network
 
 
 def _switch(value: object) -> object:
@@ -35,13 +33,6 @@ def _switch(value: object) -> object:
     if isinstance(value, bool):
         return value
     raise ValueError("not a switch")
-
-
-def _networks(value: object) -> object:
-    """Read a comma-separated list of addresses and networks; host bits must be zero."""
-    if not isinstance(value, str):
-        return value
-    return tuple(ip_network(part.strip()) for part in value.split(",") if part.strip())
 
 
 def _postgresql(value: object) -> object:
@@ -116,13 +107,6 @@ class Settings(BaseModel):
         description="TCP port to listen on.",
         json_schema_extra={"attacker": "Moves the service; clients fail to connect."},
     )
-    trusted_proxies: Annotated[tuple[Network, ...], BeforeValidator(_networks)] = Field(
-        (),
-        description="Networks, comma-separated, whose `X-Forwarded-*` headers are believed; none by default.",
-        json_schema_extra={
-            "attacker": "Forges the scheme and the client address; neither is logged nor read by any decision."
-        },
-    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info",
         description="Least level that is written to standard output; `debug` is refused in production.",
@@ -186,7 +170,7 @@ class Settings(BaseModel):
     decision_batch_limit_items: int = Field(
         1_000,
         ge=1,
-        le=10_000,
+        le=1_000,
         description="Most subjects of one `POST /v1/decisions/batch`.",
         json_schema_extra={"attacker": "Large values lengthen other callers' waits."},
     )
@@ -224,11 +208,11 @@ class Settings(BaseModel):
         Raises InputError that lists every unknown variable and every value that does not fit, by name only.
         """
         names = {PREFIX + field.upper(): field for field in cls.model_fields}
-        ours = {key: value for key, value in env.items() if key.startswith(PREFIX) and not key.startswith(TEST_PREFIX)}
+        others = (TEST_PREFIX, CLIENT_PREFIX)
+        ours = {key: value for key, value in env.items() if key.startswith(PREFIX) and not key.startswith(others)}
         unknown = tuple(
             FieldProblem(key[:80], "unknown_setting", "is not a setting; see docs/settings.md")
             for key in sorted(ours.keys() - names.keys())
-            if not key.startswith(TEST_PREFIX)
         )
         if unknown:
             raise InputError("There are settings in the environment that the gateway does not know.", fields=unknown)

@@ -26,9 +26,9 @@ _SECRET_BYTES = 32
 
 def create_store(settings: Settings) -> tuple[Gateway, str]:
     """Make keyring, schema and first key; return the gateway and the key. ConflictError if there is a store already."""
-    settings.keyring().parent.mkdir(parents=True, exist_ok=True)
+    settings.keyring().parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     if settings.store_directory is not None:
-        settings.store_directory.mkdir(parents=True, exist_ok=True)
+        settings.store_directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     store = Store(settings.database())
     if current(store) is not None:
         raise ConflictError("there is a store already; use `consent-gateway migrate` to bring it up to date")

@@ -68,18 +68,14 @@ class Event(StrEnum):
     IMPORTED = "import.done"
     AUDIENCE_RESOLVED = "audience.resolved"
     SUBJECT_ERASED = "subject.erased"
-    AUDIT_PUBLISHED = "audit.published"
     AUDIT_FAILED = "audit.failed"
-    STORE_FAILED = "store.failed"
-    KEYRING_OPENED = "keyring.opened"
     KEYRING_UNSEALED = "keyring.unsealed"
-    POLICY_LOADED = "policy.loaded"
-    JOB_FAILED = "job.failed"
     LIBRARY = "library.message"
     UNNAMED = "event.unnamed"  # a caller passed text instead of an event; the text is gone
 
 
 _EVENTS = frozenset(Event)
+_REFUSED = {401: Event.AUTHENTICATION_FAILED, 403: Event.PERMISSION_DENIED}
 
 
 class _LibraryHandler(logging.Handler):
@@ -277,8 +273,10 @@ class AccessMiddleware:
         if error is not None:
             event = Event.FAILED if isinstance(error, GatewayError) else Event.UNHANDLED
             self._telemetry.log.error(event, exc_info=error, **facts)
-        if self._telemetry.logs_requests:
-            self._telemetry.log.info(Event.REQUEST, duration_us=duration_ns // 1000, **facts)
+        if self._telemetry.logs_requests or status in _REFUSED:
+            level = logging.WARNING if status in _REFUSED else logging.INFO
+            event = _REFUSED.get(status, Event.REQUEST)
+            self._telemetry.log.log(level, event, duration_us=duration_ns // 1000, **facts)
         if span is not None:
             _end(span, method, route, status, error)
 

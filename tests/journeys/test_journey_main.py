@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from edge import CSV, NDJSON, SHARED, Edge, running
 
 from consent_gateway.audit.merkle import leaf_hashes, root_from_leaves
 from consent_gateway.audit.verifier import verify_directory, verify_receipt
 from consent_gateway.clock import FixedClock
 from consent_gateway.services.audit_log import export
+from edge import CSV, NDJSON, SHARED, Edge, running
 
 NOON = datetime(2026, 11, 18, 12, 0, tzinfo=UTC)
 MARKETING, SHARING = "direct_marketing", "third_party_audience_sharing"
@@ -51,7 +51,14 @@ def register(edge: Edge) -> None:
     post = edge.admin.post
     notice = {"id": "privacy", "version": 1, "language": "en", "title": "Privacy", "text": "We write to you."}
     ok(post("/v1/notices", json=notice))
-    source = {"id": "crm", "name": "CRM", "channel": "web", "party": "first", "notice": "privacy", "purposes": [MARKETING]}
+    source = {
+        "id": "crm",
+        "name": "CRM",
+        "channel": "web",
+        "party": "first",
+        "notice": "privacy",
+        "purposes": [MARKETING],
+    }
     ok(post("/v1/sources", json=source))
     ok(post("/v1/traits", json={"id": "visits", "type": "integer", "description": "How often they came"}))
     house = {"id": "house", "name": "Mail house", "kind": "processor", "country": "DE", "contract": True}
@@ -237,7 +244,9 @@ def test_the_whole_log_verifies_and_tiles_are_what_is_exported(story: Edge, tmp_
     size = export(story.gateway, tmp_path / "log")
     assert verify_directory(vkey, tmp_path / "log").ok
     served = story.admin.get("/checkpoint")
-    assert served.content == story.admin.get("/v1/audit/checkpoint").content == (tmp_path / "log/checkpoint").read_bytes()
+    assert (
+        served.content == story.admin.get("/v1/audit/checkpoint").content == (tmp_path / "log/checkpoint").read_bytes()
+    )
     assert int(served.text.splitlines()[1]) == size
     for file in (tmp_path / "log" / "tile").rglob("*"):
         if file.is_file():

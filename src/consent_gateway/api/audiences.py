@@ -21,6 +21,7 @@ from consent_gateway.domain.segments import Segment
 from consent_gateway.errors import FieldProblem, ForbiddenError, InputError, NotFoundError
 from consent_gateway.services import audiences
 from consent_gateway.services.gateway import Work
+from consent_gateway.telemetry import Event
 
 Call = Request[Any, Any, Any]
 OWN = "self"
@@ -38,7 +39,7 @@ async def resolve_audience(request: Call) -> Response[bytes]:
         found = audiences.resolve(work, _segment(work, data), use_of(data), data.ttl_seconds)
         return audience_out(work, found.row) | {"population": found.waterfall.population}
 
-    return await desk_of(request).write(request, "audience", act, 201)
+    return await desk_of(request).write(request, "audience", act, 201, Event.AUDIENCE_RESOLVED)
 
 
 @get("/v1/audiences/{audience:str}", tags=["audiences"], **documented(None, AudienceOut))

@@ -14,6 +14,7 @@ from consent_gateway.api.wire import DecisionIn, DecisionOut, DecisionsIn, Decis
 from consent_gateway.domain.decisions import Answer
 from consent_gateway.domain.ids import PurposeId, RecipientId
 from consent_gateway.domain.registers import Principal
+from consent_gateway.errors import TooLargeError
 from consent_gateway.services.decider import Message, Use
 from consent_gateway.services.decisions import Ask, Decision, decide_batch
 from consent_gateway.services.gateway import Work
@@ -44,7 +45,9 @@ async def decide_body(desk: Desk, principal: Principal, body: bytes) -> bytes:
 async def decide_many(request: Request[Any, Any, Any]) -> Response[bytes]:
     """The same question about up to 1,000 people; the answers come in the order of the people."""
     data = await body_as(request, DecisionsIn, "decide")
-    use = use_of(data)
+    use, desk = use_of(data), desk_of(request)
+    if len(data.subjects) > desk.decision_limit:
+        raise TooLargeError(f"at most {desk.decision_limit} subjects a call")
 
     def act(work: Work) -> dict[str, Any]:
         answers, uid = decide_batch(work, use, [subject.ref() for subject in data.subjects])
@@ -56,7 +59,7 @@ async def decide_many(request: Request[Any, Any, Any]) -> Response[bytes]:
             "entry": {"uid": uid.hex()},
         }
 
-    return await desk_of(request).write(request, "decide", act)
+    return await desk.write(request, "decide", act)
 
 
 class AnswerWriter:

@@ -20,11 +20,12 @@ from pydantic import BaseModel
 from consent_gateway.api.auth import authenticate
 from consent_gateway.api.batcher import DecisionBatcher
 from consent_gateway.api.bodies import parse_model
+from consent_gateway.api.problems import request_id
 from consent_gateway.db import intake as intake_rows
 from consent_gateway.domain.registers import Principal
 from consent_gateway.errors import FieldProblem, IdempotencyError, InputError, RaceError
 from consent_gateway.services.gateway import Gateway, Work
-from consent_gateway.telemetry import Telemetry
+from consent_gateway.telemetry import Event, Telemetry
 
 JSON = "application/json"
 _MAX_KEY = 64
@@ -43,6 +44,8 @@ class Desk:
     telemetry: Telemetry
     executor: ThreadPoolExecutor
     row_limit: int
+    decision_limit: int
+    log_stands: Callable[[], bool] = lambda: False  # whether the log fails to take entries
 
     async def run(self, act: Callable[[], Value]) -> Value:
         """Run blocking work on a thread of our own."""
@@ -62,8 +65,10 @@ class Desk:
 
         return Response(await self.run(work), media_type=JSON)
 
-    async def write(self, request: Asked, scope: str, act: Callable[[Work], Any], status: int = 200) -> Response[bytes]:
-        """Answer a changing request: authenticate, repeat or carry out, keep the reply, commit, answer."""
+    async def write(
+        self, request: Asked, scope: str, act: Callable[[Work], Any], status: int = 200, event: Event | None = None
+    ) -> Response[bytes]:
+        """Answer a changing request: authenticate, repeat or carry out, keep the reply, commit, log `event`, answer."""
         body = await request.body()
 
         def work() -> tuple[int, bytes, bool]:
@@ -71,6 +76,8 @@ class Desk:
             return self._retried(lambda: self._once(principal, request, body, act, status))
 
         code, content, replayed = await self.run(work)
+        if event is not None and not replayed:
+            self.telemetry.log.info(event, request_id=request_id(request.scope))
         headers = {"idempotent-replayed": "true"} if replayed else {}
         return Response(content, status_code=code, media_type=JSON, headers=headers)
 
@@ -94,14 +101,14 @@ class Desk:
         with self.gateway.work(principal) as work:
             if key is None:
                 return status, msgspec.json.encode(act(work)), False
-            fingerprint = _fingerprint(request, body)
+            fingerprint = self.gateway.vault.digest(_identity(request, body))
             stored = intake_rows.find_reply(work.session, principal.id, key)
             if stored is not None:
-                if bytes(stored.request_sha256) != fingerprint:
+                if bytes(stored.request_digest) != fingerprint:
                     raise IdempotencyError
                 return stored.status, bytes(stored.response), True
             content = msgspec.json.encode(act(work))
-            row = {"request_sha256": fingerprint, "status": status, "response": content, "at": work.now}
+            row = {"request_digest": fingerprint, "status": status, "response": content, "at": work.now}
             intake_rows.put_reply(work.session, {"principal": principal.id, "key": key, **row})
             return status, content, False
 
@@ -123,9 +130,9 @@ def documented(body: type[BaseModel] | None, reply: type[BaseModel] | None, **mo
     return {"opt": {"body": body, "reply": reply, **more}}
 
 
-def _fingerprint(request: Asked, body: bytes) -> bytes:
+def _identity(request: Asked, body: bytes) -> bytes:
     scope: Mapping[str, Any] = request.scope
     # What the body is read as, and the signal that comes with it, are part of the request.
     meaning = [request.headers.get(name, "").encode() for name in ("content-type", "sec-gpc")]
     parts: Iterable[bytes] = (scope["method"].encode(), scope["raw_path"], scope["query_string"], body, *meaning)
-    return hashlib.sha256(b"\x00".join(hashlib.sha256(part).digest() for part in parts)).digest()
+    return b"".join(hashlib.sha256(part).digest() for part in parts)

@@ -8,6 +8,7 @@ from litestar import Request, Response, get
 
 from consent_gateway.api.desk import JSON, desk_of
 from consent_gateway.db.migrate import require_head
+from consent_gateway.errors import AuditError
 
 
 @get("/health/live", tags=["health"], sync_to_thread=False)
@@ -24,6 +25,8 @@ async def ready(request: Request[Any, Any, Any]) -> Response[bytes]:
     def check() -> None:
         desk.gateway.store.ping()
         require_head(desk.gateway.store)
+        if desk.log_stands():
+            raise AuditError("the audit log is not taking entries; see the server's log")
 
     await desk.run(check)
     return Response(b'{"status":"ready"}', media_type=JSON)

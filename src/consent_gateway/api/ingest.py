@@ -23,6 +23,7 @@ from consent_gateway.services.events import import_contacts, import_events
 from consent_gateway.services.gateway import Work
 from consent_gateway.services.intake import Incoming, Intake
 from consent_gateway.services.subjects import import_subjects
+from consent_gateway.telemetry import Event
 
 _USE_CASES: dict[str, Callable[..., Intake]] = {
     "subjects": import_subjects,
@@ -61,7 +62,7 @@ async def import_rows(
         rows = csv_rows(body, desk.row_limit) if is_csv else ndjson_rows(kind, body, desk.row_limit)
         return take_in(work, request, kind, source, rows, hashlib.sha256(body).hexdigest())
 
-    return await desk.write(request, "ingest", act)
+    return await desk.write(request, "ingest", act, event=Event.IMPORTED)
 
 
 @post("/v1/subjects", status_code=200, tags=["intake"], **documented(BatchIn, IntakeOut, items="subjects"))
@@ -102,7 +103,7 @@ async def _items(request: Request[Any, Any, Any], kind: str) -> Response[bytes]:
         rows = [read_item(kind, n, msgspec.json.encode(item)) for n, item in enumerate(batch.items, 1)]
         return take_in(work, request, kind, batch.source, rows, digest)
 
-    return await desk_of(request).write(request, "ingest", act)
+    return await desk_of(request).write(request, "ingest", act, event=Event.IMPORTED)
 
 
 def take_in(

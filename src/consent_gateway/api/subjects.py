@@ -14,6 +14,7 @@ from consent_gateway.db import intake as intake_rows
 from consent_gateway.errors import FieldProblem, ForbiddenError, InputError, NotFoundError
 from consent_gateway.services import erasure, subjects
 from consent_gateway.services.gateway import Work
+from consent_gateway.telemetry import Event
 
 Call = Request[Any, Any, Any]
 _PAGE = 200
@@ -48,7 +49,7 @@ async def erase_subject(request: Call, pseudonym: FromPath[str]) -> Response[byt
         done = erasure.erase(work, subject_id, data.reason)
         return {"erased": True, "tombstones": done.tombstones, "rows": done.rows, "entry": {"uid": done.uid.hex()}}
 
-    return await desk_of(request).write(request, "erase", act)
+    return await desk_of(request).write(request, "erase", act, event=Event.SUBJECT_ERASED)
 
 
 @get("/v1/quarantine", tags=["intake"])

@@ -92,7 +92,8 @@ def _send(client: httpx.Client, kind: str, source: str, body: bytes, key: str, *
         raise UnavailableError(f"the gateway does not answer ({type(error).__name__}); is it running?") from None
     if answer.is_success:
         return answer
-    raise InputError(_complaint(answer))
+    refused = InputError if answer.is_client_error else UnavailableError
+    raise refused(_complaint(answer))
 
 
 def _complaint(answer: httpx.Response) -> str:

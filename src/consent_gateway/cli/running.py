@@ -32,7 +32,7 @@ def init(store: Path | None, *, as_json: bool) -> None:
         value,
         as_json=as_json,
         show=lambda console: console.print(
-            f"store ready at {settings.store_directory}\n"
+            f"store ready at {settings.store_directory or 'the configured database'}\n"
             f"API key (shown once, scope admin): {key}\n"
             f"log verifier key, to be pinned by auditors: {gateway.signer.vkey}\n"
             "next: consent-gateway serve",
@@ -77,7 +77,7 @@ def worker(store: Path | None) -> None:
     gateway = build_gateway(settings)
     migrations.require_head(gateway.store)
     require_own_log(gateway)
-    jobs = Worker(gateway, lambda error: telemetry.log.error(Event.AUDIT_FAILED, code=error.code))
+    jobs = Worker(gateway, lambda error: telemetry.log.error(Event.AUDIT_FAILED, exc_info=error))
     stopped = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopped.set())

@@ -78,7 +78,8 @@ def diagnose(read: Callable[[], Settings]) -> list[dict[str, str | bool]]:
         findings += _policies(gateway)
         findings.append(_log(gateway))
     except GatewayError as error:
-        findings.append(_bad(error.code, f"{error.detail}. {error.hint}"))
+        where = "".join(f" {field.path}: {field.message}." for field in error.fields)
+        findings.append(_bad(error.code, f"{error.detail.rstrip('.')}.{where} {error.hint}"))
     return findings
 
 

@@ -17,6 +17,7 @@ import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, text
@@ -95,6 +96,7 @@ def _engine(url: str, pool_size: int) -> Engine:
     # No parameters in error texts: they would carry what must not be logged (P7).
     options: dict[str, Any] = {"hide_parameters": True, "pool_size": pool_size, "max_overflow": 4, "pool_timeout": 5}
     if url.startswith("sqlite"):
+        _make_private(url.partition("///")[2])
         engine = create_engine(url, **options)
         event.listen(engine, "connect", _configure_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
@@ -108,6 +110,12 @@ def _engine(url: str, pool_size: int) -> Engine:
         },
         **options,
     )
+
+
+def _make_private(path: str) -> None:
+    """Create a missing database file readable by its owner alone, before anything is in it."""
+    if path and path != ":memory:" and not Path(path).exists() and Path(path).parent.is_dir():
+        Path(path).touch(mode=0o600)
 
 
 def _configure_sqlite(connection: sqlite3.Connection, _record: ConnectionPoolEntry) -> None:

@@ -56,6 +56,11 @@ def find_reply(session: Session, principal: str, key: str) -> Any | None:
     return session.execute(statement).first()
 
 
+def forget_replies(session: Session, before: int) -> int:
+    """Delete replies older than `before` (seconds); a request that comes again after that is a new one."""
+    return session.execute(delete(idempotency_keys).where(idempotency_keys.c.at < before)).rowcount
+
+
 def put_reply(session: Session, row: dict[str, Any]) -> None:
     """Store the reply for an idempotency key; a racing twin raises RaceError at this point."""
     session.execute(insert(idempotency_keys), [row])

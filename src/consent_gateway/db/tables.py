@@ -306,7 +306,7 @@ imports = Table(
     _key("id"),
     Column("source", String(63), nullable=False),
     Column("kind", String(16), nullable=False),
-    Column("content_sha256", String(64), nullable=False),
+    Column("content_digest", String(64), nullable=False),  # keyed: a plain hash of one row could be guessed
     Column("counts", Text, nullable=False),  # JSON
     Column("at", BigInteger, nullable=False),
 )
@@ -337,7 +337,7 @@ idempotency_keys = Table(
     metadata,
     Column("principal", String(63), primary_key=True),
     Column("key", String(64), primary_key=True),
-    Column("request_sha256", LargeBinary(32), nullable=False),
+    Column("request_digest", LargeBinary(32), nullable=False),
     Column("status", SmallInteger, nullable=False),
     Column("response", LargeBinary, nullable=False),
     Column("at", BigInteger, nullable=False),
@@ -412,3 +412,77 @@ audit_openings = Table(
     Column("subject_id", BigInteger, nullable=False, index=True),
     Column("payload", LargeBinary, nullable=False),
 )
+
+# -- what each column holds ------------------------------------------------------------------------------------------
+#
+# operator          what the operator registered or configured; about no customer
+# pseudonymous      about one person, who is named by a number alone
+# identifier-hash   keyed hash of an identifier (a key outside the database)
+# credential-hash   hash of an API key
+# ciphertext        sealed by the vault; without the keyring, noise
+# log               part of the audit log: commitments, no personal data
+# operational       counts, references and replies of the gateway itself; no values of people
+# time              an instant
+
+_TRAITS = " ".join(f"n{i}" for i in range(NUMBER_SLOTS)) + " " + " ".join(f"s{i}" for i in range(TEXT_SLOTS))
+_STANDINGS = " ".join(f"c{i} p{i}" for i in range(CONSENT_SLOTS))
+_CONTACTS = " ".join(f"{channel}_{i}" for channel in CAPPED_CHANNELS for i in range(1, NEWEST_CONTACTS + 1))
+_CLASSES: dict[str, dict[str, str]] = {
+    "purposes": {"operator": "id kind title title_zh dpv_iri basis parent"},
+    "slots": {"operator": "slot purpose channel"},
+    "recipients": {"operator": "id name kind country contract transfer_mechanism sector scope_bit"},
+    "notices": {"operator": "id version language title text text_sha256", "time": "published_at"},
+    "sources": {"operator": "id name channel party notice purposes"},
+    "traits": {"operator": "id type origin event_type slot description"},
+    "segments": {"operator": "id expression description", "time": "saved_at"},
+    "principals": {
+        "operator": "id recipient scopes",
+        "credential-hash": "key_sha256",
+        "time": "created_at revoked_at",
+    },
+    "registry_state": {"operational": "id version"},
+    "subjects": {"pseudonymous": "id regions birth_month", "time": "created_at"},
+    "subject_keys": {"pseudonymous": "subject_id", "ciphertext": "wrapped_dek"},
+    "sealed_groups": {"pseudonymous": "subject_id name schema_version row_version", "ciphertext": "sealed"},
+    "identifiers": {"pseudonymous": "id subject_id kind generation", "identifier-hash": "token"},
+    "tombstones": {"identifier-hash": "token", "operational": "kind", "time": "erased_at"},
+    "suppressions": {"identifier-hash": "token", "operational": "kind reason", "time": "at"},
+    "subject_traits": {"pseudonymous": "subject_id trait number text"},
+    "consent_events": {
+        "pseudonymous": "id subject_id purpose channel contact_point recipient kind properties imported notice"
+        " notice_version source language method",
+        "ciphertext": "evidence",
+        "time": "at valid_until received_at",
+    },
+    "choice_events": {"pseudonymous": "id subject_id choice active source", "time": "at received_at"},
+    "events": {"pseudonymous": "id subject_id type value source event_key", "time": "at"},
+    "contacts": {"pseudonymous": "id subject_id channel campaign source contact_key", "time": "at"},
+    "audience_rows": {
+        "pseudonymous": f"subject_id regions birth_month flags {_TRAITS} {_STANDINGS}",
+        "time": f"last_activity {_CONTACTS}",
+    },
+    "imports": {"operational": "id source kind content_digest counts", "time": "at"},
+    "quarantine": {
+        "operational": "id source kind reference reasons",
+        "ciphertext": "sealed",
+        "time": "at resolved_at",
+    },
+    "quarantine_identifiers": {"operational": "kind quarantine_id", "identifier-hash": "token"},
+    "idempotency_keys": {"operational": "principal key request_digest status response", "time": "at"},
+    "audiences": {
+        "operational": "id segment purpose channel recipient size waterfall packs manifest_root entry_uid epoch",
+        "time": "created_at expires_at",
+    },
+    "audience_members": {"operational": "audience_id chunk", "pseudonymous": "subject_ids"},
+    "audit_pending": {"log": "id uid entry"},
+    "audit_entries": {"log": "idx uid entry"},
+    "audit_tiles": {"log": "level idx hashes"},
+    "audit_head": {"log": "id size root checkpoint"},
+    "audit_openings": {"log": "uid name", "pseudonymous": "subject_id payload"},
+}
+CLASSIFICATION: dict[str, str] = {
+    f"{table}.{column}": kind
+    for table, classes in _CLASSES.items()
+    for kind, columns in classes.items()
+    for column in columns.split()
+}

@@ -46,6 +46,12 @@ class Sequencer:
         return total
 
 
+def pending(gateway: Gateway) -> int:
+    """Return how many acknowledged entries wait to be integrated."""
+    with gateway.store.reading() as session:
+        return log_store.pending_count(session)
+
+
 def require_own_log(gateway: Gateway) -> None:
     """Raise KeyringError unless the stored checkpoint was signed by this keyring under this origin.
 

@@ -128,14 +128,18 @@ def _check(work: Work, resolver: Resolver, item: ConsentItem) -> tuple[SubjectId
     found = resolver.resolve(item.subject)
     if isinstance(found, FieldProblem):
         return found
-    if item.contact_point is None:
-        return found, None
-    point = resolver.point(item.contact_point)
+    point = None if item.contact_point is None else _point(resolver, item.contact_point, found)
+    return point if isinstance(point, FieldProblem) else (found, point)
+
+
+def _point(resolver: Resolver, ref: SubjectRef, subject_id: SubjectId) -> int | FieldProblem:
+    """Return the contact point that is named, which must be the person's own."""
+    point = resolver.point(ref)
     if point is UNKNOWN:
         return _UNKNOWN_POINT
-    if isinstance(point, FieldProblem) or point.subject_id != found:
+    if isinstance(point, FieldProblem) or point.subject_id != subject_id:
         return FieldProblem("$.contact_point", "unknown_contact_point", "the person has no such contact point")
-    return found, point.id
+    return point.id
 
 
 def _register_problem(work: Work, item: ConsentItem) -> FieldProblem | None:

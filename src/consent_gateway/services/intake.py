@@ -137,7 +137,7 @@ def keep_counts(work: Work, intake: Intake, content_sha256: str) -> None:
     row = {
         "source": intake.source,
         "kind": intake.kind,
-        "content_sha256": content_sha256,
+        "content_digest": work.gateway.vault.digest(content_sha256.encode()).hex(),
         "counts": json.dumps(intake.counts()),
         "at": work.now,
     }

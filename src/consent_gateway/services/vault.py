@@ -6,6 +6,7 @@ This is where the ring that knows bytes and contexts meets people. Plaintext lea
 
 from __future__ import annotations
 
+import hmac
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -53,6 +54,10 @@ class Vault:
     def tombstone(self, identifier: Normalised) -> bytes:
         """Return the hash under which an erased identifier is remembered."""
         return self.indexer.tombstone(identifier.kind, identifier.value)
+
+    def digest(self, content: bytes) -> bytes:
+        """Return a keyed 32-byte digest by which the same content is recognised: a plain one could be guessed from."""
+        return hmac.digest(self.provider.keyring.audit_commitment_key(), b"content/v1\0" + content, "sha256")
 
     def new_key(self, subject_id: SubjectId) -> tuple[bytes, bytes]:
         """Return a fresh data key for a person and its wrapping."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-from consent_gateway.db import audiences
+from consent_gateway.db import audiences, intake
 from consent_gateway.errors import GatewayError
 from consent_gateway.services.audit_log import Sequencer
 from consent_gateway.services.gateway import Gateway
@@ -18,16 +18,18 @@ IDLE_SECONDS = 0.05
 # After a round, wait a little: under load the next batch is larger and takes fewer flushes from those who write.
 PACE_SECONDS = 0.02
 BACKOFF_SECONDS = 1.0
+REPLY_SECONDS = 7 * 86_400  # how long a repeated request gets its first answer
 _HOUSEKEEPING_ROUNDS = 1200  # about once a minute when idle
 
 
 class Worker:
     """One thread; `start`, `wake` (after a commit), `stop` (drains what is pending)."""
 
-    def __init__(self, gateway: Gateway, on_error: Callable[[GatewayError], None]) -> None:
+    def __init__(self, gateway: Gateway, on_error: Callable[[Exception], None]) -> None:
         self._gateway = gateway
         self._sequencer = Sequencer(gateway)
         self._on_error = on_error
+        self.failed = False  # whether the last round failed: the gateway is not ready while the log stands still
         self._wake = threading.Event()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="worker", daemon=True)
@@ -56,16 +58,21 @@ class Worker:
             self._wake.wait(IDLE_SECONDS)
             self._wake.clear()
             rounds += 1
-            try:
-                if self._sequencer.drain():
-                    self._stopping.wait(PACE_SECONDS)
-                if rounds % _HOUSEKEEPING_ROUNDS == 0:
-                    self._housekeep()
-            except GatewayError as error:
-                # Entries stay pending and are integrated later; nothing is lost by waiting.
-                self._on_error(error)
-                self._stopping.wait(BACKOFF_SECONDS)
+            self._round(housekeep=rounds % _HOUSEKEEPING_ROUNDS == 0)
         self._finish()
+
+    def _round(self, *, housekeep: bool) -> None:
+        try:
+            if self._sequencer.drain():
+                self._stopping.wait(PACE_SECONDS)
+            if housekeep:
+                self._housekeep()
+            self.failed = False
+        except Exception as error:  # noqa: BLE001 - a job that ends with its first error would stop the log in silence
+            # Entries stay pending and are integrated later; nothing is lost by waiting.
+            self.failed = True
+            self._on_error(error)
+            self._stopping.wait(BACKOFF_SECONDS)
 
     def _finish(self) -> None:
         try:
@@ -76,3 +83,4 @@ class Worker:
     def _housekeep(self) -> None:
         with self._gateway.work() as work:
             audiences.drop_expired(work.session, work.now)
+            intake.forget_replies(work.session, work.now - REPLY_SECONDS)

@@ -1,0 +1,33 @@
+"""Starting the load generator, and holding its answers to be successes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+from consent_gateway.cli.bench.job import Job, Outcome
+from consent_gateway.cli.bench.machine import cpu_seconds
+from consent_gateway.errors import UnavailableError
+
+_MODULE = "consent_gateway.cli.bench.load"
+
+
+def put(job: Job, server: int) -> tuple[Outcome, float | None]:
+    """Put a load on a server and return what came of it, and the server's CPU in microseconds an answer.
+
+    `server` is its process id. UnavailableError if the generator fails or any answer is not a success: the rate of
+    refusals is not a figure.
+    """
+    before = cpu_seconds(server)
+    done = subprocess.run(  # noqa: S603 - this interpreter, a module of this package
+        [sys.executable, "-m", _MODULE], input=job.to_json() + "\n", capture_output=True, text=True, check=False
+    )
+    after = cpu_seconds(server)
+    if done.returncode != 0:
+        last = done.stderr.strip().splitlines()[-1:]
+        raise UnavailableError(f"the load generator failed ({done.returncode}): {' '.join(last)}")
+    outcome = Outcome.from_json(done.stdout)
+    if outcome.failures or not outcome.latencies_us:
+        raise UnavailableError(f"{sum(outcome.failures.values())} of {outcome.total} answers: {outcome.failures}")
+    used = None if before is None or after is None else (after - before) / outcome.total * 1e6
+    return outcome, used

@@ -1,0 +1,97 @@
+"""The audit log: entries a second through the whole path, and how soon a receipt can be had.
+
+The whole path is: recorded in the action's transaction, pending, taken by the sequencer, in the tree, in tiles, under
+a signed checkpoint, and all of it durable. The limit is one durable insert of the same bytes, without a tree; the log
+must write each entry twice (pending and integrated).
+"""
+
+from __future__ import annotations
+
+from time import perf_counter
+
+from consent_gateway.audit.entries import EntryKind, EntryWriter
+from consent_gateway.cli.bench.job import Job
+from consent_gateway.cli.bench.loading import put
+from consent_gateway.cli.bench.raw import Raw
+from consent_gateway.cli.bench.site import USE, Site, twin
+from consent_gateway.cli.bench.stats import Figure, Limit, milliseconds, spread
+from consent_gateway.db import log_store
+from consent_gateway.services.gateway import Gateway
+from consent_gateway.services.worker import Worker
+
+AIM_RECEIPT_MS = 100.0
+CALLERS = (1, 64)
+FIELDS = {**USE, "outcome": "permit", "reason": "consented", "packs": "gdpr@2026.1 uk@2026.1 ccpa@2026.1 pipl@2026.1"}
+_TABLE = "CREATE TABLE IF NOT EXISTS bench_entries (id INTEGER PRIMARY KEY, uid {bytes}, entry {bytes})"
+
+
+def measure(site: Site) -> list[Figure]:
+    """Measure appends one by one and 64 at a time, then receipts over HTTP."""
+    return [*(_appends(site, callers) for callers in CALLERS), *_receipts(site)]
+
+
+def _appends(site: Site, callers: int) -> Figure:
+    whole, bare = [], []
+    with twin(site) as raw:
+        _make_table(raw)
+        for n in range(site.plan.rounds):
+            whole.append(append_for(site.gateway, callers, site.plan.seconds))
+            bare.append(_insert_for(raw, callers, site.plan.seconds, n))
+    name = "log entries, one a commit" if callers == 1 else f"log entries, {callers} a commit"
+    return Figure(name, spread(whole), "entries/s", (Limit("bare durable inserts", spread(bare)),))
+
+
+def append_for(gateway: Gateway, callers: int, seconds: float) -> float:
+    """Record entries for a while, `callers` in each transaction, and return how many a second were *published*."""
+    errors: list[Exception] = []
+    worker = Worker(gateway, errors.append)
+    gateway.on_recorded = worker.wake
+    worker.start()
+    before, begun = _size(gateway), perf_counter()
+    while perf_counter() - begun < seconds:
+        with gateway.work() as work:
+            for _ in range(callers):
+                work.record(EntryKind.DECISION_MADE, FIELDS)
+    worker.stop()  # integrates what is left
+    took = perf_counter() - begun
+    gateway.on_recorded = lambda: None
+    if errors:
+        raise errors[0]
+    return (_size(gateway) - before) / took
+
+
+def _size(gateway: Gateway) -> int:
+    with gateway.store.reading() as session:
+        return (log_store.checkpoint(session) or (0, b""))[0]
+
+
+def _make_table(raw: Raw) -> None:
+    with raw.transaction() as cursor:
+        cursor.execute(_TABLE.replace("{bytes}", "BLOB" if raw.is_sqlite else "BYTEA"))
+
+
+def _insert_for(raw: Raw, callers: int, seconds: float, run: int) -> float:
+    uid = bytes(16)
+    entry = EntryWriter(EntryKind.DECISION_MADE, "system").write(0, uid, FIELDS)
+    number, begun = run << 24, perf_counter()
+    while perf_counter() - begun < seconds:
+        with raw.transaction() as cursor:
+            rows = [(number + n, uid, entry) for n in range(callers)]
+            raw.insert(cursor, "bench_entries", ("id", "uid", "entry"), rows)
+        number += callers
+    return (number - (run << 24)) / (perf_counter() - begun)
+
+
+def _receipts(site: Site) -> list[Figure]:
+    with site.serving() as server:
+        job = Job("receipts", server.port, site.questions(), count=site.plan.receipts, key=site.key)
+        runs = [put(job, server.pid)[0].latencies_us for _ in range(site.plan.rounds)]
+    note = f"{site.plan.receipts} receipts a run"
+    return [
+        _receipt("p50", [milliseconds(run, 0.5) for run in runs], note),
+        _receipt("p99", [milliseconds(run, 0.99) for run in runs], note),
+    ]
+
+
+def _receipt(label: str, values: list[float], note: str) -> Figure:
+    return Figure(f"receipt after the answer, {label}", spread(values), "ms", aim=AIM_RECEIPT_MS, note=note)

@@ -1,0 +1,74 @@
+"""Migrations run up, down and up again on both stores, and a difference from the tables of the code is found."""
+
+from __future__ import annotations
+
+import pytest
+from sqlalchemy import inspect, text
+
+from consent_gateway.db.engine import Store
+from consent_gateway.db.migrate import current, downgrade, drift, head, require_head, upgrade
+from consent_gateway.db.tables import metadata
+from consent_gateway.errors import StoreError
+
+
+def tables_of(store: Store) -> set[str]:
+    with store.reading() as session:
+        return set(inspect(session).get_table_names()) - {"alembic_version"}
+
+
+def test_up_down_and_up_again(store_url: str) -> None:
+    store = Store(store_url)
+    assert current(store) is None
+    upgrade(store)
+    assert current(store) == head()
+    assert tables_of(store) == set(metadata.tables)
+    downgrade(store)
+    assert current(store) is None
+    assert tables_of(store) == set()
+    upgrade(store)
+    assert tables_of(store) == set(metadata.tables)
+    store.dispose()
+
+
+def test_the_migrations_make_the_tables_of_the_code(store: Store) -> None:
+    assert drift(store) == []
+    require_head(store)
+
+
+@pytest.mark.parametrize(
+    "planted",
+    [
+        "ALTER TABLE contacts ADD COLUMN note TEXT",
+        "ALTER TABLE events DROP COLUMN value",
+        "DROP INDEX ix_contacts_subject_channel_at",
+        "CREATE TABLE forgotten (id INTEGER PRIMARY KEY)",
+    ],
+)
+def test_a_planted_difference_is_found(store: Store, planted: str) -> None:
+    with store.transaction() as session:
+        session.execute(text(planted))
+    assert drift(store)
+
+
+def test_migrating_what_is_migrated_changes_nothing(store: Store) -> None:
+    upgrade(store)
+    assert drift(store) == []
+
+
+def test_a_store_that_was_not_migrated_is_refused(store_url: str) -> None:
+    store = Store(store_url)
+    with pytest.raises(StoreError, match="nothing"):
+        require_head(store)
+    store.dispose()
+
+
+def test_a_migration_that_fails_leaves_nothing(store_url: str) -> None:
+    """The whole of it is one transaction: a table that is in the way stops it without a trace."""
+    store = Store(store_url)
+    with store.transaction() as session:
+        session.execute(text("CREATE TABLE suppressions (id INTEGER PRIMARY KEY)"))
+    with pytest.raises(StoreError):
+        upgrade(store)
+    assert tables_of(store) == {"suppressions"}
+    assert current(store) is None
+    store.dispose()

@@ -1,0 +1,86 @@
+"""Where a person may live, how old they certainly are, and which bits the audience row keeps of them."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from consent_gateway.domain.purposes import Channel
+from consent_gateway.domain.subjects import (
+    CHOICE_FLAG,
+    REACHED_BY,
+    SUPPRESSED_BY,
+    Choice,
+    Flag,
+    IdentifierKind,
+    age_in_month,
+    birth_month,
+    join_regions,
+    month_of,
+    split_regions,
+)
+
+REGIONS = st.sampled_from(["DE", "FR", "US-CA", "CN", "GB"])
+
+
+def exact_age(born: date, today: date) -> int:
+    """Age by the calendar; somebody born on 29 February has their birthday on 1 March."""
+    return today.year - born.year - ((today.month, today.day) < (born.month, born.day))
+
+
+@settings(derandomize=True, deadline=None, max_examples=300)
+@given(st.dates(date(1920, 1, 1), date(2026, 1, 1)), st.dates(date(2026, 1, 1), date(2060, 1, 1)))
+def test_nobody_is_taken_for_older_than_they_are(born: date, today: date) -> None:
+    month = month_of(int(datetime(today.year, today.month, today.day, tzinfo=UTC).timestamp()))
+    age = age_in_month(birth_month(born.isoformat()), month)
+    assert age is not None
+    assert exact_age(born, today) - 1 <= age <= exact_age(born, today)
+
+
+@pytest.mark.parametrize(
+    ("today", "age"), [("2026-05-31", 15), ("2026-06-01", 16), ("2026-06-30", 16), ("2027-05-31", 16)]
+)
+def test_a_birthday_counts_from_the_month_after_it(today: str, age: int) -> None:
+    at = int(datetime.fromisoformat(today).replace(tzinfo=UTC).timestamp())
+    assert age_in_month(birth_month("2010-05-17"), month_of(at)) == age
+
+
+def test_an_unknown_birth_date_has_no_age() -> None:
+    assert age_in_month(None, month_of(0)) is None
+
+
+def test_somebody_born_after_now_is_of_age_zero() -> None:
+    assert age_in_month(birth_month("2030-01"), month_of(0)) == 0
+
+
+@pytest.mark.parametrize(("text", "same"), [("2010", "2010-12"), ("2010-03", "2010-03-31")])
+def test_what_is_not_said_of_a_birth_date_is_assumed_to_be_late(text: str, same: str) -> None:
+    assert birth_month(text) == birth_month(same)
+
+
+def test_months_count_from_year_zero_in_utc() -> None:
+    assert month_of(0) == 1970 * 12
+    assert month_of(31 * 86_400 - 1) == 1970 * 12
+    assert month_of(31 * 86_400) == 1970 * 12 + 1
+
+
+@settings(derandomize=True, deadline=None)
+@given(st.lists(st.one_of(st.just(""), REGIONS), max_size=6))
+def test_regions_come_back_as_a_set(regions: list[str]) -> None:
+    known = sorted(set(regions) - {""})
+    assert split_regions(join_regions(regions)) == (tuple(known) or (None,))
+    assert join_regions(regions) == join_regions(reversed(regions))
+
+
+def test_every_flag_is_one_bit_and_every_choice_has_its_own() -> None:
+    assert [f.value for f in Flag] == [1 << n for n in range(len(Flag))]
+    assert len({CHOICE_FLAG[c] for c in Choice}) == len(Choice)
+
+
+def test_what_can_be_suppressed_can_be_reached() -> None:
+    reached = {kind for kind, _ in REACHED_BY.values()}
+    assert set(SUPPRESSED_BY) <= reached
+    assert {REACHED_BY[c][0] for c in (Channel.SMS, Channel.CALL)} == {IdentifierKind.PHONE}

@@ -1,0 +1,220 @@
+"""No personal data where it does not belong: canary people go through every endpoint, failures too, and are looked for.
+
+Searched are the server's output, every answer, the API description, the exported log, and each file of the store
+byte by byte. The names and addresses may be in the store as ciphertext only, that is: nowhere in the clear.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from edge import CSV, JSON, NDJSON, client, run_cli, serving
+
+CANARIES = (
+    "zuleika.canary", "zuleika", "quetzalcanary", "xanthippe.canary", "xanthippe",
+    "15123999888", "1512 3999888", "1512-3999888", "13812345699", "CANARY-MEMBER-77", "canary-device-4711",
+    "oCanaryOpenId0815", "192.0.2.199", "1987-06-05",
+)  # fmt: skip
+PERSON = {
+    "member_no": "CANARY-MEMBER-77", "email": "Zuleika.Canary@example.org", "phone": "+49 1512 3999888",
+    "device_id": "canary-device-4711", "openid": "oCanaryOpenId0815", "country": "DE", "given_name": "Zuleika",
+    "family_name": "Quetzalcanary", "birth_date": "1987-06-05",
+}  # fmt: skip
+OTHER = {"email": "xanthippe.canary@example.org", "given_name": "Xanthippe", "country": "FR"}
+EMAIL = {"email": "zuleika.canary@example.org"}
+AT = "2026-01-31T12:00:00Z"
+
+
+def found_in(text: bytes) -> list[str]:
+    """The canaries in some bytes, whatever their case, in the clear or in the usual disguises."""
+    low = text.lower()
+    hits = []
+    for canary in CANARIES:
+        plain = canary.lower().encode()
+        disguises = {plain, plain.replace(b"@", b"%40"), plain.hex().encode(), plain.decode().encode("utf-16-le")}
+        disguises |= {base64.b64encode(canary.encode()).rstrip(b"=")[:-1].lower()}
+        hits += [canary for disguise in disguises if disguise in low]
+    return hits
+
+
+@dataclass
+class Story:
+    """What is left after the canaries went through: every answer, and where the files are."""
+
+    directory: Path
+    log: Path
+    answers: list[httpx.Response]
+    export: Path
+
+
+@pytest.fixture(scope="module")
+def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
+    base = tmp_path_factory.mktemp("canaries")
+    directory, log = base / "store", base / "log"
+    made = run_cli("init", "--store", directory, "--json")
+    key = json.loads(made.stdout)["api_key"]
+    with serving(directory, log, CONSENT_GATEWAY_LOG_LEVEL="debug", CONSENT_GATEWAY_OTEL_EXPORTER="console",
+                 CONSENT_GATEWAY_OTEL_SAMPLE_RATIO="1") as server, client(server.url, key) as api:  # fmt: skip
+        answers = [*_live(api), *_fail(api), *_leave(api)]
+        # The files as they are while the server runs: the write-ahead log is part of the store.
+        held = {file.name: file.read_bytes() for file in directory.iterdir()}
+        assert server.stop()
+    for name, content in held.items():
+        (base / f"running-{name}").write_bytes(content)
+    done = run_cli("audit", "export", base / "export", "--store", directory)
+    assert done.returncode == 0
+    return Story(directory, log, answers, base / "export")
+
+
+def _live(api: httpx.Client) -> Iterator[httpx.Response]:
+    post = api.post
+    yield post("/v1/sources", json={"id": "crm", "name": "CRM", "channel": "web", "party": "first"})
+    yield post("/v1/traits", json={"id": "city", "type": "text"})
+    yield post("/v1/subjects", json={"source": "crm", "items": [PERSON]}, headers={"idempotency-key": "one"})
+    yield post("/v1/subjects", json={"source": "crm", "items": [PERSON]}, headers={"idempotency-key": "one"})
+    csv = ",".join(OTHER) + "\n" + ",".join(OTHER.values()) + "\n"
+    yield post("/v1/imports/subjects?source=crm", content=csv.encode(), headers=CSV)
+    consent = {"subject": EMAIL, "purpose": "direct_marketing", "kind": "given", "at": AT, "channel": "email"}
+    consent |= {"properties": ["affirmative", "two_step", "evidence"], "contact_point": {"phone": "+4915123999888"}}
+    consent |= {"evidence": {"address": "192.0.2.199", "name": "Zuleika Quetzalcanary"}}
+    yield post("/v1/consents", json={"source": "crm", "items": [consent]}, headers={"sec-gpc": "1"})
+    choice = {"subject": {"phone": "01512 3999888", "region": "DE"}, "choice": "objection", "active": False, "at": AT}
+    yield post("/v1/imports/choices?source=crm", content=json.dumps(choice).encode(), headers=NDJSON)
+    yield post(
+        "/v1/events", json={"source": "crm", "items": [{"subject": EMAIL, "type": "visit", "at": AT, "key": "1"}]}
+    )
+    contact = {"subject": EMAIL, "channel": "email", "at": AT, "campaign": "spring", "key": "1"}
+    yield post("/v1/contacts", json={"source": "crm", "items": [contact]})
+    question = {"purpose": "direct_marketing", "channel": "email", "explain": True, "subject": EMAIL}
+    yield post("/v1/decisions", json=question)
+    batch = {"purpose": "direct_marketing", "channel": "email", "subjects": [EMAIL, {"openid": "oCanaryOpenId0815"}]}
+    yield post("/v1/decisions/batch", json=batch)
+    made = post("/v1/audiences", json={"purpose": "direct_marketing", "channel": "email", "text": "everyone"})
+    yield made
+    yield api.get(f"/v1/audiences/{made.json()['id']}/members")
+    yield post("/v1/subjects/lookup", json={"identifier": EMAIL})
+
+
+def _fail(api: httpx.Client) -> Iterator[httpx.Response]:
+    """The same people in everything that can be refused."""
+    evil: list[Any] = [
+        PERSON | {"zuleika.canary@example.org": 1}, PERSON | {"country": "Zuleika"}, {"email": "zuleika.canary at example"},
+        PERSON | {"birth_date": "zuleika"}, PERSON | {"phone": "1512 3999888 zuleika"}, PERSON | OTHER,
+        PERSON | {"traits": {"zuleika": "zuleika"}}, PERSON | {"traits": {"city": "zuleika.canary" * 9}}, ["zuleika"],
+    ]  # fmt: skip
+    yield api.post(
+        "/v1/imports/subjects?source=crm", content=b"\n".join(json.dumps(e).encode() for e in evil), headers=NDJSON
+    )
+    yield api.post("/v1/imports/subjects?source=crm", content=b'{"email":"zuleika.canary@example.org', headers=NDJSON)
+    yield api.post("/v1/imports/subjects?source=zuleika.canary@example.org", content=b"{}", headers=NDJSON)
+    yield api.post("/v1/imports/subjects?source=crm", content=b"zuleika.canary@example.org\nx\n", headers=CSV)
+    yield api.post("/v1/imports/zuleika.canary?source=crm", content=b"{}", headers=NDJSON)
+    yield api.post(
+        "/v1/subjects", content=b'{"zuleika.canary@example.org":1,"zuleika.canary@example.org":2}', headers=JSON
+    )
+    yield api.post("/v1/subjects", content=b'\xff"zuleika.canary"', headers=JSON)
+    for path in ("purposes", "notices", "sources", "recipients", "traits", "segments", "subjects", "consents", "choices",
+                 "events", "contacts", "subjects/lookup", "decisions", "decisions/batch", "audiences"):  # fmt: skip
+        yield api.post(
+            f"/v1/{path}", json={"zuleika.canary@example.org": "Quetzalcanary", "id": "Zuleika", "items": ["zuleika"]}
+        )
+    yield api.post(
+        "/v1/decisions", json={"purpose": "direct_marketing", "channel": "email", "subject": {"email": "zuleika"}}
+    )
+    yield api.post("/v1/decisions", json={"purpose": "zuleika", "channel": "email", "subject": EMAIL})
+    yield api.post(
+        "/v1/audiences", json={"purpose": "direct_marketing", "channel": "email", "text": 'city == "zuleika'}
+    )
+    yield api.post("/v1/subjects/lookup", json={"identifier": {"email": "xanthippe.canary@nowhere.example"}})
+    unknown = {
+        "subject": {"email": "xanthippe@canary.example"},
+        "purpose": "direct_marketing",
+        "kind": "withdrawn",
+        "at": AT,
+    }
+    yield api.post("/v1/consents", json={"source": "crm", "items": [unknown, unknown | {"kind": "given"}]})
+    for path in ("/zuleika.canary@example.org", "/v1/audiences/zuleika.canary", "/v1/audit/entries/zuleika", "/tile/zuleika",
+                 "/v1/sources?zuleika.canary@example.org=1&zuleika.canary@example.org=2", "/problems/zuleika",
+                 "/v1/quarantine?after=zuleika", "/v1/quarantine"):  # fmt: skip
+        yield api.get(path)
+    yield api.post("/v1/subjects/zuleika.canary@example.org/erase", json={})
+    yield api.get("/v1/sources", headers={"authorization": "Bearer zuleika.canary@example.org"})
+    yield api.get("/v1/sources", headers={"traceparent": "zuleika", "user-agent": "zuleika", "x-request-id": "zuleika"})
+    yield api.request("PUT", "/v1/sources/zuleika.canary", json={})
+    yield api.post("/v1/subjects", json={"source": "crm", "items": []}, headers={"idempotency-key": "zuleika" * 20})
+
+
+def _leave(api: httpx.Client) -> Iterator[httpx.Response]:
+    name = api.post("/v1/subjects/lookup", json={"identifier": {"email": "xanthippe.canary@example.org"}}).json()[
+        "pseudonym"
+    ]
+    yield api.post(f"/v1/subjects/{name}/erase", json={"reason": "request"})
+    yield api.post("/v1/subjects", json={"source": "crm", "items": [OTHER]})
+    for path in (
+        "/openapi.json",
+        "/docs",
+        "/v1/audit/checkpoint",
+        "/v1/sources",
+        "/v1/traits",
+        "/v1/segments",
+        "/health/ready",
+    ):
+        yield api.get(path)
+
+
+def test_the_canaries_went_everywhere(story: Story) -> None:
+    """Every operation was called with success, and most with failure; nothing broke."""
+    assert {200, 201, 400, 401, 404} <= {answer.status_code for answer in story.answers}
+    assert all(answer.status_code < 500 for answer in story.answers)
+    taken = [answer for answer in story.answers[:14] if not answer.is_success]
+    assert taken == []
+    assert all(answer.json()["accepted"] == 1 for answer in story.answers[2:9])
+
+
+def test_no_answer_repeats_them(story: Story) -> None:
+    for answer in story.answers:
+        head = b"\n".join(name + b": " + value for name, value in answer.headers.raw)
+        assert found_in(head + answer.content) == [], answer.request.url.path
+
+
+def test_no_log_span_or_metric_has_them(story: Story) -> None:
+    text = story.log.read_bytes()
+    assert b'"event":"http.request"' in text
+    assert b'"http.route"' in text or b"http.route" in text
+    assert found_in(text) == []
+
+
+def test_the_exported_log_has_none_of_them(story: Story) -> None:
+    files = [file for file in story.export.rglob("*") if file.is_file()]
+    assert files
+    assert all(found_in(file.read_bytes()) == [] for file in files)
+
+
+def test_no_file_of_the_store_has_them_in_the_clear(story: Story) -> None:
+    """Neither while it runs (with the write-ahead log) nor after it ended."""
+    running = list(story.directory.parent.glob("running-*"))
+    files = [*story.directory.iterdir(), *running]
+    assert {"gateway.sqlite3", "keyring.json"} <= {file.name for file in files}
+    assert any(file.name.endswith("-wal") and file.stat().st_size for file in running)
+    for file in files:
+        assert found_in(file.read_bytes()) == [], file.name
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"..zuleika.canary@example.org..", b"+4915123999888", "Zuleika".encode("utf-16-le"), b"ZULEIKA.CANARY%40example.org",
+        base64.b64encode(b"Quetzalcanary".lower()), b"quetzalcanary".hex().encode(),
+    ],
+)  # fmt: skip
+def test_the_search_finds_what_is_planted(text: bytes) -> None:
+    assert found_in(b"\x00" + text + b"\x00") != []
+    assert found_in(b"nobody is here") == []
