@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 from collections.abc import Callable, Iterator, Sequence
 
@@ -70,9 +69,7 @@ TABLES = [audience_rows, events]
 @pytest.fixture(scope="module", params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
 def store(request: pytest.FixtureRequest) -> Iterator[Connection]:
     """A connection inside a transaction that is rolled back, with empty tables."""
-    url = "sqlite://" if request.param == "sqlite" else os.environ.get("CONSENT_GATEWAY_TEST_POSTGRES")
-    if not url:
-        pytest.skip("CONSENT_GATEWAY_TEST_POSTGRES names no PostgreSQL to test on")
+    url = "sqlite://" if request.param == "sqlite" else request.getfixturevalue("postgres_server")
     engine = create_engine(url)
     with engine.connect() as connection:
         if request.param == "postgres":

@@ -12,8 +12,12 @@ from typing import Any
 import httpx
 import pytest
 
+from consent_gateway.app import build_gateway
 from consent_gateway.audit.verifier import verify_receipt
-from edge import NDJSON, Served, client, environment, run_cli, serving
+from consent_gateway.db import log_store
+from consent_gateway.services import principals
+from consent_gateway.services.gateway import Gateway
+from edge import NDJSON, Served, client, environment, run_cli, serving, store_settings
 
 SOURCE = {"id": "crm", "name": "CRM", "channel": "web", "party": "first"}
 
@@ -56,7 +60,7 @@ def test_what_was_acknowledged_survives_kill_9_and_is_answered_alike(
     log = tmp_path / "log"
     acknowledged: list[tuple[int, bytes]] = []
     uids = []
-    for turn in range(3):
+    for turn in range(2):
         with serving(directory, log) as server, client(server.url, key) as api:
             assert api.post("/v1/sources", json=SOURCE).is_success
             for number, answer in acknowledged:
@@ -166,14 +170,13 @@ def test_every_line_of_the_log_is_one_known_event(made: tuple[Path, str, str], t
     assert "canary" not in json.dumps(lines)
 
 
-def test_a_worker_of_its_own_integrates_what_was_left(made: tuple[Path, str, str], tmp_path: Path) -> None:
+def test_a_worker_of_its_own_integrates_what_was_left(made: tuple[Path, str, str]) -> None:
     """`consent-gateway worker` beside no server at all: it drains the log and ends when it is asked to."""
-    directory, key, _ = made
-    with serving(directory, tmp_path / "log") as server, client(server.url, key) as api:
-        question = {"purpose": "direct_marketing", "channel": "email", "subject": {"member_no": "M-1"}}
-        assert api.post("/v1/decisions", json=question).is_success
-        server.kill()
-    command = [sys.executable, "-m", "consent_gateway", "worker", "--store", str(directory)]
+    gateway = build_gateway(store_settings(made[0]))
+    with gateway.work() as work:
+        principals.issue(work, "left_behind", "self", frozenset({"audit"}))
+    assert pending(gateway) == 1
+    command = [sys.executable, "-m", "consent_gateway", "worker", "--store", str(made[0])]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, env=environment())
     assert process.stdout is not None
     assert b"gateway.started" in process.stdout.readline()
@@ -181,5 +184,10 @@ def test_a_worker_of_its_own_integrates_what_was_left(made: tuple[Path, str, str
     output, _ = process.communicate(timeout=30)
     assert process.returncode == 0
     assert b"gateway.stopped" in output
-    done = run_cli("doctor", "--store", directory, "--json")
-    assert any(", 0 pending" in finding["detail"] for finding in json.loads(done.stdout))
+    assert pending(gateway) == 0
+    gateway.store.dispose()
+
+
+def pending(gateway: Gateway) -> int:
+    with gateway.store.reading() as session:
+        return log_store.pending_count(session)

@@ -53,16 +53,12 @@ def _grouped_there(session: Session, key: Select[Any]) -> Iterator[tuple[str, in
 
 
 def _grouped_here(session: Session, key: Select[Any]) -> Iterator[tuple[str, int, list[SubjectId]]]:
-    statement = key.add_columns(_c.subject_id).compile(dialect=session.dialect)
-    # The driver's own cursor: there is one row for each person, and each costs what the layers above add.
-    cursor = session.connection.cursor()
+    result = session.execute(key.add_columns(_c.subject_id))
     groups: dict[tuple[str, int], list[SubjectId]] = {}
-    try:
-        cursor.execute(str(statement), [statement.params[name] for name in statement.positiontup or ()])
-        while rows := cursor.fetchmany(_FETCH):
-            _sort_into(groups, rows)
-    finally:
-        cursor.close()
+    # The driver's own cursor: there is one row for each person, and each costs what the layers above add.
+    while rows := result.cursor.fetchmany(_FETCH):
+        _sort_into(groups, rows)
+    result.close()
     for (regions, packed), ids in groups.items():
         yield regions, packed, ids
 
