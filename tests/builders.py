@@ -81,7 +81,7 @@ def twin(gateway: Gateway) -> Gateway:
     return a_gateway(gateway.store, keyring=ring, clock=gateway.clock, rules=gateway.rules)
 
 
-def a_recipient(name: str, **changes: Any) -> Recipient:
+def a_recipient(name: str, /, **changes: Any) -> Recipient:
     """A processor in Germany under contract, in a sector of its own."""
     values: dict[str, Any] = {
         "id": RecipientId(name),

@@ -41,7 +41,7 @@ NDJSON = {"content-type": "application/x-ndjson"}
 CSV = {"content-type": "text/csv"}
 
 
-@dataclass
+@dataclass(repr=False)
 class Edge:
     """A running gateway: where it listens, its first key, its parts, and what it logged."""
 
@@ -121,7 +121,14 @@ def _listening() -> Iterator[socket.socket]:
 @contextmanager
 def _served(asgi: Any, listener: socket.socket) -> Iterator[str]:
     config = uvicorn.Config(
-        asgi, http="httptools", lifespan="on", log_config=None, access_log=False, server_header=False, date_header=False
+        asgi,
+        http="httptools",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        date_header=False,
+        proxy_headers=False,
     )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="edge")

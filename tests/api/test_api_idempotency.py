@@ -157,3 +157,9 @@ def test_twins_without_a_key_meet_the_keys_of_their_rows(edge: Edge) -> None:
     with ThreadPoolExecutor(TWINS) as pool:
         answers = list(pool.map(twin, range(TWINS)))
     assert sum(answer.get("accepted", 0) for answer in answers) == 10
+
+
+def test_a_gateway_that_forgets_its_replies_is_noticed(edge: Edge, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("consent_gateway.db.intake.find_reply", lambda *_: None)
+    with pytest.raises(AssertionError):
+        test_a_repeated_request_gets_the_same_bytes_and_does_nothing(edge)

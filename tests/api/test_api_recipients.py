@@ -68,18 +68,34 @@ def test_a_revoked_key_does_nothing_at_the_next_request(edge: Edge) -> None:
     assert decide(edge, edge.key, name).json()["outcome"] == "permit"
 
 
-def test_a_key_that_another_process_revoked_changes_nothing(edge: Edge) -> None:
-    """Another replica, with its own memory, revokes; this one finds out inside its next transaction."""
-    key = edge.issue("second", "ingest", "decide")
-    name = lookup(edge, key).json()["pseudonym"]
-    assert decide(edge, key, name).json()["outcome"] == "permit"
+def revoked_elsewhere(edge: Edge, name: str) -> None:
+    """Revoke a key as another replica does, with a memory of its own."""
     other = build_gateway(edge.settings)
     with other.work() as work:
-        principals.revoke(work, "second")
+        principals.revoke(work, name)
     other.store.dispose()
+
+
+@pytest.mark.parametrize("first", ["write", "decision", "batch", "lookup", "audience", "list", "erasure"])
+def test_a_key_that_another_process_revoked_changes_nothing(edge: Edge, first: str) -> None:
+    """This process remembers the key; whatever is asked first, it finds out inside its next transaction."""
+    key = edge.issue("second", *ALL)
+    name = lookup(edge, key).json()["pseudonym"]
+    assert decide(edge, key, name).json()["outcome"] == "permit"
+    revoked_elsewhere(edge, "second")
+    client, use = edge.client(key), {"purpose": "direct_marketing", "channel": "email"}
     event = {"subject": {"member_no": "M-1"}, "type": "visit", "at": "2026-11-01T00:00:00Z", "key": "k"}
-    assert edge.client(key).post("/v1/events", json={"source": "crm", "items": [event]}).status_code == 401
-    assert lookup(edge, key).status_code == 401
+    requests = {
+        "write": lambda: client.post("/v1/events", json={"source": "crm", "items": [event]}),
+        "decision": lambda: decide(edge, key, name),
+        "batch": lambda: client.post("/v1/decisions/batch", json=use | {"subjects": [{"pseudonym": name}]}),
+        "lookup": lambda: lookup(edge, key),
+        "audience": lambda: client.post("/v1/audiences", json=use | {"text": "everyone"}),
+        "list": lambda: client.get("/v1/sources"),
+        "erasure": lambda: client.post(f"/v1/subjects/{name}/erase", json={}),
+    }
+    assert requests[first]().status_code == 401
+    assert lookup(edge, edge.key).json()["pseudonym"] == name
 
 
 def test_the_pseudonym_of_another_recipient_means_nobody(edge: Edge) -> None:
@@ -94,11 +110,24 @@ def test_the_pseudonym_of_another_recipient_means_nobody(edge: Edge) -> None:
     assert answers[0].headers.keys() == answers[1].headers.keys()
     assert len(answers[0].content) == len(answers[1].content)
     for name in (foreign, never):
-        assert edge.client(house).post(f"/v1/subjects/{name}/erase", json={}).status_code == 404
+        assert edge.admin.post(f"/v1/subjects/{name}/erase", json={}).status_code == 404
         item = {"subject": {"pseudonym": name}, "choice": "objection", "active": True, "at": "2026-11-01T00:00:00Z"}
         answer = edge.client(house).post("/v1/choices", json={"source": "crm", "items": [item]}).json()
         assert answer["rejections"][0]["reasons"][0]["code"] == "unknown_subject"
     assert lookup(edge, rival).json()["pseudonym"] == foreign  # nobody was erased
+
+
+def test_a_recipient_asks_for_itself_only_and_erases_nobody(edge: Edge) -> None:
+    """A key of a recipient may not ask on behalf of another, and an erasure is for everyone."""
+    house = edge.issue("house_key", *ALL, recipient="house")
+    own = lookup(edge, house).json()["pseudonym"]
+    assert decide(edge, house, own, "rival").status_code == 403
+    use = {"purpose": "direct_marketing", "channel": "email", "subject": {"pseudonym": own}}
+    default = edge.client(house).post("/v1/decisions", json=use).json()
+    assert default["reasons"] == decide(edge, house, own, "house").json()["reasons"]
+    for name in (own, "p1-" + "0" * 32):
+        assert edge.client(house).post(f"/v1/subjects/{name}/erase", json={}).status_code == 403
+    assert lookup(edge, house).json()["pseudonym"] == own
 
 
 def test_a_recipient_is_not_told_the_pseudonyms_of_others(edge: Edge) -> None:
@@ -158,3 +187,16 @@ def test_a_planted_shared_space_is_found(edge: Edge) -> None:
         assert edge.admin.post("/v1/recipients", json=recipient).is_success
     east, west = edge.issue("east_key", *ALL, recipient="east"), edge.issue("west_key", *ALL, recipient="west")
     assert lookup(edge, east).json() == lookup(edge, west).json()
+
+
+def test_a_gateway_that_trusts_its_memory_is_noticed(edge: Edge, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the second look inside the transaction, a key revoked elsewhere would go on working."""
+    monkeypatch.setattr("consent_gateway.services.gateway.Work.is_live", lambda *_: True)
+    with pytest.raises(AssertionError):
+        test_a_key_that_another_process_revoked_changes_nothing(edge, "write")
+
+
+def test_a_gateway_of_one_pseudonym_space_is_noticed(edge: Edge, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("consent_gateway.services.vault.sector", lambda *_: "self")
+    with pytest.raises(AssertionError):
+        test_the_pseudonym_of_another_recipient_means_nobody(edge)

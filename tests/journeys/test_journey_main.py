@@ -284,3 +284,10 @@ def test_the_fast_way_and_the_documented_way_agree(story: Edge) -> None:
 
 def _lasting(body: dict[str, Any]) -> dict[str, Any]:
     return {k: v for k, v in body.items() if k not in ("entry", "request_id", "instance")}
+
+
+def test_a_stream_that_does_not_ask_again_is_noticed(story: Edge, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The journey goes red if members are read out as they were resolved."""
+    monkeypatch.setattr("consent_gateway.domain.decisions.Answer.permitted", property(lambda _: True))
+    with pytest.raises(AssertionError):
+        test_a_withdrawal_and_an_erasure_take_effect_at_once(story)

@@ -162,12 +162,15 @@ def test_every_line_of_the_log_is_one_known_event(made: tuple[Path, str, str], t
     with serving(directory, tmp_path / "log") as server, client(server.url, key) as api:
         api.get("/v1/sources?secret=canary")
         api.get("/canary-path-91")
+        live = api.get("/health/live", headers={"x-forwarded-proto": "https", "x-forwarded-for": "192.0.2.91"})
+        assert not {"strict-transport-security", "server", "date"} & set(live.headers)
         httpx.request("BREW", f"{server.url}/health/live", trust_env=False)
         assert server.stop()
     lines = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
     assert {line["event"] for line in lines} >= {"gateway.started", "http.request", "gateway.stopped"}
     assert "event.unnamed" not in {line["event"] for line in lines}
     assert "canary" not in json.dumps(lines)
+    assert "192.0.2.91" not in json.dumps(lines)
 
 
 def test_a_worker_of_its_own_integrates_what_was_left(made: tuple[Path, str, str]) -> None:

@@ -26,6 +26,7 @@ from builders import (
     ref,
     take,
     with_source,
+    withdraw,
 )
 from consent_gateway.clock import FixedClock
 from consent_gateway.db import tables
@@ -231,7 +232,7 @@ def test_a_batch_has_a_limit_and_one_entry(crm: Gateway) -> None:
 def test_a_withdrawal_changes_the_very_next_answer(crm: Gateway) -> None:
     take(crm, [a_consent(ref(1))])
     assert answer_for(crm, ref(1)).permitted
-    take(crm, [a_consent(ref(1), kind="withdrawn", at=NOW_S)])
+    withdraw(crm, ref(1))
     assert not answer_for(crm, ref(1)).permitted
 
 

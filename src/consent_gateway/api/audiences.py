@@ -17,14 +17,14 @@ from consent_gateway.api.desk import Desk, body_as, desk_of, documented
 from consent_gateway.api.registers import read_segment
 from consent_gateway.api.wire import AudienceIn, AudienceOut, instant
 from consent_gateway.db.audiences import AudienceRow
+from consent_gateway.domain.purposes import OWN
 from consent_gateway.domain.segments import Segment
-from consent_gateway.errors import FieldProblem, ForbiddenError, InputError, NotFoundError
+from consent_gateway.errors import FieldProblem, InputError, NotFoundError
 from consent_gateway.services import audiences
 from consent_gateway.services.gateway import Work
 from consent_gateway.telemetry import Event
 
 Call = Request[Any, Any, Any]
-OWN = "self"
 _ID = re.compile(r"[0-9a-f]{32}\Z")
 
 
@@ -34,9 +34,7 @@ async def resolve_audience(request: Call) -> Response[bytes]:
     data = await body_as(request, AudienceIn, "audience")
 
     def act(work: Work) -> dict[str, Any]:
-        if work.actor.recipient not in (OWN, data.recipient):
-            raise ForbiddenError("a recipient resolves audiences for itself only")
-        found = audiences.resolve(work, _segment(work, data), use_of(data), data.ttl_seconds)
+        found = audiences.resolve(work, _segment(work, data), use_of(data, work.actor), data.ttl_seconds)
         return audience_out(work, found.row) | {"population": found.waterfall.population}
 
     return await desk_of(request).write(request, "audience", act, 201, Event.AUDIENCE_RESOLVED)

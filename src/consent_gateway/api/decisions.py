@@ -13,8 +13,9 @@ from consent_gateway.api.desk import JSON, Desk, body_as, desk_of, documented
 from consent_gateway.api.wire import DecisionIn, DecisionOut, DecisionsIn, DecisionsOut, UseIn, instant
 from consent_gateway.domain.decisions import Answer
 from consent_gateway.domain.ids import PurposeId, RecipientId
+from consent_gateway.domain.purposes import OWN
 from consent_gateway.domain.registers import Principal
-from consent_gateway.errors import TooLargeError
+from consent_gateway.errors import ForbiddenError, TooLargeError
 from consent_gateway.services.decider import Message, Use
 from consent_gateway.services.decisions import Ask, Decision, decide_batch
 from consent_gateway.services.gateway import Work
@@ -34,7 +35,7 @@ async def decide_one(request: Request[Any, Any, Any]) -> Response[bytes]:
 async def decide_body(desk: Desk, principal: Principal, body: bytes) -> bytes:
     """Decide the question in a body and return the answer's body."""
     data = parse_model(DecisionIn, body)
-    ask = Ask(use_of(data), data.subject.ref(), principal, data.explain)
+    ask = Ask(use_of(data, principal), data.subject.ref(), principal, data.explain)
     decision = await desk.batcher.submit(ask)
     answer = decision.answer
     desk.telemetry.decided(answer.outcome.value, answer.reason_code)
@@ -45,12 +46,12 @@ async def decide_body(desk: Desk, principal: Principal, body: bytes) -> bytes:
 async def decide_many(request: Request[Any, Any, Any]) -> Response[bytes]:
     """The same question about up to 1,000 people; the answers come in the order of the people."""
     data = await body_as(request, DecisionsIn, "decide")
-    use, desk = use_of(data), desk_of(request)
+    desk = desk_of(request)
     if len(data.subjects) > desk.decision_limit:
         raise TooLargeError(f"at most {desk.decision_limit} subjects a call")
 
     def act(work: Work) -> dict[str, Any]:
-        answers, uid = decide_batch(work, use, [subject.ref() for subject in data.subjects])
+        answers, uid = decide_batch(work, use_of(data, work.actor), [subject.ref() for subject in data.subjects])
         return {
             "results": [short_out(answer) for answer in answers],
             "permitted": sum(answer.permitted for answer in answers),
@@ -98,10 +99,20 @@ def _head(answer: Answer, *, explain: bool) -> bytes:
 _WRITER = AnswerWriter()
 
 
-def use_of(data: UseIn) -> Use:
-    """Return what a body asks about."""
+def use_of(data: UseIn, principal: Principal) -> Use:
+    """Return what a body asks about; ForbiddenError if a recipient asks on behalf of another one."""
     message = _NO_MESSAGE if data.message is None else data.message.message()
-    return Use(PurposeId(data.purpose), data.channel, RecipientId(data.recipient), message)
+    recipient = recipient_of(data.recipient, principal)
+    if recipient is None:
+        raise ForbiddenError("a recipient asks for itself only")
+    return Use(PurposeId(data.purpose), data.channel, recipient, message)
+
+
+def recipient_of(named: str | None, principal: Principal) -> RecipientId | None:
+    """Return the recipient that is asked about; None if a recipient's key names another one."""
+    if named is None or named == principal.recipient:
+        return principal.recipient
+    return RecipientId(named) if principal.recipient == OWN else None
 
 
 def short_out(answer: Answer) -> dict[str, Any]:

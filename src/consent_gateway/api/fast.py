@@ -15,19 +15,18 @@ from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPScope, Receive, ReceiveMessage, Scope, Send
 
 from consent_gateway.api.auth import recognise
-from consent_gateway.api.decisions import AnswerWriter
+from consent_gateway.api.decisions import AnswerWriter, recipient_of
 from consent_gateway.api.desk import Desk
 from consent_gateway.api.problems import from_exception, send_problem
 from consent_gateway.domain.ids import PurposeId, RecipientId
 from consent_gateway.domain.purposes import Channel
-from consent_gateway.domain.registers import Principal
 from consent_gateway.services.decider import Use
 from consent_gateway.services.decisions import Ask
 from consent_gateway.services.items import SubjectRef
 from consent_gateway.services.people import PSEUDONYM
 
 PATH = "/v1/decisions"
-_Slug = Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
+_Slug = Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9_]{0,62}\Z")]  # `$` would let a line feed pass
 _MAX_USES = 1024
 
 
@@ -39,7 +38,7 @@ class _Question(msgspec.Struct, forbid_unknown_fields=True):
     purpose: _Slug
     channel: Channel
     subject: _Subject
-    recipient: _Slug = "self"
+    recipient: _Slug | None = None
     explain: bool = False
 
 
@@ -66,16 +65,17 @@ class FastDecisions:
         body = message["body"]
         asked = _read(body)
         principal = None if asked is None else recognise(self._desk.gateway, scope["headers"], "decide")
-        if asked is None or principal is None:
+        recipient = None if asked is None or principal is None else recipient_of(asked.recipient, principal)
+        if asked is None or principal is None or recipient is None:
             await self._app(scope, _again(body, receive), send)
             return
         scope["path_template"] = PATH
-        await self._answer(scope, asked, principal, send)
+        use = self._use(asked.purpose, asked.channel, recipient)
+        await self._answer(scope, asked, Ask(use, _ref(asked), principal, asked.explain), send)
 
-    async def _answer(self, scope: HTTPScope, asked: _Question, principal: Principal, send: Send) -> None:
-        subject = SubjectRef(PSEUDONYM, asked.subject.pseudonym)
+    async def _answer(self, scope: HTTPScope, asked: _Question, ask: Ask, send: Send) -> None:
         try:
-            decision = await self._desk.batcher.submit(Ask(self._use(asked), subject, principal, asked.explain))
+            decision = await self._desk.batcher.submit(ask)
         except Exception as error:  # noqa: BLE001 - the edge: the one renderer decides what may be said
             await send_problem(from_exception(error), scope, send)
             return
@@ -85,14 +85,18 @@ class FastDecisions:
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": body, "more_body": False})
 
-    def _use(self, asked: _Question) -> Use:
-        key = (asked.purpose, asked.channel, asked.recipient)
+    def _use(self, purpose: str, channel: Channel, recipient: RecipientId) -> Use:
+        key = (purpose, channel, recipient)
         found = self._uses.get(key)
         if found is None:
             if len(self._uses) >= _MAX_USES:
                 self._uses.clear()
-            found = self._uses[key] = Use(PurposeId(key[0]), asked.channel, RecipientId(key[2]))
+            found = self._uses[key] = Use(PurposeId(purpose), channel, recipient)
         return found
+
+
+def _ref(asked: _Question) -> SubjectRef:
+    return SubjectRef(PSEUDONYM, asked.subject.pseudonym)
 
 
 def _read(body: bytes) -> _Question | None:

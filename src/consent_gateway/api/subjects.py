@@ -11,6 +11,7 @@ from litestar.params import FromPath, FromQuery
 from consent_gateway.api.desk import body_as, desk_of, documented
 from consent_gateway.api.wire import ErasureIn, ErasureOut, LookupIn, LookupOut, instant
 from consent_gateway.db import intake as intake_rows
+from consent_gateway.domain.purposes import OWN
 from consent_gateway.errors import FieldProblem, ForbiddenError, InputError, NotFoundError
 from consent_gateway.services import erasure, subjects
 from consent_gateway.services.gateway import Work
@@ -27,7 +28,7 @@ async def lookup_subject(request: Call) -> Response[bytes]:
     data = await body_as(request, LookupIn, "decide")
 
     def act(work: Work) -> dict[str, str]:
-        if data.recipient not in (None, work.actor.recipient) and work.actor.recipient != "self":
+        if data.recipient not in (None, work.actor.recipient) and work.actor.recipient != OWN:
             raise ForbiddenError("a recipient sees its own pseudonyms only")
         if data.recipient is not None and data.recipient not in work.registers.recipients:
             problem = FieldProblem("$.recipient", "unknown_recipient", "no such recipient is registered")
@@ -43,6 +44,8 @@ async def erase_subject(request: Call, pseudonym: FromPath[str]) -> Response[byt
     data = await body_as(request, ErasureIn, "erase")
 
     def act(work: Work) -> dict[str, Any]:
+        if work.actor.recipient != OWN:
+            raise ForbiddenError("only a key of our own erases a person: it is for everyone")
         subject_id = work.gateway.vault.resolve(pseudonym, work.actor.recipient, work.registers)
         if subject_id is None:
             raise NotFoundError

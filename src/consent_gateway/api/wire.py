@@ -371,7 +371,7 @@ class UseIn(Strict):
 
     purpose: Slug
     channel: Annotated[Channel, Field(strict=False)]
-    recipient: Slug = "self"
+    recipient: Slug | None = Field(None, description="the caller's own recipient by default")
     message: MessageIn | None = None
 
 

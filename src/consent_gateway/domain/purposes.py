@@ -66,6 +66,9 @@ class RecipientKind(StrEnum):
     AD_PLATFORM = "ad_platform"
 
 
+OWN = RecipientId("self")  # ourselves: registered in every store, and the recipient of our own keys
+
+
 class Party(StrEnum):
     """Whose data a source brings: collected by us, by a partner for us, or bought."""
 

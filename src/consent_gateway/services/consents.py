@@ -15,7 +15,7 @@ from consent_gateway.db import audience_rows, consents, subjects
 from consent_gateway.db import registers as register_rows
 from consent_gateway.db.subjects import ContactPoint
 from consent_gateway.domain.consents import ConsentEvent, ConsentKind, Standing, fold
-from consent_gateway.domain.ids import NoticeId, PurposeId, RecipientId, SubjectId
+from consent_gateway.domain.ids import NoticeId, PurposeId, SubjectId
 from consent_gateway.domain.purposes import Channel
 from consent_gateway.domain.registers import Registers
 from consent_gateway.domain.subjects import CHOICE_FLAG, REACHED_BY, Choice, Flag
@@ -309,6 +309,3 @@ def points_of(channel: Channel, points: Sequence[ContactPoint]) -> list[int]:
     """Return the contact points that a channel can write to."""
     reached = REACHED_BY.get(channel)
     return [p.id for p in points if reached is not None and p.kind == reached[0].value]
-
-
-OWN = RecipientId("self")
