@@ -18,7 +18,7 @@ def reply(key: str = "k", principal: str = "shop", at: int = 5) -> dict[str, Any
     return {
         "principal": principal,
         "key": key,
-        "request_sha256": b"r" * 32,
+        "request_digest": b"r" * 32,
         "status": 200,
         "response": b"{}",
         "at": at,
@@ -26,7 +26,7 @@ def reply(key: str = "k", principal: str = "shop", at: int = 5) -> dict[str, Any
 
 
 def an_import() -> dict[str, Any]:
-    return {"source": "crm", "kind": "subjects", "content_sha256": "", "counts": "{}", "at": 1}
+    return {"source": "crm", "kind": "subjects", "content_digest": "", "counts": "{}", "at": 1}
 
 
 def act(store: Store, key: str) -> None:
@@ -56,7 +56,7 @@ def test_a_reply_is_found_by_principal_and_key(store: Store) -> None:
         intake.put_reply(session, reply("k", "mailer"))
         found = intake.find_reply(session, "shop", "k")
         assert found is not None
-        assert (found.status, bytes(found.response), bytes(found.request_sha256)) == (200, b"{}", b"r" * 32)
+        assert (found.status, bytes(found.response), bytes(found.request_digest)) == (200, b"{}", b"r" * 32)
         assert intake.find_reply(session, "shop", "other") is None
         assert intake.find_reply(session, "nobody", "k") is None
 

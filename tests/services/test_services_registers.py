@@ -104,14 +104,14 @@ def test_a_new_pair_knows_what_was_said_before_it_was_enabled(gateway: Gateway) 
 @pytest.mark.parametrize(
     "other", [a_purpose(kind=PurposeKind.SERVICE_MESSAGE), a_purpose(parent=None), a_purpose(parent="direct_marketing")]
 )
-def test_a_purpose_keeps_its_kind_and_place(gateway: Gateway, other: Purpose) -> None:
-    put(gateway, lambda w: registers.put_purpose(w, a_purpose(), []))
+def test_a_purpose_keeps_its_kind_and_place(sqlite_gateway: Gateway, other: Purpose) -> None:
+    put(sqlite_gateway, lambda w: registers.put_purpose(w, a_purpose(), []))
     with pytest.raises(ConflictError):
-        put(gateway, lambda w: registers.put_purpose(w, other, []))
+        put(sqlite_gateway, lambda w: registers.put_purpose(w, other, []))
 
 
 @pytest.mark.parametrize("name", ["", "No", "a b", "x" * 64])
-def test_names_are_slugs(gateway: Gateway, name: str) -> None:
+def test_names_are_slugs(sqlite_gateway: Gateway, name: str) -> None:
     for thing in (
         lambda w: registers.put_purpose(w, a_purpose(name), []),
         lambda w: registers.put_recipient(w, a_recipient(name)),
@@ -120,12 +120,12 @@ def test_names_are_slugs(gateway: Gateway, name: str) -> None:
         lambda w: principals.issue(w, name, "self", frozenset({"audit"})),
     ):
         with pytest.raises(InputError):
-            put(gateway, thing)
+            put(sqlite_gateway, thing)
 
 
-def test_a_wider_purpose_must_exist(gateway: Gateway) -> None:
+def test_a_wider_purpose_must_exist(sqlite_gateway: Gateway) -> None:
     with pytest.raises(InputError):
-        put(gateway, lambda w: registers.put_purpose(w, a_purpose(parent="nowhere"), []))
+        put(sqlite_gateway, lambda w: registers.put_purpose(w, a_purpose(parent="nowhere"), []))
 
 
 # -- recipients ----------------------------------------------------------------------------------------------------
@@ -142,20 +142,20 @@ def test_each_third_party_has_a_bit_of_its_own(gateway: Gateway) -> None:
     assert snapshot(gateway).recipients[RecipientId("p2")].scope_bit == 2
 
 
-def test_bits_run_out(gateway: Gateway) -> None:
+def test_bits_run_out(sqlite_gateway: Gateway) -> None:
     put(
-        gateway,
+        sqlite_gateway,
         *(lambda w, n=n: registers.put_recipient(w, a_recipient(f"p{n}", kind=THIRD)) for n in range(SCOPE_BITS)),
     )
     with pytest.raises(ConflictError):
-        put(gateway, lambda w: registers.put_recipient(w, a_recipient("last", kind=THIRD)))
+        put(sqlite_gateway, lambda w: registers.put_recipient(w, a_recipient("last", kind=THIRD)))
 
 
 @pytest.mark.parametrize("changes", [{"kind": THIRD}, {"sector": "elsewhere"}])
-def test_a_recipient_keeps_its_kind_and_sector(gateway: Gateway, changes: dict[str, Any]) -> None:
-    put(gateway, lambda w: registers.put_recipient(w, a_recipient("mailer")))
+def test_a_recipient_keeps_its_kind_and_sector(sqlite_gateway: Gateway, changes: dict[str, Any]) -> None:
+    put(sqlite_gateway, lambda w: registers.put_recipient(w, a_recipient("mailer")))
     with pytest.raises(ConflictError):
-        put(gateway, lambda w: registers.put_recipient(w, a_recipient("mailer", **changes)))
+        put(sqlite_gateway, lambda w: registers.put_recipient(w, a_recipient("mailer", **changes)))
 
 
 def test_consent_for_one_third_party_is_not_for_another(gateway: Gateway) -> None:
@@ -317,11 +317,11 @@ def test_a_key_is_shown_once_and_stored_as_a_hash(gateway: Gateway) -> None:
     ],
 )
 def test_a_key_that_makes_no_sense(
-    gateway: Gateway, name: str, recipient: str, scopes: set[str], error: type[GatewayError]
+    sqlite_gateway: Gateway, name: str, recipient: str, scopes: set[str], error: type[GatewayError]
 ) -> None:
-    issue(gateway, "taken")
+    issue(sqlite_gateway, "taken")
     with pytest.raises(error):
-        put(gateway, lambda w: principals.issue(w, name, recipient, frozenset(scopes)))
+        put(sqlite_gateway, lambda w: principals.issue(w, name, recipient, frozenset(scopes)))
 
 
 def test_a_revoked_key_does_nothing_more_on_any_replica(gateway: Gateway, replica: Gateway) -> None:

@@ -1,0 +1,88 @@
+"""What all wire models share: strictness, the grammars of names and texts, instants, and who is meant."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Annotated
+
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+from consent_gateway.api.problems import FieldTextError
+from consent_gateway.services.items import (
+    SubjectRef,
+)
+
+MAX_TEXT = 200
+
+Slug = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
+NO_NUL = r"^[^\x00]*$"  # PostgreSQL keeps no NUL in text
+Text = Annotated[str, StringConstraints(max_length=MAX_TEXT, pattern=NO_NUL)]
+LongText = Annotated[str, StringConstraints(max_length=10_000, pattern=NO_NUL)]
+Identifier = Annotated[str, StringConstraints(min_length=1, max_length=320)]
+Language = Annotated[str, StringConstraints(pattern=r"^[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8}){0,2}$")]
+Key = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=NO_NUL)]
+Region = Annotated[str, StringConstraints(max_length=6)]
+
+
+def _in_range(at: datetime) -> datetime:
+    if not 1 <= at.year <= 9998:  # noqa: PLR2004 - the offset must not carry it out of the calendar
+        raise FieldTextError("is not an instant of the calendar")
+    return at
+
+
+Instant = Annotated[AwareDatetime, Field(strict=False), AfterValidator(_in_range)]
+
+
+class Strict(BaseModel):
+    """No unknown fields, no coercion, and no input in an error."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+def seconds(at: datetime | None) -> int | None:
+    """Return an instant in seconds."""
+    return None if at is None else int(at.timestamp())
+
+
+@lru_cache(maxsize=256)
+def instant(at: int) -> str:
+    """Return an instant as RFC 3339 in UTC."""
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+class SubjectRefIn(Strict):
+    """Who is meant: exactly one of a pseudonym of the caller or an identifier; `region` for a phone without `+`."""
+
+    pseudonym: Identifier | None = None
+    member_no: Identifier | None = None
+    email: Identifier | None = None
+    phone: Identifier | None = None
+    device_id: Identifier | None = None
+    openid: Identifier | None = None
+    region: Region | None = None
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> SubjectRefIn:
+        if len(self.model_fields_set - {"region"}) != 1:
+            raise FieldTextError("needs exactly one of pseudonym, member_no, email, phone, device_id, openid")
+        return self
+
+    def ref(self) -> SubjectRef:
+        """Return the plain value."""
+        kind = next(iter(self.model_fields_set - {"region"}))
+        return SubjectRef(kind, getattr(self, kind) or "", self.region)
+
+
+class ReasonOut(BaseModel):
+    """One thing that is wrong with a row: where, a stable code, and what to do; never the value."""
+
+    path: str
+    code: str
+    message: str
+
+
+class EntryOut(BaseModel):
+    """Where the log has it: ask `/v1/audit/entries/{uid}/receipt` for the proof."""
+
+    uid: str

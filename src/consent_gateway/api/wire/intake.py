@@ -1,0 +1,194 @@
+"""Rows that come in, and what became of them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+from pydantic import BaseModel, Field, StringConstraints
+
+from consent_gateway.api.wire.base import (
+    NO_NUL,
+    EntryOut,
+    Identifier,
+    Instant,
+    Key,
+    Language,
+    ReasonOut,
+    Region,
+    Slug,
+    Strict,
+    SubjectRefIn,
+    Text,
+    seconds,
+)
+from consent_gateway.domain.consents import ConsentKind, ConsentProperty
+from consent_gateway.domain.purposes import Channel
+from consent_gateway.domain.subjects import Choice
+from consent_gateway.services.items import (
+    ChoiceItem,
+    ConsentItem,
+    ContactItem,
+    EventItem,
+    SubjectItem,
+)
+
+_IDENTIFIERS = ("member_no", "email", "phone", "device_id", "openid")
+
+
+class SubjectIn(Strict):
+    """One customer row; at least one identifier."""
+
+    member_no: Identifier | None = None
+    email: Identifier | None = None
+    phone: Identifier | None = None
+    device_id: Identifier | None = None
+    openid: Identifier | None = None
+    country: Region | None = Field(None, description="ISO 3166-1 alpha-2, or US-CA for a US state; absent: unknown")
+    given_name: Text | None = None
+    family_name: Text | None = None
+    birth_date: Annotated[str, StringConstraints(max_length=32)] | None = None
+    language: Language | None = None
+    traits: dict[str, bool | int | str] = Field(default_factory=dict, max_length=16)
+
+    def item(self) -> SubjectItem:
+        """Return the plain value."""
+        return SubjectItem(
+            {kind: value for kind in _IDENTIFIERS if (value := getattr(self, kind))},
+            self.country,
+            self.given_name,
+            self.family_name,
+            self.birth_date,
+            self.language,
+            self.traits,
+        )
+
+
+PropertyName = Literal["affirmative", "separate", "explicit", "written", "guardian", "two_step", "evidence"]
+
+
+class ConsentIn(Strict):
+    """One consent fact; absent channel, contact point, recipient: they spoke about all of them (or about us)."""
+
+    subject: SubjectRefIn
+    purpose: Slug
+    kind: Annotated[ConsentKind, Field(strict=False)]
+    at: Instant
+    channel: Annotated[Channel, Field(strict=False)] | None = None
+    valid_until: Instant | None = None
+    properties: list[PropertyName] = Field(default_factory=list, max_length=7)
+    recipient: Slug | None = None
+    contact_point: SubjectRefIn | None = None
+    notice: Slug | None = None
+    notice_version: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    language: Language | None = None
+    method: Annotated[str, StringConstraints(max_length=32, pattern=NO_NUL)] | None = None
+    evidence: dict[str, Any] | None = Field(
+        None, description="sealed in the vault: form, wording, address of the client"
+    )
+    imported: bool = False
+
+    def item(self) -> ConsentItem:
+        """Return the plain value."""
+        properties = ConsentProperty(0)
+        for name in self.properties:
+            properties |= ConsentProperty[name.upper()]
+        return ConsentItem(
+            subject=self.subject.ref(),
+            purpose=self.purpose,
+            kind=self.kind,
+            at=int(self.at.timestamp()),
+            channel=self.channel,
+            valid_until=seconds(self.valid_until),
+            properties=properties,
+            recipient=self.recipient,
+            contact_point=None if self.contact_point is None else self.contact_point.ref(),
+            notice=self.notice,
+            notice_version=self.notice_version,
+            language=self.language,
+            method=self.method,
+            evidence=None if self.evidence is None else msgspec.json.encode(self.evidence),
+            imported=self.imported,
+        )
+
+
+class ChoiceIn(Strict):
+    """One choice switched on or off."""
+
+    subject: SubjectRefIn
+    choice: Annotated[Choice, Field(strict=False)]
+    active: bool
+    at: Instant
+
+    def item(self) -> ChoiceItem:
+        """Return the plain value."""
+        return ChoiceItem(self.subject.ref(), self.choice, self.active, int(self.at.timestamp()))
+
+
+class EventIn(Strict):
+    """One thing a person did; `key` names it within its source, `value` is in minor units."""
+
+    subject: SubjectRefIn
+    type: Slug
+    at: Instant
+    key: Key
+    value: Annotated[int, Field(ge=-(2**53), le=2**53)] | None = None
+
+    def item(self) -> EventItem:
+        """Return the plain value."""
+        return EventItem(self.subject.ref(), self.type, int(self.at.timestamp()), self.key, self.value)
+
+
+class ContactIn(Strict):
+    """One message that a person was sent; `key` names it within its source."""
+
+    subject: SubjectRefIn
+    channel: Annotated[Channel, Field(strict=False)]
+    at: Instant
+    campaign: Slug
+    key: Key
+
+    def item(self) -> ContactItem:
+        """Return the plain value."""
+        return ContactItem(self.subject.ref(), self.channel, int(self.at.timestamp()), self.campaign, self.key)
+
+
+ITEMS: dict[str, type[SubjectIn | ConsentIn | ChoiceIn | EventIn | ContactIn]] = {
+    "subjects": SubjectIn,
+    "consents": ConsentIn,
+    "choices": ChoiceIn,
+    "events": EventIn,
+    "contacts": ContactIn,
+}
+
+
+class BatchIn(Strict):
+    """Rows of one source; each is answered on its own, so the items are checked one by one."""
+
+    source: Slug
+    items: list[dict[str, Any]] = Field(min_length=1, max_length=1000)
+
+
+class RejectionOut(BaseModel):
+    """A row that was refused and is kept, sealed, in the quarantine."""
+
+    row: int
+    reasons: list[ReasonOut]
+    quarantine_id: int
+
+
+class IntakeOut(BaseModel):
+    """What became of every row: received = accepted + duplicates + rejected."""
+
+    kind: str
+    source: str
+    received: int
+    accepted: int
+    created: int
+    updated: int
+    joined: int
+    duplicates: int
+    suppressed: int
+    rejected: int
+    rejections: list[RejectionOut]
+    entries: list[EntryOut]
