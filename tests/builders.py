@@ -19,7 +19,8 @@ from consent_gateway.domain.purposes import Channel, Party, Recipient, Recipient
 from consent_gateway.domain.subjects import Choice
 from consent_gateway.policies.packs import load_builtin
 from consent_gateway.services import registers
-from consent_gateway.services.consents import record_choices, record_consents
+from consent_gateway.services.choices import record_choices
+from consent_gateway.services.consents import record_consents
 from consent_gateway.services.decider import Decider, Use
 from consent_gateway.services.decisions import Ask, Decision, decide
 from consent_gateway.services.events import import_contacts, import_events

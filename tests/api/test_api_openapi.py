@@ -144,9 +144,7 @@ def test_patterns_are_kept(document: dict[str, Any]) -> None:
 
 def test_every_model_of_the_wire_is_documented(document: dict[str, Any]) -> None:
     models = {
-        name
-        for name, value in vars(wire).items()
-        if isinstance(value, type) and issubclass(value, pydantic.BaseModel)
+        name for name, value in vars(wire).items() if isinstance(value, type) and issubclass(value, pydantic.BaseModel)
     }
     assert models - set(document["components"]["schemas"]) == {"Strict", "UseIn"}
 

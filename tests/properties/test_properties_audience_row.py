@@ -39,7 +39,7 @@ from consent_gateway.domain.ids import PurposeId, TraitId
 from consent_gateway.domain.purposes import Channel, RecipientKind
 from consent_gateway.domain.segments import TraitOrigin, TraitType
 from consent_gateway.domain.subjects import Choice
-from consent_gateway.services import consents, events, registers, subjects
+from consent_gateway.services import choices, events, registers, subjects
 from consent_gateway.services.erasure import erase
 from consent_gateway.services.gateway import Gateway
 from consent_gateway.services.items import ConsentItem, ContactItem, EventItem, SubjectItem
@@ -304,7 +304,7 @@ def tell(life: Life, story: Callable[[Life], None]) -> None:
     [
         (closed_address_then_a_new_one, subjects, "refresh_standings", _stays_where_it_was),
         (first_address, subjects, "refresh_flags", _stays_where_it_was),
-        (objection, consents, "refresh_choices", _stays_where_it_was),
+        (objection, choices, "refresh_choices", _stays_where_it_was),
         (purchases, events, "merge_aggregate", lambda _origin, held, _found: (held or 0) + 1),
         (messages, events, "newest_columns", lambda channel, times: {f"{channel}_1": times[-1]}),
     ],

@@ -39,7 +39,7 @@ from consent_gateway.domain.subjects import Choice, Flag
 from consent_gateway.errors import FieldProblem, InputError
 from consent_gateway.services import registers
 from consent_gateway.services import subjects as subjects_module
-from consent_gateway.services.consents import record_choices
+from consent_gateway.services.choices import record_choices
 from consent_gateway.services.erasure import erase
 from consent_gateway.services.gateway import Gateway
 from consent_gateway.services.intake import MAX_ITEMS, Incoming, Intake

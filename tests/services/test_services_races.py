@@ -35,7 +35,8 @@ from consent_gateway.domain.segments import TraitOrigin, TraitType
 from consent_gateway.domain.subjects import Choice
 from consent_gateway.errors import ConflictError, StoreError
 from consent_gateway.services import registers
-from consent_gateway.services.consents import record_choices, record_consents
+from consent_gateway.services.choices import record_choices
+from consent_gateway.services.consents import record_consents
 from consent_gateway.services.erasure import erase
 from consent_gateway.services.events import import_contacts, import_events
 from consent_gateway.services.gateway import Gateway, Work

@@ -18,7 +18,8 @@ from consent_gateway.api.guard import check_json_document
 from consent_gateway.api.problems import field_problems, plain_name
 from consent_gateway.api.wire import ITEMS, BatchIn, IntakeOut
 from consent_gateway.errors import FieldProblem, InputError, NotFoundError, TooLargeError
-from consent_gateway.services.consents import record_choices, record_consents
+from consent_gateway.services.choices import record_choices
+from consent_gateway.services.consents import record_consents
 from consent_gateway.services.events import import_contacts, import_events
 from consent_gateway.services.gateway import Work
 from consent_gateway.services.intake import Incoming, Intake

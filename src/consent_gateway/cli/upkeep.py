@@ -33,7 +33,8 @@ def reconcile(store: Path | None, *, repair: bool, as_json: bool) -> None:
     Sequencer(gateway).drain()
 
     def show(console: Console) -> None:
-        console.print(f"{report.compared} rows compared, {report.differing} differ, {report.missing} missing")
+        found = f"{report.differing} differ, {report.missing} missing, {report.stray} stray"
+        console.print(f"{report.compared} rows compared, {found}")
         for name, count in sorted(report.columns.items()):
             console.print(f"  {name}: {count}")
         if not report.clean and repair:

@@ -77,6 +77,18 @@ class Store:
             else:
                 _verify_postgresql(session)
 
+    def truncate_log(self) -> bool:
+        """Move SQLite's write-ahead log into the file and empty it, so that old pages of it do not outlive an erasure.
+
+        Returns False when a reader was in the way (try again later); True elsewhere, where there is nothing to do.
+        """
+        if not self.is_sqlite:
+            return True
+        with _translated(), self._writer, self.engine.connect() as connection:
+            driver = connection.connection.driver_connection
+            busy = 1 if driver is None else driver.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+        return not busy
+
     def ping(self) -> None:
         """Raise StoreError unless the store answers."""
         with self.reading() as session:

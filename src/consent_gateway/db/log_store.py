@@ -35,8 +35,11 @@ _SQLITE_INSERT = {
 _POSTGRESQL_INSERT = {
     audit_pending: "INSERT INTO audit_pending (uid, entry) SELECT * FROM unnest(%s::bytea[], %s::bytea[])",
     audit_openings: (
+        # Only of people who are still there: an erasure that is under way is waited for, and leaves no opening.
         "INSERT INTO audit_openings (uid, name, subject_id, payload) "
-        "SELECT * FROM unnest(%s::bytea[], %s::text[], %s::bigint[], %s::bytea[])"
+        "SELECT o.* FROM unnest(%s::bytea[], %s::text[], %s::bigint[], %s::bytea[]) "
+        "AS o (uid, name, subject_id, payload) "
+        "JOIN subject_keys AS k ON k.subject_id = o.subject_id FOR KEY SHARE OF k"
     ),
     audit_entries: (
         "INSERT INTO audit_entries (idx, uid, entry) SELECT * FROM unnest(%s::bigint[], %s::bytea[], %s::bytea[])"

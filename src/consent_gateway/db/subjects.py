@@ -232,6 +232,18 @@ def suppressed(session: Session, tokens: Collection[Token]) -> set[Token]:
     return found
 
 
+def stray_rows(session: Session) -> list[SubjectId]:
+    """Return the ids of audience rows that belong to nobody; a scan would count them."""
+    known = select(subjects.c.id).where(subjects.c.id == audience_rows.c.subject_id).exists()
+    return [SubjectId(i) for i in session.execute(select(audience_rows.c.subject_id).where(~known)).scalars()]
+
+
+def drop_rows(session: Session, ids: Sequence[SubjectId]) -> None:
+    """Delete audience rows that belong to nobody."""
+    for part in chunks(ids):
+        session.execute(delete(audience_rows).where(audience_rows.c.subject_id.in_(part)))
+
+
 def any_suppressed(session: Session) -> bool:
     """Tell whether the suppression list has any row; most batches need not ask further."""
     return session.execute(select(suppressions.c.kind).limit(1)).scalar() is not None

@@ -7,31 +7,29 @@ the suppression list, because opt-outs fail open (promise P1) and must hold when
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from consent_gateway.audit.canonical import canonical_json
 from consent_gateway.audit.entries import EntryKind
-from consent_gateway.db import audience_rows, consents, subjects
+from consent_gateway.db import consents
 from consent_gateway.db import registers as register_rows
-from consent_gateway.db.subjects import ContactPoint
-from consent_gateway.domain.consents import ConsentEvent, ConsentKind, Standing, fold
+from consent_gateway.domain.consents import ConsentKind
 from consent_gateway.domain.ids import NoticeId, PurposeId, SubjectId
 from consent_gateway.domain.purposes import Channel
-from consent_gateway.domain.registers import Registers
-from consent_gateway.domain.subjects import CHOICE_FLAG, REACHED_BY, Choice, Flag
 from consent_gateway.errors import FieldProblem
+from consent_gateway.services.audience_rows import refresh_standings
+from consent_gateway.services.choices import record_signal
 from consent_gateway.services.gateway import Work
 from consent_gateway.services.intake import Incoming, Intake, Refusals, keep_counts, require_size, require_source
-from consent_gateway.services.items import ChoiceItem, ConsentItem, SubjectRef
-from consent_gateway.services.people import UNKNOWN, Resolver
+from consent_gateway.services.items import ConsentItem, SubjectRef
+from consent_gateway.services.opt_outs import settled_instant, suppress_unknown
+from consent_gateway.services.people import UNKNOWN, UNKNOWN_POINT, Resolver
 from consent_gateway.services.vault import seal_bytes
 from consent_gateway.vault.envelope import derive_audit_key
 
+_Accepted = tuple[ConsentItem, SubjectId, int | None]
 _REVOKING = frozenset({ConsentKind.WITHDRAWN, ConsentKind.REFUSED})
-_OPT_OUTS = frozenset({Choice.OBJECTION, Choice.RESTRICTION, Choice.SALE_SHARE_OPT_OUT, Choice.GPC})
-_CONTACT_KINDS = frozenset({"email", "phone"})
-_EARLIEST = 631_152_000  # 1990-01-01: an older consent is a typing error
-_CHOICE_MASK = sum(CHOICE_FLAG.values())
 
 
 def record_consents(
@@ -44,66 +42,27 @@ def record_consents(
     intake = Intake("consents", source_id, len(rows))
     readable = refusals.readable(rows)
     resolver = Resolver(work, _refs(item for _, item in readable), writing=True)
-    accepted: list[tuple[ConsentItem, SubjectId, int | None]] = []
+    accepted: list[_Accepted] = []
     for row, item in readable:
         found = _check(work, resolver, item)
         if isinstance(found, FieldProblem):
-            meant = item.contact_point if found is _UNKNOWN_POINT and item.contact_point else item.subject
-            if not _suppress_unknown(work, resolver, found, meant, opting_out=item.kind in _REVOKING):
+            meant = item.contact_point if found is UNKNOWN_POINT and item.contact_point else item.subject
+            if not suppress_unknown(work, resolver, found, meant, opting_out=item.kind in _REVOKING):
                 refusals.refuse(row, found, tokens=resolver.tokens(item.subject, item.contact_point))
                 continue
             intake.suppressed += 1
         else:
-            accepted.append((item, *found))
+            accepted.append(found)
         intake.accepted += 1
     intake.entries = _append(work, source_id, accepted)
     people = sorted({subject_id for _, subject_id, _ in accepted})
     if gpc:
-        _append_choices(
-            work, source_id, [(ChoiceItem(_NOBODY, Choice.GPC, active=True, at=work.now), i) for i in people]
-        )
+        intake.entries += record_signal(work, source_id, people)
     refresh_standings(work, people, {PurposeId(item.purpose) for item, _, _ in accepted})
     intake.created = len(accepted)
     intake.rejections = refusals.quarantine(work, "consents", source_id)
     keep_counts(work, intake, content_sha256)
     return intake
-
-
-def record_choices(
-    work: Work, source: str, rows: Sequence[Incoming[ChoiceItem]], content_sha256: str, *, gpc: bool = False
-) -> Intake:
-    """Append choices (objection, restriction, opt-outs, GPC, …); each has its own entry in the log."""
-    source_id = require_source(work, source)
-    require_size(rows)
-    refusals = Refusals()
-    intake = Intake("choices", source_id, len(rows))
-    readable = refusals.readable(rows)
-    resolver = Resolver(work, [item.subject for _, item in readable], writing=True)
-    accepted: list[tuple[ChoiceItem, SubjectId]] = []
-    for row, item in readable:
-        found = _instant_problem(work, item.at, "$.at") or resolver.resolve(item.subject)
-        if isinstance(found, FieldProblem):
-            opting_out = item.active and item.choice in _OPT_OUTS
-            if not _suppress_unknown(work, resolver, found, item.subject, opting_out=opting_out):
-                refusals.refuse(row, found, tokens=resolver.tokens(item.subject))
-                continue
-            intake.suppressed += 1
-        else:
-            accepted.append((item, found))
-        intake.accepted += 1
-    intake.created = len(accepted)
-    if gpc:
-        accepted += [
-            (ChoiceItem(_NOBODY, Choice.GPC, active=True, at=work.now), i) for i in sorted({i for _, i in accepted})
-        ]
-    intake.entries = _append_choices(work, source_id, accepted)
-    intake.rejections = refusals.quarantine(work, "choices", source_id)
-    keep_counts(work, intake, content_sha256)
-    return intake
-
-
-_NOBODY = SubjectRef("pseudonym", "")
-_UNKNOWN_POINT = FieldProblem("$.contact_point", "unknown_contact_point", "nobody has this contact point")
 
 
 # -- checking ----------------------------------------------------------------------------------------------------
@@ -118,25 +77,26 @@ def _refs(items: Iterable[ConsentItem]) -> list[SubjectRef]:
     return refs
 
 
-def _check(work: Work, resolver: Resolver, item: ConsentItem) -> tuple[SubjectId, int | None] | FieldProblem:
-    """Return the person and the contact point that a fact is about, or the first thing that is wrong with it."""
-    wrong = _register_problem(work, item) or _instant_problem(work, item.at, "$.at")
-    if wrong is not None:
-        return wrong
-    if item.valid_until is not None and item.valid_until <= item.at:
+def _check(work: Work, resolver: Resolver, item: ConsentItem) -> _Accepted | FieldProblem:
+    """Return the fact with the person and contact point it is about, or the first thing that is wrong with it."""
+    wrong = _register_problem(work, item)
+    at = wrong or settled_instant(work, item.at, opting_out=item.kind in _REVOKING)
+    if isinstance(at, FieldProblem):
+        return at
+    if item.valid_until is not None and item.valid_until <= at:
         return FieldProblem("$.valid_until", "impossible_date", "valid_until must be after at")
     found = resolver.resolve(item.subject)
     if isinstance(found, FieldProblem):
         return found
     point = None if item.contact_point is None else _point(resolver, item.contact_point, found)
-    return point if isinstance(point, FieldProblem) else (found, point)
+    return point if isinstance(point, FieldProblem) else (replace(item, at=at), found, point)
 
 
 def _point(resolver: Resolver, ref: SubjectRef, subject_id: SubjectId) -> int | FieldProblem:
     """Return the contact point that is named, which must be the person's own."""
     point = resolver.point(ref)
     if point is UNKNOWN:
-        return _UNKNOWN_POINT
+        return UNKNOWN_POINT
     if isinstance(point, FieldProblem) or point.subject_id != subject_id:
         return FieldProblem("$.contact_point", "unknown_contact_point", "the person has no such contact point")
     return point.id
@@ -159,32 +119,10 @@ def _notice_known(work: Work, notice: str, version: int | None) -> bool:
     return register_rows.notice_exists(work.session, NoticeId(notice), version)
 
 
-def _instant_problem(work: Work, at: int, path: str) -> FieldProblem | None:
-    if at > work.now + work.gateway.rules.max_future_seconds:
-        return FieldProblem(path, "future_date", "the instant lies in the future")
-    if at < _EARLIEST:
-        return FieldProblem(path, "impossible_date", "the instant is before 1990")
-    return None
-
-
-def _suppress_unknown(
-    work: Work, resolver: Resolver, found: FieldProblem, ref: SubjectRef, *, opting_out: bool
-) -> bool:
-    """Put the contact point of an unknown person on the suppression list if they opt out; tell whether it was."""
-    unknown = found is UNKNOWN or found is _UNKNOWN_POINT
-    token = resolver.token(ref) if unknown and opting_out and ref.kind in _CONTACT_KINDS else None
-    if token is None:
-        return False
-    row = {"token": token.value, "kind": token.kind, "reason": "unsubscribe", "at": work.now}
-    subjects.suppress(work.session, [row])
-    work.record(EntryKind.RIGHT_EXERCISED, {"right": "opt_out", "effect": "suppressed", "kind": token.kind})
-    return True
-
-
 # -- writing -----------------------------------------------------------------------------------------------------
 
 
-def _append(work: Work, source: str, accepted: Sequence[tuple[ConsentItem, SubjectId, int | None]]) -> list[bytes]:
+def _append(work: Work, source: str, accepted: Sequence[_Accepted]) -> list[bytes]:
     deks = work.gateway.vault.keys(work.session, sorted({subject_id for _, subject_id, _ in accepted}))
     rows, entries = [], []
     for item, subject_id, point in accepted:
@@ -236,76 +174,3 @@ def _entry_fields(item: ConsentItem, source: str) -> dict[str, object]:
         "notice_version": item.notice_version,
     }
     return {name: value for name, value in fields.items() if value is not None}
-
-
-def _append_choices(work: Work, source: str, accepted: Sequence[tuple[ChoiceItem, SubjectId]]) -> list[bytes]:
-    people = sorted({subject_id for _, subject_id in accepted})
-    deks = work.gateway.vault.keys(work.session, people)
-    rows, entries = [], []
-    for item, subject_id in accepted:
-        rows.append(
-            {
-                "subject_id": subject_id,
-                "choice": item.choice,
-                "active": item.active,
-                "at": item.at,
-                "source": source,
-                "received_at": work.now,
-            }
-        )
-        fields = {"right": item.choice.value, "active": item.active, "source": source}
-        audit_key = derive_audit_key(deks[subject_id])
-        payload = canonical_json({"subject_id": subject_id})
-        entries.append(work.record_about(EntryKind.RIGHT_EXERCISED, fields, subject_id, audit_key, payload))
-    consents.append_choices(work.session, rows)
-    refresh_choices(work, people)
-    return entries
-
-
-# -- keeping the audience row true ---------------------------------------------------------------------------------
-
-
-def refresh_choices(work: Work, ids: Sequence[SubjectId]) -> None:
-    """Recompute the choice bits of people from their choices."""
-    if not ids:
-        return
-    fresh = consents.choice_flags(work.session, ids)
-    stored = audience_rows.rows(work.session, ids, ["flags"])
-    changes = {i: {"flags": (row["flags"] & ~_CHOICE_MASK) | int(fresh.get(i, Flag(0)))} for i, row in stored.items()}
-    audience_rows.update_rows(work.session, changes)
-
-
-def refresh_standings(work: Work, ids: Sequence[SubjectId], purposes: Iterable[PurposeId]) -> None:
-    """Fold the ledgers of people again for every slot that an event about `purposes` can change."""
-    if not ids:
-        return
-    audience_rows.rows(work.session, sorted(ids), [])  # locked, in the order of their ids, before the fold
-    work.catch_up()
-    slots = {slot for purpose in purposes for slot in work.registers.slots_of(purpose)}
-    if not slots:
-        return
-    ledgers = consents.ledger(work.session, ids)
-    points = subjects.contact_points(work.session, ids)
-    changes = {i: standing_columns(work.registers, ledgers.get(i, []), points.get(i, []), sorted(slots)) for i in ids}
-    audience_rows.update_rows(work.session, changes)
-
-
-def standing_columns(
-    registers: Registers,
-    ledger: Sequence[ConsentEvent],
-    points: Sequence[ContactPoint],
-    slots: Iterable[tuple[PurposeId, Channel, int]],
-) -> dict[str, int]:
-    """Return the consent columns of one person's audience row for the given slots."""
-    columns: dict[str, int] = {}
-    for purpose, channel, slot in slots:
-        standing = fold(ledger, purpose, channel, registers.purposes, points_of(channel, points))
-        until, properties = registers.encode(standing) if ledger else registers.encode(Standing())
-        columns[f"c{slot}"], columns[f"p{slot}"] = until, properties
-    return columns
-
-
-def points_of(channel: Channel, points: Sequence[ContactPoint]) -> list[int]:
-    """Return the contact points that a channel can write to."""
-    reached = REACHED_BY.get(channel)
-    return [p.id for p in points if reached is not None and p.kind == reached[0].value]

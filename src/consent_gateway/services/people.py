@@ -15,6 +15,7 @@ from consent_gateway.vault.normalisers import normalise
 
 PSEUDONYM = "pseudonym"
 UNKNOWN = FieldProblem("$.subject", "unknown_subject", "nobody with this identifier is known")
+UNKNOWN_POINT = FieldProblem("$.contact_point", "unknown_contact_point", "nobody has this contact point")
 
 
 def normal_form(kind: str, value: str, region: str | None, path: str) -> Normalised | FieldProblem:

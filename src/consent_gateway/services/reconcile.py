@@ -6,7 +6,7 @@ computation: from profiles, identifiers, the ledger, choices, events and contact
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,16 +15,12 @@ from consent_gateway.db import audience_rows, consents, events, subjects
 from consent_gateway.db.subjects import Token
 from consent_gateway.db.tables import CAPPED_CHANNELS
 from consent_gateway.domain.ids import SubjectId
-from consent_gateway.domain.registers import Registers
-from consent_gateway.domain.segments import TraitDefinition, TraitOrigin
 from consent_gateway.domain.subjects import Flag
-from consent_gateway.services.consents import standing_columns
+from consent_gateway.services.audience_rows import contact_flags, standing_columns, trait_columns
 from consent_gateway.services.events import newest_columns
 from consent_gateway.services.gateway import Gateway, Work
-from consent_gateway.services.subjects import contact_flags
 
 PAGE = 500
-_AGGREGATE = {TraitOrigin.EVENT_COUNT: 0, TraitOrigin.EVENT_FIRST: 1, TraitOrigin.EVENT_LAST: 2}
 
 
 @dataclass(slots=True)
@@ -34,13 +30,14 @@ class Report:
     compared: int = 0
     differing: int = 0
     missing: int = 0
+    stray: int = 0  # rows that belong to nobody
     columns: dict[str, int] = field(default_factory=dict)
     repaired: bool = False
 
     @property
     def clean(self) -> bool:
         """Tell whether every row was as the truth has it."""
-        return self.differing == 0 and self.missing == 0
+        return self.differing == self.missing == self.stray == 0
 
 
 def reconcile(gateway: Gateway, *, repair: bool = False) -> Report:
@@ -51,13 +48,19 @@ def reconcile(gateway: Gateway, *, repair: bool = False) -> Report:
         with gateway.work() as work:
             ids = subjects.ids_after(work.session, after, PAGE)
             if not ids:
-                work.record(
-                    EntryKind.RECONCILE_RUN,
-                    {"compared": report.compared, "differing": report.differing, "missing": report.missing},
-                )
+                _finish(work, report)
                 return report
             _page(work, ids, report)
         after = ids[-1]
+
+
+def _finish(work: Work, report: Report) -> None:
+    stray = subjects.stray_rows(work.session)
+    report.stray = len(stray)
+    if report.repaired:
+        subjects.drop_rows(work.session, stray)
+    names = ("compared", "differing", "missing", "stray")
+    work.record(EntryKind.RECONCILE_RUN, {name: getattr(report, name) for name in names})
 
 
 def truth(work: Work, ids: Sequence[SubjectId]) -> dict[SubjectId, dict[str, Any]]:
@@ -76,21 +79,12 @@ def truth(work: Work, ids: Sequence[SubjectId]) -> dict[SubjectId, dict[str, Any
         flags = choices.get(i, Flag(0)) | reach[i]
         row = audience_rows.blank(i) | {"regions": regions, "birth_month": born, "flags": int(flags)}
         row |= standing_columns(work.registers, ledgers.get(i, []), points.get(i, []), slots)
-        row |= _trait_columns(work.registers, i, summaries, declared.get(i, {}))
+        row |= trait_columns(work.registers, i, summaries, declared.get(i, {}))
         row["last_activity"] = max((s[2] for (who, _), s in summaries.items() if who == i), default=None)
         for channel in CAPPED_CHANNELS:
             row |= newest_columns(channel, contacts.get((i, channel), []))
         rows[i] = row
     return rows
-
-
-def rebuild_traits(work: Work, ids: Sequence[SubjectId]) -> None:
-    """Write the trait columns of people from their events and declared values."""
-    audience_rows.rows(work.session, ids, [])  # locks the rows, in the order of their ids, before the truth is read
-    summaries = events.summaries(work.session, ids)
-    declared = events.declared_traits(work.session, ids)
-    changes = {i: _trait_columns(work.registers, i, summaries, declared.get(i, {})) for i in ids}
-    audience_rows.update_rows(work.session, changes)
 
 
 def _page(work: Work, ids: Sequence[SubjectId], report: Report) -> None:
@@ -111,24 +105,3 @@ def _page(work: Work, ids: Sequence[SubjectId], report: Report) -> None:
                 report.columns[name] = report.columns.get(name, 0) + 1
             if report.repaired:
                 audience_rows.update_rows(work.session, {i: wrong})
-
-
-def _trait_columns(
-    registers: Registers,
-    subject_id: SubjectId,
-    summaries: Mapping[tuple[SubjectId, str], tuple[int, int, int]],
-    declared: Mapping[str, int | str | None],
-) -> dict[str, int | str | None]:
-    return {t.slot: _trait_value(t, subject_id, summaries, declared) for t in registers.traits.values()}
-
-
-def _trait_value(
-    trait: TraitDefinition,
-    subject_id: SubjectId,
-    summaries: Mapping[tuple[SubjectId, str], tuple[int, int, int]],
-    declared: Mapping[str, int | str | None],
-) -> int | str | None:
-    if trait.origin == TraitOrigin.DECLARED:
-        return declared.get(trait.id)
-    found = summaries.get((subject_id, trait.event_type or ""))
-    return None if found is None else found[_AGGREGATE[trait.origin]]

@@ -20,9 +20,8 @@ from consent_gateway.domain.purposes import Basis, Channel, Purpose, PurposeKind
 from consent_gateway.domain.registers import SCOPE_BITS
 from consent_gateway.domain.segments import Segment, TraitDefinition, TraitOrigin, TraitType, check, to_json
 from consent_gateway.errors import ConflictError, FieldProblem, InputError
-from consent_gateway.services.consents import refresh_standings
+from consent_gateway.services.audience_rows import rebuild_traits, refresh_standings
 from consent_gateway.services.gateway import Work
-from consent_gateway.services.reconcile import rebuild_traits
 
 _PAGE = 1000
 _DPV = "https://w3id.org/dpv#"

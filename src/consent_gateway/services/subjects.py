@@ -17,22 +17,19 @@ from consent_gateway.db.subjects import SealedGroup, Token
 from consent_gateway.domain.ids import RecipientId, SubjectId, TraitId
 from consent_gateway.domain.registers import Registers
 from consent_gateway.domain.subjects import (
-    SUPPRESSED_BY,
     Flag,
     join_regions,
     split_regions,
 )
 from consent_gateway.errors import FieldProblem, InputError, NotFoundError
+from consent_gateway.services.audience_rows import contact_flags, refresh_flags, refresh_standings
 from consent_gateway.services.cleaning import Clean, clean
-from consent_gateway.services.consents import refresh_standings
 from consent_gateway.services.gateway import Work
 from consent_gateway.services.intake import Incoming, Intake, Refusals, keep_counts, require_size, require_source
 from consent_gateway.services.items import SubjectItem, SubjectRef
 from consent_gateway.services.people import UNKNOWN, Resolver
 from consent_gateway.services.vault import CONTACT, PROFILE, open_group, seal_group
 from consent_gateway.vault.normal_forms import Normalised
-
-_PRESENT = {"email": Flag.HAS_EMAIL, "phone": Flag.HAS_PHONE, "device_id": Flag.HAS_DEVICE}
 
 
 @dataclass(slots=True)
@@ -242,42 +239,10 @@ def _reseal(
     return changed
 
 
-def refresh_flags(work: Work, ids: Sequence[SubjectId]) -> None:
-    """Recompute the contact-point bits of people from their identifiers and the suppression list."""
-    if not ids:
-        return
-    points = subjects.contact_points(work.session, ids)
-    drafts = {i: [Token(p.kind, p.token) for p in points.get(i, [])] for i in ids}
-    fresh = contact_flags(work, drafts)
-    keep = ~(sum(_PRESENT.values()) | sum(SUPPRESSED_BY.values()))
-    stored = audience_rows.rows(work.session, ids, ["flags"])
-    changes = {i: {"flags": (row["flags"] & keep) | int(fresh[i])} for i, row in stored.items()}
-    audience_rows.update_rows(work.session, changes)
-
-
-def contact_flags(work: Work, tokens: Mapping[SubjectId, Sequence[Token]]) -> dict[SubjectId, Flag]:
-    """Return which contact points each person has, and which kinds are suppressed on every one of them."""
-    blocked: set[Token] = set()
-    if subjects.any_suppressed(work.session):
-        blocked = subjects.suppressed(work.session, {t for ts in tokens.values() for t in ts})
-    return {i: _flags_of(held, blocked) for i, held in tokens.items()}
-
-
 def _flags(work: Work, drafts: list[Draft]) -> list[Flag]:
     tokens = {SubjectId(n): list(d.identifiers) for n, d in enumerate(drafts)}
     found = contact_flags(work, tokens)
     return [found[SubjectId(n)] for n in range(len(drafts))]
-
-
-def _flags_of(tokens: Sequence[Token], blocked: set[Token]) -> Flag:
-    flags = Flag(0)
-    for token in tokens:
-        flags |= _PRESENT.get(token.kind, Flag(0))
-    for kind, flag in SUPPRESSED_BY.items():
-        of_kind = [t for t in tokens if t.kind == kind]
-        if of_kind and all(t in blocked for t in of_kind):
-            flags |= flag
-    return flags
 
 
 def _add_identifiers(work: Work, found: Mapping[SubjectId, Mapping[Token, Normalised]]) -> None:

@@ -84,3 +84,4 @@ class Worker:
         with self._gateway.work() as work:
             audiences.drop_expired(work.session, work.now)
             intake.forget_replies(work.session, work.now - REPLY_SECONDS)
+        self._gateway.store.truncate_log()

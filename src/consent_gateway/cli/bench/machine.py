@@ -24,13 +24,18 @@ def facts(directory: Path) -> dict[str, Any]:
         "cpu": _proc("/proc/cpuinfo", "model name") or platform.processor(),
         "memory": _proc("/proc/meminfo", "MemTotal"),
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
-        "load_before": [round(n, 2) for n in os.getloadavg()] if hasattr(os, "getloadavg") else None,
+        "load_before": load(),
         "python": platform.python_version(),
         "sqlite": sqlite3.sqlite_version,
         "openssl": ssl.OPENSSL_VERSION,
         "packages": {name: version(name) for name in _PACKAGES},
         "fsync_ms": round(fsync_ms(directory), 3),
     }
+
+
+def load() -> list[float] | None:
+    """Return how many processes wanted a core in the last 1, 5 and 15 minutes; None where the system does not say."""
+    return [round(n, 2) for n in os.getloadavg()] if hasattr(os, "getloadavg") else None
 
 
 def fsync_ms(directory: Path) -> float:

@@ -34,7 +34,8 @@ def show(result: Result, console: Console) -> None:
         console.width = max(console.width, _WIDE)
     console.print(
         f"{facts['cores']} cores ({facts['cpu']}), {facts['system']}, Python {facts['python']}, "
-        f"SQLite {facts['sqlite']}; flush of 4 KiB {facts['fsync_ms']:.2f} ms; load before {facts['load_before']}"
+        f"SQLite {facts['sqlite']}; flush of 4 KiB {facts['fsync_ms']:.2f} ms; "
+        f"load before {facts['load_before']}, after {facts['load_after']}"
     )
     for kind, figures in result.figures.items():
         console.print(_table(kind, figures))

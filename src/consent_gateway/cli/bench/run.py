@@ -50,6 +50,7 @@ def run(plan: Plan, stores: Sequence[str], names: Sequence[str], directory: Path
                 continue
             with _server(kind, place) as server:
                 result.figures[kind] = _measure(plan, kind, names, place, server, tell)
+        result.machine["load_after"] = machine.load()
     return result
 
 

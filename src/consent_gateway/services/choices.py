@@ -1,0 +1,97 @@
+"""Choices: objection, restriction, opt-outs, signals; switched on, and possibly off again, by the person."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from consent_gateway.audit.canonical import canonical_json
+from consent_gateway.audit.entries import EntryKind
+from consent_gateway.db import consents
+from consent_gateway.domain.ids import SubjectId
+from consent_gateway.domain.subjects import Choice
+from consent_gateway.errors import FieldProblem
+from consent_gateway.services.audience_rows import refresh_choices
+from consent_gateway.services.gateway import Work
+from consent_gateway.services.intake import Incoming, Intake, Refusals, keep_counts, require_size, require_source
+from consent_gateway.services.items import ChoiceItem, SubjectRef
+from consent_gateway.services.opt_outs import settled_instant, suppress_unknown
+from consent_gateway.services.people import Resolver
+from consent_gateway.vault.envelope import derive_audit_key
+
+_OPT_OUTS = frozenset({Choice.OBJECTION, Choice.RESTRICTION, Choice.SALE_SHARE_OPT_OUT, Choice.GPC})
+_NOBODY = SubjectRef("pseudonym", "")
+
+
+def record_choices(
+    work: Work, source: str, rows: Sequence[Incoming[ChoiceItem]], content_sha256: str, *, gpc: bool = False
+) -> Intake:
+    """Append choices (objection, restriction, opt-outs, GPC, …); each has its own entry in the log."""
+    source_id = require_source(work, source)
+    require_size(rows)
+    refusals = Refusals()
+    intake = Intake("choices", source_id, len(rows))
+    readable = refusals.readable(rows)
+    resolver = Resolver(work, [item.subject for _, item in readable], writing=True)
+    accepted: list[tuple[ChoiceItem, SubjectId]] = []
+    for row, item in readable:
+        found = _check(work, resolver, item)
+        if isinstance(found, FieldProblem):
+            opting_out = _opts_out(item)
+            if not suppress_unknown(work, resolver, found, item.subject, opting_out=opting_out):
+                refusals.refuse(row, found, tokens=resolver.tokens(item.subject))
+                continue
+            intake.suppressed += 1
+        else:
+            accepted.append(found)
+        intake.accepted += 1
+    intake.created = len(accepted)
+    people = sorted({i for _, i in accepted})
+    intake.entries = _append_choices(work, source_id, accepted)
+    if gpc:
+        intake.entries += record_signal(work, source_id, people)
+    intake.rejections = refusals.quarantine(work, "choices", source_id)
+    keep_counts(work, intake, content_sha256)
+    return intake
+
+
+def _check(work: Work, resolver: Resolver, item: ChoiceItem) -> tuple[ChoiceItem, SubjectId] | FieldProblem:
+    at = settled_instant(work, item.at, opting_out=_opts_out(item))
+    if isinstance(at, FieldProblem):
+        return at
+    found = resolver.resolve(item.subject)
+    return found if isinstance(found, FieldProblem) else (replace(item, at=at), found)
+
+
+def _opts_out(item: ChoiceItem) -> bool:
+    return item.active and item.choice in _OPT_OUTS
+
+
+def record_signal(work: Work, source: str, people: Sequence[SubjectId]) -> list[bytes]:
+    """Append the signal `Sec-GPC: 1` for people whose data came in a call that carried it."""
+    signal = ChoiceItem(_NOBODY, Choice.GPC, active=True, at=work.now)
+    return _append_choices(work, source, [(signal, subject_id) for subject_id in people])
+
+
+def _append_choices(work: Work, source: str, accepted: Sequence[tuple[ChoiceItem, SubjectId]]) -> list[bytes]:
+    people = sorted({subject_id for _, subject_id in accepted})
+    deks = work.gateway.vault.keys(work.session, people)
+    rows, entries = [], []
+    for item, subject_id in accepted:
+        rows.append(
+            {
+                "subject_id": subject_id,
+                "choice": item.choice,
+                "active": item.active,
+                "at": item.at,
+                "source": source,
+                "received_at": work.now,
+            }
+        )
+        fields = {"right": item.choice.value, "active": item.active, "source": source}
+        audit_key = derive_audit_key(deks[subject_id])
+        payload = canonical_json({"subject_id": subject_id})
+        entries.append(work.record_about(EntryKind.RIGHT_EXERCISED, fields, subject_id, audit_key, payload))
+    consents.append_choices(work.session, rows)
+    refresh_choices(work, people)
+    return entries
