@@ -36,7 +36,7 @@ from consent_gateway.services import audit_log
 from consent_gateway.services.audit_log import require_own_log
 from consent_gateway.services.decider import Decider
 from consent_gateway.services.gateway import Gateway
-from consent_gateway.services.rules import Rules
+from consent_gateway.services.rules import CapRule, Rules
 from consent_gateway.services.vault import Vault
 from consent_gateway.services.worker import Worker
 from consent_gateway.settings import Settings
@@ -51,6 +51,7 @@ from consent_gateway.vault.protectors import (
 from consent_gateway.web.docs import docs_routes
 
 _THREADS = 8
+_DAY_SECONDS = 86_400
 
 
 @dataclass(slots=True)
@@ -93,6 +94,7 @@ def build_gateway(settings: Settings, clock: Clock = system_clock) -> Gateway:
         k_floor=settings.k_floor,
         audience_ttl_seconds=settings.audience_ttl_seconds,
         controller_country=settings.controller_country,
+        cap=CapRule(settings.contact_cap, settings.contact_cap_days * _DAY_SECONDS),
     )
     signer = Signer(settings.log_origin, keyring.log_signing_seed())
     return Gateway(store, Vault.over(keyring), Decider(load_builtin()), clock, signer, rules)

@@ -137,6 +137,20 @@ class Settings(BaseModel):
         description="Least number of people that a count may show; smaller counts are suppressed.",
         json_schema_extra={"attacker": "A low floor shows small groups, from which single persons can be inferred."},
     )
+    contact_cap: int = Field(
+        3,
+        ge=1,
+        le=4,
+        description="Most contacts of one person on one channel within `contact_cap_days`, rolling.",
+        json_schema_extra={"attacker": "Larger values let campaigns write to people more often."},
+    )
+    contact_cap_days: int = Field(
+        7,
+        ge=1,
+        le=366,
+        description="Length of the window that `contact_cap` counts in.",
+        json_schema_extra={"attacker": "Shorter windows let campaigns write to people more often."},
+    )
     audience_ttl_seconds: int = Field(
         3_600,
         ge=60,
