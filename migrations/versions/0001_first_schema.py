@@ -29,7 +29,7 @@ def upgrade() -> None:
         sa.Column(
             "subject_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=False, nullable=False
         ),
-        sa.Column("regions", sa.String(length=80), nullable=False),
+        sa.Column("regions", sa.Text(), nullable=False),
         sa.Column("birth_month", sa.Integer(), nullable=True),
         sa.Column("flags", sa.Integer(), nullable=False),
         sa.Column("last_activity", sa.BigInteger(), nullable=True),
@@ -81,6 +81,22 @@ def upgrade() -> None:
         sa.Column("p13", sa.BigInteger(), server_default="0", nullable=False),
         sa.Column("p14", sa.BigInteger(), server_default="0", nullable=False),
         sa.Column("p15", sa.BigInteger(), server_default="0", nullable=False),
+        sa.Column("r0", sa.BigInteger(), server_default="0", nullable=False),
+        sa.Column("r1", sa.BigInteger(), server_default="0", nullable=False),
+        sa.Column("r2", sa.BigInteger(), server_default="0", nullable=False),
+        sa.Column("r3", sa.BigInteger(), server_default="0", nullable=False),
+        sa.Column("r4", sa.BigInteger(), server_default="0", nullable=False),
+        sa.Column("r5", sa.BigInteger(), server_default="0", nullable=False),
+        sa.Column("r6", sa.BigInteger(), server_default="0", nullable=False),
+        sa.Column("r7", sa.BigInteger(), server_default="0", nullable=False),
+        sa.Column("r8", sa.BigInteger(), server_default="0", nullable=False),
+        sa.Column("r9", sa.BigInteger(), server_default="0", nullable=False),
+        sa.Column("r10", sa.BigInteger(), server_default="0", nullable=False),
+        sa.Column("r11", sa.BigInteger(), server_default="0", nullable=False),
+        sa.Column("r12", sa.BigInteger(), server_default="0", nullable=False),
+        sa.Column("r13", sa.BigInteger(), server_default="0", nullable=False),
+        sa.Column("r14", sa.BigInteger(), server_default="0", nullable=False),
+        sa.Column("r15", sa.BigInteger(), server_default="0", nullable=False),
         sa.Column("email_1", sa.BigInteger(), nullable=True),
         sa.Column("email_2", sa.BigInteger(), nullable=True),
         sa.Column("email_3", sa.BigInteger(), nullable=True),
@@ -110,6 +126,8 @@ def upgrade() -> None:
         sa.Column("purpose", sa.String(length=63), nullable=False),
         sa.Column("channel", sa.String(length=16), nullable=False),
         sa.Column("recipient", sa.String(length=63), nullable=False),
+        sa.Column("message", sa.Text(), nullable=False),
+        sa.Column("basis", sa.String(length=24), nullable=True),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("expires_at", sa.BigInteger(), nullable=False),
         sa.Column("size", sa.Integer(), nullable=False),
@@ -191,7 +209,7 @@ def upgrade() -> None:
         sa.Column("notice", sa.String(length=63), nullable=True),
         sa.Column("notice_version", sa.Integer(), nullable=True),
         sa.Column("source", sa.String(length=63), nullable=True),
-        sa.Column("language", sa.String(length=16), nullable=True),
+        sa.Column("language", sa.String(length=35), nullable=True),
         sa.Column("method", sa.String(length=32), nullable=True),
         sa.Column("evidence", sa.LargeBinary(), nullable=True),
         sa.Column("received_at", sa.BigInteger(), nullable=False),
@@ -268,7 +286,7 @@ def upgrade() -> None:
         "notices",
         sa.Column("id", sa.String(length=63), nullable=False),
         sa.Column("version", sa.Integer(), autoincrement=False, nullable=False),
-        sa.Column("language", sa.String(length=16), nullable=False),
+        sa.Column("language", sa.String(length=35), nullable=False),
         sa.Column("title", sa.Text(), nullable=False),
         sa.Column("text", sa.Text(), nullable=False),
         sa.Column("text_sha256", sa.String(length=64), nullable=False),
@@ -395,7 +413,7 @@ def upgrade() -> None:
         "subjects",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
-        sa.Column("regions", sa.String(length=80), nullable=False),
+        sa.Column("regions", sa.Text(), nullable=False),
         sa.Column("birth_month", sa.Integer(), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_subjects")),
         sqlite_autoincrement=True,
@@ -426,11 +444,27 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_traits")),
         sa.UniqueConstraint("slot", name=op.f("uq_traits_slot")),
     )
+    op.create_table(
+        "waiting_opt_outs",
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
+        sa.Column("kind", sa.String(length=16), nullable=False),
+        sa.Column("token", sa.LargeBinary(length=16), nullable=False),
+        sa.Column("fact", sa.Text(), nullable=False),
+        sa.Column("at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_waiting_opt_outs")),
+    )
+    with op.batch_alter_table("waiting_opt_outs", schema=None) as batch_op:
+        batch_op.create_index("ix_waiting_opt_outs_kind_token", ["kind", "token"], unique=False)
+
     # ### end Alembic commands ###
 
 
 def downgrade() -> None:
     # ### commands auto generated by Alembic - please adjust! ###
+    with op.batch_alter_table("waiting_opt_outs", schema=None) as batch_op:
+        batch_op.drop_index("ix_waiting_opt_outs_kind_token")
+
+    op.drop_table("waiting_opt_outs")
     op.drop_table("traits")
     op.drop_table("tombstones")
     op.drop_table("suppressions")

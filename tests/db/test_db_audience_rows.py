@@ -17,10 +17,10 @@ from consent_gateway.db.audience_rows import Reading, blank, population, read_pe
 from consent_gateway.db.classes import classes
 from consent_gateway.db.engine import Session, Store
 from consent_gateway.db.tables import audience_rows, subject_keys
-from consent_gateway.domain.audiences import ClassKey, ClassMask
+from consent_gateway.domain.audiences import ClassKey
 from consent_gateway.domain.consents import FOREVER
 from consent_gateway.domain.ids import SubjectId
-from consent_gateway.domain.registers import OWN_SCOPE, PROPERTY_MASK, SCOPE_SHIFT
+from consent_gateway.domain.scopes import Side
 from consent_gateway.domain.subjects import month_of
 
 MONTH = month_of(NOW_S)
@@ -42,22 +42,17 @@ stored = st.fixed_dictionaries(
         "regions": st.sampled_from(["", "DE", "DE|US-CA"]),
         "birth_month": births,
         "flags": st.integers(0, 2047),
-        "c0": untils,
-        "p0": bits,
-        "c15": untils,
-        "p15": bits,
+        **{f"c{slot}": untils for slot in (0, 15)},
+        **{f"r{slot}": untils for slot in (0, 15)},
+        **{f"p{slot}": bits for slot in (0, 15)},
         **{f"{channel}_{n}": times for channel in ("email", "push") for n in (1, 2, 3, 4)},
     }
 )
 readings = st.builds(
     Reading,
     slot=st.sampled_from([None, 0, 15]),
-    mask=st.builds(
-        ClassMask,
-        flags=st.sampled_from([0, 63, 2047]),
-        # the properties, and the one bit that names the recipient: none, ourselves, the first, the last
-        properties=st.sampled_from([0, OWN_SCOPE, 1 << SCOPE_SHIFT, 1 << 61]).map(PROPERTY_MASK.__or__),
-    ),
+    flags=st.sampled_from([0, 63, 2047]),
+    side=st.sampled_from([None, -1, 0, 22]).map(Side),  # ourselves; a third party without a bit, the first, the last
     channel=st.sampled_from(["email", "push", "in_app", "none"]),
     cap_limit=st.integers(0, 5),
     cap_window=st.sampled_from([DAY, WEEK]),
@@ -72,9 +67,7 @@ def quantised(row: dict[str, Any], reading: Reading) -> ClassKey:
         age = max([band for band in (0, 13, 14, 15, 16, 18) if band <= reached], default=0)
     consent = properties = 0
     if reading.slot is not None:
-        until = row[f"c{reading.slot}"]
-        consent = until if until <= 0 else (1 if until > NOW_S else 2)
-        properties = row[f"p{reading.slot}"] & reading.mask.properties if consent == 1 else 0
+        consent, properties = said(*(row[f"{letter}{reading.slot}"] for letter in "crp"), reading.side.bit)
     caps = 0
     if reading.channel in ("email", "push") and 1 <= reading.cap_limit <= 4:
         kth, third = row[f"{reading.channel}_{reading.cap_limit}"], row[f"{reading.channel}_3"]
@@ -82,7 +75,20 @@ def quantised(row: dict[str, Any], reading: Reading) -> ClassKey:
             caps += 1
         if third is not None and third > NOW_S - DAY:
             caps += 2
-    return ClassKey(row["regions"], age, row["flags"] & reading.mask.flags, consent, properties, caps)
+    return ClassKey(row["regions"], age, row["flags"] & reading.flags, consent, properties, caps)
+
+
+def said(own: int, named: int, scope: int, bit: int | None) -> tuple[int, int]:
+    """Consent code and properties as one side reads a slot: bit 128 says that the grant covers it."""
+    until, held, closed, covered = own, scope % 128, scope >> 14 & 1, bit is None
+    if bit is not None and bit >= 0:
+        if scope >> (39 + bit) & 1:
+            return -1, 0
+        if scope >> (16 + bit) & 1:
+            until, held, closed, covered = named, scope >> 7 & 127, scope >> 15 & 1, True
+    if until > NOW_S:
+        return 1, held + (128 if covered else 0)
+    return (-1 if closed else 2) if until > 0 else until, 0
 
 
 @pytest.fixture
@@ -129,7 +135,9 @@ SEARCH = settings(RULES, max_examples=300, phases=[Phase.generate], report_multi
         ("DAY", DAY + 1),  # the window of Florida, one second too long
         ("latest_birth_month", lambda age, month: month - 12 * age),  # a birthday that counts a month early
         ("THREE_IN_24H", 1),
-        ("_SCOPE", 0),
+        ("COVERED", 0),
+        ("OWN_AFTER_NO", 0),
+        ("PROPERTY_BITS", 6),
     ],
 )
 def test_a_planted_difference_is_found(
@@ -141,7 +149,7 @@ def test_a_planted_difference_is_found(
 
 
 def test_each_class_comes_once_and_each_person_once(session: Session) -> None:
-    reading = Reading(0, ClassMask(2047, 127), "email", 3, WEEK)
+    reading = Reading(0, 2047, Side(), "email", 3, WEEK)
     fill(session, [{"flags": n % 3} for n in range(700)])
     found = list(classes(session, reading, true(), NOW_S))
     assert len({key for key, _ in found}) == len(found) == 3
@@ -150,7 +158,7 @@ def test_each_class_comes_once_and_each_person_once(session: Session) -> None:
 
 
 def test_more_people_than_one_list_of_values(session: Session) -> None:
-    reading = Reading(0, ClassMask(2047, 127), "email", 3, WEEK)
+    reading = Reading(0, 2047, Side(), "email", 3, WEEK)
     fill(session, [{"flags": n % 5} for n in range(1203)])
     found = read_people(session, reading, [SubjectId(n) for n in range(1, 1300)], NOW_S)
     assert {i: p.key.flags for i, p in found.items()} == {n: (n - 1) % 5 for n in range(1, 1204)}
@@ -167,6 +175,4 @@ def test_writing_some_columns_leaves_the_others(session: Session) -> None:
 
 def test_a_blank_row_knows_nothing(session: Session) -> None:
     fill(session, [{}])
-    assert quantised(blank(SubjectId(1)), Reading(0, ClassMask(2047, 127), "email", 3, WEEK)) == ClassKey(
-        "", -1, 0, 0, 0, 0
-    )
+    assert quantised(blank(SubjectId(1)), Reading(0, 2047, Side(), "email", 3, WEEK)) == ClassKey("", -1, 0, 0, 0, 0)

@@ -12,7 +12,10 @@ from hypothesis import strategies as st
 
 from consent_gateway.domain.audiences import (
     AGE_BANDS,
+    CAPPED,
     CODE_STATES,
+    COVERED,
+    THREE_IN_24H,
     UNKNOWN_AGE,
     Loss,
     LossStage,
@@ -20,9 +23,9 @@ from consent_gateway.domain.audiences import (
     age_band,
     consent_code,
     latest_birth_month,
-    until_of,
     waterfall,
 )
+from consent_gateway.domain.consents import ConsentProperty, ConsentState, state_of
 from consent_gateway.domain.subjects import age_in_month
 
 NOW = 1_795_000_000
@@ -55,9 +58,24 @@ def test_an_unknown_birth_date_is_a_class_of_its_own() -> None:
     assert age_band(None, MONTH) == UNKNOWN_AGE
 
 
-@pytest.mark.parametrize("code", list(CODE_STATES))
-def test_every_consent_code_comes_back(code: int) -> None:
-    assert consent_code(until_of(code, NOW), NOW) == code
+@pytest.mark.parametrize("state", list(ConsentState))
+def test_every_consent_state_has_a_code_and_comes_back(state: ConsentState) -> None:
+    assert CODE_STATES[consent_code(state)] is state
+
+
+def test_no_two_consent_states_share_a_code() -> None:
+    assert len({consent_code(state) for state in ConsentState}) == len(CODE_STATES) == len(ConsentState)
+
+
+@pytest.mark.parametrize("until", [0, -1, -2, -3])
+def test_the_code_of_what_is_no_grant_is_the_integer_of_the_row(until: int) -> None:
+    assert consent_code(state_of(until, NOW)) == until
+
+
+def test_what_a_class_says_beside_the_properties_has_bits_of_its_own() -> None:
+    assert COVERED & sum(ConsentProperty) == 0
+    assert COVERED.bit_count() == 1
+    assert CAPPED & THREE_IN_24H == 0
 
 
 # -- the waterfall -------------------------------------------------------------------------------------------------

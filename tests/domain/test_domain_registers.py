@@ -1,12 +1,12 @@
-"""The registers as one snapshot: slots of a purpose and its narrower ones, and who a standing names."""
+"""The registers as one snapshot: slots of a purpose and its narrower ones, and whose standing counts for whom."""
 
 from __future__ import annotations
 
-import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from dataclasses import replace
 
-from consent_gateway.domain.consents import FOREVER, ConsentProperty, Standing
+import pytest
+
+from consent_gateway.domain.consents import FOREVER, ConsentProperty, ConsentState, Standing, Standings
 from consent_gateway.domain.ids import PurposeId, RecipientId, is_slug
 from consent_gateway.domain.purposes import (
     Basis,
@@ -17,17 +17,27 @@ from consent_gateway.domain.purposes import (
     Recipient,
     RecipientKind,
 )
-from consent_gateway.domain.registers import OWN_SCOPE, PROPERTY_MASK, SCOPE_BITS, SCOPE_SHIFT, Registers
+from consent_gateway.domain.registers import Registers
+from consent_gateway.domain.scopes import OWN_SIDE, Side, Slot, pack, read
 
 PARENTS = {"marketing": None, "direct": "marketing", "newsletter": "direct", "service": None}
 SLOTS = {("marketing", "none"): 0, ("direct", "email"): 1, ("newsletter", "email"): 2, ("service", "email"): 3}
 
 
-def a_recipient(name: str, bit: int | None) -> Recipient:
-    return Recipient(RecipientId(name), name, RecipientKind.THIRD_PARTY, "DE", False, "none", name, bit)  # noqa: FBT003 - positional row
+def a_recipient(name: str, kind: RecipientKind, bit: int | None) -> Recipient:
+    return Recipient(RecipientId(name), name, kind, "DE", False, "none", name, bit)  # noqa: FBT003 - positional row
 
 
-def registers(bits: dict[str, int | None] | None = None) -> Registers:
+RECIPIENTS = {
+    "self": (RecipientKind.SELF, None),
+    "mailer": (RecipientKind.PROCESSOR, None),
+    "partner": (RecipientKind.THIRD_PARTY, 0),
+    "exchange": (RecipientKind.AD_PLATFORM, 22),
+    "newcomer": (RecipientKind.THIRD_PARTY, None),
+}
+
+
+def registers() -> Registers:
     tree = {
         PurposeId(p): Purpose(PurposeId(p), PurposeKind.DIRECT_MARKETING, p, p, "", Basis.CONSENT, parent)  # type: ignore[arg-type]
         for p, parent in PARENTS.items()
@@ -36,7 +46,7 @@ def registers(bits: dict[str, int | None] | None = None) -> Registers:
         version=1,
         purposes=PurposeTree(tree),
         slots={(PurposeId(p), Channel(c)): n for (p, c), n in SLOTS.items()},
-        recipients={RecipientId(name): a_recipient(name, bit) for name, bit in (bits or {}).items()},
+        recipients={RecipientId(name): a_recipient(name, *row) for name, row in RECIPIENTS.items()},
         sources={},
         traits={},
         principals={},
@@ -57,35 +67,43 @@ def test_ancestors_and_descendants_are_each_others_inverse(purpose: str) -> None
     assert below == {p for p in tree.purposes if purpose in set(tree.ancestors(p))}
 
 
-NAMES = [f"r{n}" for n in range(SCOPE_BITS)]
-
-
-@settings(derandomize=True, deadline=None)
-@given(
-    st.sets(st.sampled_from(NAMES)), st.booleans(), st.integers(0, PROPERTY_MASK), st.sampled_from([9, FOREVER, -1, 0])
+@pytest.mark.parametrize(
+    ("name", "side"),
+    [
+        ("self", OWN_SIDE),
+        ("mailer", OWN_SIDE),
+        ("partner", Side(0)),
+        ("exchange", Side(22)),
+        ("newcomer", Side(-1)),
+        ("unheard_of", Side(-1)),
+    ],
 )
-def test_a_standing_fits_its_two_integers(named: set[str], own: bool, properties: int, until: int) -> None:  # noqa: FBT001 - hypothesis gives it
-    snapshot = registers({name: n for n, name in enumerate(NAMES)})
-    standing = Standing(until, ConsentProperty(properties), frozenset(map(RecipientId, named)), own=own)
-    code, packed = snapshot.encode(standing)
-    assert code == until
-    assert packed & PROPERTY_MASK == properties
-    assert bool(packed & OWN_SCOPE) is own
-    assert {name for name in NAMES if packed & snapshot.scope_bit(RecipientId(name))} == named
-    assert 0 <= packed < 1 << 63  # what a BIGINT holds
+def test_a_processor_acts_for_us_and_anybody_else_was_named_or_not(name: str, side: Side) -> None:
+    assert registers().side(RecipientId(name)) == side
 
 
-def test_the_parts_of_the_property_column_do_not_overlap() -> None:
-    assert PROPERTY_MASK < OWN_SCOPE < 1 << SCOPE_SHIFT
-    assert PROPERTY_MASK & OWN_SCOPE == 0
-    assert SCOPE_SHIFT + SCOPE_BITS <= 63
+@pytest.mark.parametrize("kind", [RecipientKind.SELF, RecipientKind.PROCESSOR])
+def test_a_bit_does_not_make_a_third_party_of_a_processor(kind: RecipientKind) -> None:
+    snapshot = replace(registers(), recipients={RecipientId("mailer"): a_recipient("mailer", kind, 3)})
+    assert snapshot.side(RecipientId("mailer")) == OWN_SIDE
 
 
-def test_who_has_no_bit_cannot_be_named() -> None:
-    snapshot = registers({"processor": None})
-    assert snapshot.scope_bit(RecipientId("processor")) == 0
-    assert snapshot.scope_bit(RecipientId("unheard_of")) == 0
-    assert snapshot.encode(Standing(9, recipients=frozenset({RecipientId("unheard_of")}))) == (9, 0)
+def everybody_named(standing: Standing) -> Standings:
+    return Standings(Standing(), {RecipientId(name): standing for name in [*RECIPIENTS, "unheard_of"]})
+
+
+@pytest.mark.parametrize("standing", [Standing(9, ConsentProperty.EXPLICIT), Standing(FOREVER), Standing(-1)])
+def test_only_who_has_a_bit_can_be_named(standing: Standing) -> None:
+    slot = registers().pack(everybody_named(standing))
+    assert slot == pack(everybody_named(standing), {RecipientId("partner"): 0, RecipientId("exchange"): 22})
+    sides = {name: registers().side(RecipientId(name)) for name in [*RECIPIENTS, "unheard_of"]}
+    reached = {name for name, side in sides.items() if read(slot, side, 5)[0] is not ConsentState.NONE}
+    assert reached == {"partner", "exchange"}
+
+
+def test_a_snapshot_packs_into_one_slot() -> None:
+    assert registers().pack(Standings()) == Slot()
+    assert registers().pack(Standings(Standing(9, ConsentProperty.WRITTEN))) == Slot(9, 0, int(ConsentProperty.WRITTEN))
 
 
 @pytest.mark.parametrize(("name", "good"), [("a", True), ("a" * 63, True), ("a1_", True), ("a" * 64, False)])

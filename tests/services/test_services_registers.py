@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
@@ -25,12 +26,14 @@ from builders import (
     with_source,
     withdraw,
 )
+from consent_gateway.clock import FixedClock
 from consent_gateway.db import tables
 from consent_gateway.db.engine import Store
 from consent_gateway.db.tables import CONSENT_SLOTS, NUMBER_SLOTS, TEXT_SLOTS
 from consent_gateway.domain.ids import NoticeId, PurposeId, RecipientId, TraitId
 from consent_gateway.domain.purposes import Basis, Channel, Purpose, PurposeKind, RecipientKind
-from consent_gateway.domain.registers import SCOPE_BITS, Principal
+from consent_gateway.domain.registers import Principal
+from consent_gateway.domain.scopes import SCOPE_BITS
 from consent_gateway.domain.segments import TraitOrigin, TraitType
 from consent_gateway.errors import AuthenticationError, ConflictError, GatewayError, InputError, NotFoundError
 from consent_gateway.services import principals, registers
@@ -255,6 +258,18 @@ def test_a_notice_that_was_published_keeps_its_words(gateway: Gateway) -> None:
     put(gateway, lambda w: registers.put_notice(w, NoticeId("privacy"), 2, "en", "Privacy", "We did."))
     with pytest.raises(ConflictError):
         put(gateway, lambda w: registers.put_notice(w, NoticeId("privacy"), 1, "en", "Privacy", "We don't."))
+
+
+@pytest.mark.parametrize(("title", "text"), [("Privacy", "We don't."), ("Secrecy", "We do.")])
+def test_a_notice_that_is_put_again_stays_as_it_was(gateway: Gateway, clock: FixedClock, title: str, text: str) -> None:
+    publish = partial(registers.put_notice, notice=NoticeId("privacy"), version=1, language="en")
+    put(gateway, lambda w: publish(w, title="Privacy", text="We do."))
+    before = dump(gateway.store)
+    clock.advance(timedelta(days=30))
+    put(gateway, lambda w: publish(w, title="Privacy", text="We do."))
+    with pytest.raises(ConflictError):
+        put(gateway, lambda w: publish(w, title=title, text=text))
+    assert dump(gateway.store) == before  # also the instant, and the one entry in the log
 
 
 def declare(name: str, kind: TraitType = TraitType.INTEGER) -> Callable[[Work], object]:

@@ -18,6 +18,7 @@ from consent_gateway.api.registers import read_segment
 from consent_gateway.api.wire import AudienceIn, AudienceOut, instant
 from consent_gateway.db.audiences import AudienceRow
 from consent_gateway.domain.purposes import OWN
+from consent_gateway.domain.registers import Principal
 from consent_gateway.domain.segments import Segment
 from consent_gateway.errors import FieldProblem, InputError, NotFoundError
 from consent_gateway.services import audiences
@@ -55,17 +56,19 @@ async def stream_members(request: Call, audience: FromPath[str]) -> Stream:
     """Stream the members as NDJSON, one pseudonym a line; who may no longer be used is not among them."""
     desk = desk_of(request)
 
-    def check() -> None:
+    def check() -> Principal:
         principal = authenticate(desk.gateway, request.scope["headers"], "audience")
         with desk.gateway.look(principal) as work:
             _find(work, audience)
+        return principal
 
-    await desk.run(check)
-    return Stream(_lines(desk, audience), media_type="application/x-ndjson")
+    principal = await desk.run(check)
+    return Stream(_lines(desk, audience, principal), media_type="application/x-ndjson")
 
 
-async def _lines(desk: Desk, audience: str) -> AsyncIterator[bytes]:
-    chunks = audiences.stream_members(desk.gateway, audience)
+async def _lines(desk: Desk, audience: str, principal: Principal) -> AsyncIterator[bytes]:
+    """Yield the lines chunk by chunk; an error leaves the response unfinished, so that nobody takes it for all."""
+    chunks = audiences.stream_members(desk.gateway, audience, principal)
     while (chunk := await desk.run(lambda: next(chunks, None))) is not None:
         yield b"".join(b'{"pseudonym":"%b"}\n' % pseudonym.encode() for pseudonym in chunk)
 

@@ -40,6 +40,7 @@ _CSV_COLUMNS = (
 )  # fmt: skip
 _IDENTIFIER_COLUMNS = frozenset(_CSV_COLUMNS[:5])
 _TRAIT = "trait."
+_SURPLUS = "surplus"  # no column can have this name
 Rows = list[Incoming[Any]]
 
 
@@ -55,7 +56,7 @@ async def import_rows(
     if kind not in ITEMS:
         raise NotFoundError("kinds are: " + ", ".join(ITEMS))
     body = await request.body()
-    is_csv = request.headers.get("content-type", "").startswith("text/csv")
+    is_csv = media_type(request.headers.get("content-type", "")) == "text/csv"
     if is_csv and kind != "subjects":
         raise InputError(fields=(FieldProblem("Content-Type", "not_csv", "only subjects can be sent as CSV"),))
 
@@ -105,6 +106,11 @@ async def _items(request: Request[Any, Any, Any], kind: str) -> Response[bytes]:
         return take_in(work, request, kind, batch.source, rows, digest)
 
     return await desk_of(request).write(request, "ingest", act, event=Event.IMPORTED)
+
+
+def media_type(content_type: str) -> str:
+    """Return type and subtype of a Content-Type: without parameters, and in lower case (RFC 9110 8.3.1)."""
+    return content_type.partition(";")[0].strip().lower()
 
 
 def take_in(
@@ -210,7 +216,7 @@ def _header(names: list[str]) -> list[str]:
 
 
 def _record(number: int, header: list[str], record: list[str]) -> Incoming[Any]:
-    raw = msgspec.json.encode(dict(zip(header, record, strict=False)))
+    raw = msgspec.json.encode(dict(zip(header, record, strict=False)) | _surplus(header, record))
     if len(record) != len(header):
         message = f"the record has {len(record)} fields, the header {len(header)}"
         return Incoming(number, raw, None, (FieldProblem("$", "wrong_width", message),))
@@ -219,6 +225,11 @@ def _record(number: int, header: list[str], record: list[str]) -> Incoming[Any]:
     traits = {name.removeprefix(_TRAIT): value for name, value in values.items() if name.startswith(_TRAIT)}
     row = read_item("subjects", number, msgspec.json.encode(item | ({"traits": traits} if traits else {})))
     return Incoming(number, raw, row.item, row.problems)
+
+
+def _surplus(header: list[str], record: list[str]) -> dict[str, list[str]]:
+    """Return the fields that no column names: whoever looks into a wrong row needs the whole of it."""
+    return {_SURPLUS: record[len(header) :]} if len(record) > len(header) else {}
 
 
 def _require(rows: Sequence[object], limit: int) -> None:

@@ -1,45 +1,102 @@
-"""`consent-gateway import`: bring a file to a running gateway in batches, with progress and every rejection."""
+"""`consent-gateway import`: bring a file to a running gateway in batches, with progress and every rejection.
+
+A file is read record by record and never held: memory is bounded by one batch and one line, whatever the file is. CSV
+is read as the gateway itself reads it (RFC 4180, any line ends) and written anew, so that a batch never cuts a record.
+
+The same file again changes nothing: each call carries a key made of what it says, so the gateway answers it from
+memory. Only rows that were refused are judged once more, because what they lacked may be there by now (`_deliver`).
+"""
 
 from __future__ import annotations
 
+import csv
 import hashlib
+import io
+import itertools
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, TextIO
 
 import click
 import httpx
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
 from consent_gateway.cli.options import emit, json_option
 from consent_gateway.errors import InputError, UnavailableError
 
-BATCH_ROWS = 1000
-MAX_BATCH_BYTES = 4 << 20
-MAX_LINE_BYTES = 1 << 20
 KINDS = ("subjects", "consents", "choices", "events", "contacts")
+_COUNTS = ("received", "accepted", "created", "updated", "joined", "duplicates", "suppressed", "rejected")
 _REJECTED = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much one call carries, and how long a line or a CSV record may be; the gateway takes 5 MiB a call."""
+
+    rows: int = 1000
+    batch_bytes: int = 4 << 20
+    line_bytes: int = 1 << 20
+
+
+_LIMITS = Limits()
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One row as it is sent, with the number that a rejection of it shows.
+
+    `row` is the number of the line in an NDJSON file, and of the record in a CSV (its header is row 0).
+    """
+
+    row: int
+    content: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What one call carries; `position` is how many bytes of the file had been read when it was complete."""
+
+    header: bytes
+    records: tuple[Record, ...]
+    position: int
+
+    def body(self) -> bytes:
+        """Return the body of the call."""
+        return self.header + b"".join(record.content for record in self.records)
+
+    def refused(self, answer: dict[str, Any]) -> tuple[Record, ...]:
+        """Return the records that an answer refuses: it counts them from 1, and no line of a body is blank."""
+        return tuple(self.records[rejection["row"] - 1] for rejection in answer["rejections"])
 
 
 @dataclass(slots=True)
 class Total:
     """What became of a file: counts summed over its batches, and every rejection with its row in the file."""
 
-    counts: Counter[str] = field(default_factory=Counter)
+    counts: Counter[str] = field(default_factory=lambda: Counter(dict.fromkeys(_COUNTS, 0)))
     reasons: Counter[str] = field(default_factory=Counter)
     rejections: list[dict[str, Any]] = field(default_factory=list)
     replayed: int = 0
+    judged_again: int = 0
 
-    def add(self, answer: dict[str, Any], first_row: int, *, replayed: bool) -> None:
-        """Add the answer for one batch that began at row `first_row` of the file."""
-        self.counts.update({k: v for k, v in answer.items() if isinstance(v, int)})
-        self.replayed += replayed
-        for rejection in answer["rejections"]:
-            self.rejections.append({**rejection, "row": first_row + rejection["row"] - 1})
+    def add(self, answer: dict[str, Any], batch: Batch) -> None:
+        """Add the last answer for a batch."""
+        self._count(answer)
+        for rejection, record in zip(answer["rejections"], batch.refused(answer), strict=True):
+            self.rejections.append({**rejection, "row": record.row})
             self.reasons.update(reason["code"] for reason in rejection["reasons"])
+
+    def add_settled(self, answer: dict[str, Any]) -> None:
+        """Add an answer without the rows that it refused: those get another answer."""
+        self._count(answer)
+        open_rows = len(answer["rejections"])
+        self.counts.subtract({"received": open_rows, "rejected": open_rows})
+
+    def _count(self, answer: dict[str, Any]) -> None:
+        self.counts.update({name: answer.get(name, 0) for name in _COUNTS})
 
 
 @click.command("import")
@@ -55,7 +112,8 @@ def import_command(
 ) -> None:
     """Import a CSV (subjects) or NDJSON file through the API; status 1 if rows were refused.
 
-    The same file twice changes nothing: its batches carry keys that the gateway recognises.
+    The same file twice changes nothing: its batches carry keys that the gateway recognises. Rows that were refused
+    are judged once more, so a file whose people came later can simply be imported again.
     """
     secret = key_file.read_text(encoding="utf-8").strip() if key_file is not None else key
     if not secret:
@@ -70,30 +128,84 @@ def import_command(
         raise click.exceptions.Exit(_REJECTED)
 
 
-def import_file(client: httpx.Client, path: Path, kind: str, source: str, on_progress: Callable[[int], None]) -> Total:
-    """Send a file in batches, in order; raises InputError or UnavailableError with what the gateway said."""
-    total = Total()
-    is_csv = path.suffix.lower() == ".csv"
-    name = hashlib.sha256(f"{kind} {source} {path.name}".encode()).hexdigest()[:16]
-    for first_row, body, size in _batches(path, is_csv=is_csv):
-        digest = hashlib.sha256(body).hexdigest()[:32]
-        answer = _send(client, kind, source, body, f"{name}-{digest}", is_csv=is_csv)
-        total.add(answer.json(), first_row, replayed="idempotent-replayed" in answer.headers)
-        on_progress(size)
+def import_file(
+    client: httpx.Client,
+    path: Path,
+    kind: str,
+    source: str,
+    on_progress: Callable[[int], None],
+    limits: Limits = _LIMITS,
+) -> Total:
+    """Send a file in batches, in order, and return what became of it; `on_progress` gets bytes of the file.
+
+    Raises InputError for a file that cannot be read as what it claims to be, or that has bytes and no record, and
+    InputError or UnavailableError with what the gateway said. Batches before the one at fault have been taken in.
+    """
+    call = _Call(client, path, kind, source)
+    total, done, size = Total(), 0, path.stat().st_size
+    for batch in _batches(path, is_csv=call.is_csv, limits=limits):
+        _deliver(call, batch, total)
+        on_progress(batch.position - done)
+        done = batch.position
+    if size and not done:
+        raise InputError(f"the file has {size} bytes and no record: CSV needs a header and records, NDJSON objects")
+    on_progress(size - done)
     return total
 
 
-def _send(client: httpx.Client, kind: str, source: str, body: bytes, key: str, *, is_csv: bool) -> httpx.Response:
-    media = "text/csv" if is_csv else "application/x-ndjson"
-    headers = {"content-type": media, "idempotency-key": key}
-    try:
-        answer = client.post(f"/v1/imports/{kind}", params={"source": source}, content=body, headers=headers)
-    except httpx.TransportError as error:
-        raise UnavailableError(f"the gateway does not answer ({type(error).__name__}); is it running?") from None
-    if answer.is_success:
-        return answer
-    refused = InputError if answer.is_client_error else UnavailableError
-    raise refused(_complaint(answer))
+def _deliver(call: _Call, batch: Batch, total: Total) -> None:
+    """Send one batch until every row of it has an answer of today, and add the answers to `total`.
+
+    A remembered answer that refuses rows is no answer of today for them: they, and only they, are sent once more.
+    That call has a key of its own, made of its number and of what it says; so whatever one import had taken in, the
+    next one finds remembered, and no row is ever applied twice. It ends because the gateway remembers as many calls
+    as were made.
+    """
+    for number in itertools.count():
+        answer = call.send(batch.body(), number)
+        said, replayed = answer.json(), "idempotent-replayed" in answer.headers
+        total.replayed += replayed and not number
+        if not replayed or not said["rejections"]:
+            break
+        total.add_settled(said)
+        batch = replace(batch, records=batch.refused(said))
+    total.add(said, batch)
+    total.judged_again += len(batch.records) if number and not replayed else 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """Where the batches of one file go, and as what."""
+
+    client: httpx.Client
+    path: Path
+    kind: str
+    source: str
+
+    @property
+    def is_csv(self) -> bool:
+        return self.path.suffix.lower() == ".csv"
+
+    def send(self, body: bytes, number: int) -> httpx.Response:
+        """Return the gateway's answer, a success; `number` counts the calls for one batch from 0."""
+        media = "text/csv" if self.is_csv else "application/x-ndjson"
+        headers = {"content-type": media, "idempotency-key": self._key(body, number)}
+        try:
+            answer = self.client.post(
+                f"/v1/imports/{self.kind}", params={"source": self.source}, content=body, headers=headers
+            )
+        except httpx.TransportError as error:
+            raise UnavailableError(f"the gateway does not answer ({type(error).__name__}); is it running?") from None
+        if answer.is_success:
+            return answer
+        refused = InputError if answer.is_client_error else UnavailableError
+        raise refused(_complaint(answer))
+
+    def _key(self, body: bytes, number: int) -> str:
+        """Return a key of 49 characters, and a few more from the second call on (the gateway takes 64)."""
+        name = hashlib.sha256(f"{self.kind} {self.source} {self.path.name}".encode()).hexdigest()[:16]
+        key = f"{name}-{hashlib.sha256(body).hexdigest()[:32]}"
+        return f"{key}-{number}" if number else key
 
 
 def _complaint(answer: httpx.Response) -> str:
@@ -105,38 +217,95 @@ def _complaint(answer: httpx.Response) -> str:
     return f"{problem.get('title', '')}: {problem.get('detail', '')} {fields}".strip()
 
 
-def _batches(path: Path, *, is_csv: bool) -> Iterator[tuple[int, bytes, int]]:
-    """Yield `(first row, body, bytes of the file)`; a CSV record with line breaks inside quotes stays whole."""
+# -- reading the file --------------------------------------------------------------------------------------------
+
+
+def _batches(path: Path, *, is_csv: bool, limits: Limits) -> Iterator[Batch]:
+    """Yield the records of a file in order, as many a batch as `limits` allows, each batch with the CSV's header."""
     with path.open("rb") as file:
-        header = file.readline(MAX_LINE_BYTES) if is_csv else b""
-        batch, rows, size, first = [header] if is_csv else [], 0, len(header), 1
-        for record in _records(file, is_csv=is_csv):
-            batch.append(record)
-            rows, size = rows + 1, size + len(record)
-            if rows == BATCH_ROWS or size >= MAX_BATCH_BYTES:
-                yield first, b"".join(batch), size
-                first, batch, rows, size = first + rows, [header] if is_csv else [], 0, 0
-        if rows:
-            yield first, b"".join(batch), size
+        text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")  # here, so that `file` stays open to its end
+        records = _csv_records(text, limits.line_bytes) if is_csv else _lines(file, limits.line_bytes)
+        header = next((record.content for record in records), b"") if is_csv else b""
+        held: list[Record] = []
+        size = len(header)
+        for record in records:
+            if held and (len(held) == limits.rows or size + len(record.content) > limits.batch_bytes):
+                yield Batch(header, tuple(held), file.tell())
+                held, size = [], len(header)
+            held.append(record)
+            size += len(record.content)
+        if held:
+            yield Batch(header, tuple(held), file.tell())
 
 
-def _records(file: Any, *, is_csv: bool) -> Iterator[bytes]:
-    pending = b""
-    while line := file.readline(MAX_LINE_BYTES + 1):
-        if len(line) > MAX_LINE_BYTES:
-            raise InputError(f"a line is longer than {MAX_LINE_BYTES} bytes; is this the right file?")
-        pending += line
-        if is_csv and pending.count(b'"') % 2 and len(pending) <= MAX_LINE_BYTES:
-            continue  # inside quotes: the record goes on
-        if pending.strip():
-            yield pending
-        pending = b""
-    if pending:
-        yield pending
+def _lines(file: BinaryIO, limit: int) -> Iterator[Record]:
+    """Yield the lines of an NDJSON file that are not blank."""
+    for row in itertools.count(1):
+        line = file.readline(limit + 1)
+        if len(line) > limit:
+            raise _too_long(limit)
+        if not line:
+            return
+        if line.strip():
+            yield Record(row, line)
+
+
+def _csv_records(text: TextIO, limit: int) -> Iterator[Record]:
+    """Yield the header and the records of a CSV, written anew; what is blank is no record (as for the gateway)."""
+    lines = _Lines(text, limit)
+    rows = itertools.count()
+    try:
+        for fields in csv.reader(lines, strict=True):
+            lines.taken = 0
+            if fields:
+                yield Record(next(rows), _written(fields, limit))
+    except csv.Error:
+        place = f"record {row}" if (row := next(rows)) else "the header"
+        message = f"{place} must follow RFC 4180: quotes in pairs, fields of at most 131,072 characters"
+        raise InputError(message) from None
+    except UnicodeDecodeError:  # text is decoded ahead of the record
+        raise InputError(f"the file is not UTF-8, at record {next(rows)} or soon after it") from None
+
+
+class _Lines(Iterator[str]):
+    """The lines of a text up to any line end, read only as far as a record may be long.
+
+    `taken` counts characters, which are never more than bytes; who begins a new record sets it to 0.
+    """
+
+    def __init__(self, text: TextIO, limit: int) -> None:
+        self._text, self._limit = text, limit
+        self.taken = 0
+
+    def __next__(self) -> str:
+        line = self._text.readline(self._limit + 1)
+        self.taken += len(line)
+        if self.taken > self._limit:
+            raise _too_long(self._limit)
+        if not line:
+            raise StopIteration
+        return line
+
+
+def _written(fields: list[str], limit: int) -> bytes:
+    """Return a record as RFC 4180 has it, with CRLF, which also makes the writer quote lone line ends."""
+    text = io.StringIO(newline="")
+    csv.writer(text).writerow(fields)
+    content = text.getvalue().encode()
+    if len(content) > limit:
+        raise _too_long(limit)
+    return content
+
+
+def _too_long(limit: int) -> InputError:
+    return InputError(f"a line is longer than {limit} bytes, or a quote is never closed; is this the right file?")
+
+
+# -- showing -----------------------------------------------------------------------------------------------------
 
 
 def _progress() -> Progress:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
     return Progress(*columns, console=Console(stderr=True), transient=True)
 
 
@@ -149,6 +318,8 @@ def _show(console: Console, total: Total) -> None:
     )
     if total.replayed:
         console.print(f"{total.replayed} batches had been sent before and changed nothing")
+    if total.judged_again:
+        console.print(f"{total.judged_again} rows had been refused before and were judged once more")
     for code, count in total.reasons.most_common():
         console.print(f"  {code}: {count}")
     for rejection in total.rejections[:20]:

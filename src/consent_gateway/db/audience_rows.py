@@ -29,13 +29,14 @@ from consent_gateway.db.engine import Session
 from consent_gateway.db.tables import CAPPED_CHANNELS, NEWEST_CONTACTS, audience_rows, subject_keys
 from consent_gateway.domain.audiences import (
     CAPPED,
+    COVERED,
     THREE_IN_24H,
     ClassKey,
-    ClassMask,
     age_band,
     consent_code,
 )
 from consent_gateway.domain.ids import SubjectId
+from consent_gateway.domain.scopes import Side, Slot, read
 from consent_gateway.domain.subjects import month_of
 
 _c = audience_rows.c
@@ -49,7 +50,8 @@ class Reading:
     """What a question reads of a row: the consent slot (None: no such pair is enabled), and the cap to check."""
 
     slot: int | None
-    mask: ClassMask
+    flags: int  # the bits that the question can use; what is masked away cannot split a class
+    side: Side
     channel: str
     cap_limit: int
     cap_window: int
@@ -75,14 +77,14 @@ def read_people(session: Session, reading: Reading, ids: Sequence[SubjectId], no
     for part in chunks(ids, MAX_READ):
         # The driver's own parameters: this is the one query of every decision, and compiling it costs more than it.
         wanted = json.dumps(part) if session.dialect.name == "sqlite" else part
-        for sid, dek, regions, born, flags, until, properties, *times in session.exec_driver_sql(sql, (wanted,)):
-            code = consent_code(until, now)
+        for sid, dek, regions, born, flags, until, named, scope, *times in session.exec_driver_sql(sql, (wanted,)):
+            state, properties, covered = read(Slot(until, named, scope), reading.side, now)
             key = ClassKey(
                 regions,
                 age_band(born, month),
-                flags & reading.mask.flags,
-                code,
-                properties & reading.mask.properties if code == 1 else 0,
+                flags & reading.flags,
+                consent_code(state),
+                int(properties) | (COVERED if covered else 0),
                 _caps(reading, times, now),
             )
             found[SubjectId(sid)] = Person(SubjectId(sid), bytes(dek), key)
@@ -97,7 +99,8 @@ def population(session: Session) -> int:
 @lru_cache(maxsize=256)
 def _people_sql(dialect: str, slot: int | None, cap_columns: tuple[str, ...]) -> str:
     until = literal_column("0") if slot is None else _c[f"c{slot}"]
-    properties = literal_column("0") if slot is None else _c[f"p{slot}"]
+    named = literal_column("0") if slot is None else _c[f"r{slot}"]
+    scope = literal_column("0") if slot is None else _c[f"p{slot}"]
     statement = select(
         _c.subject_id,
         subject_keys.c.wrapped_dek,
@@ -105,7 +108,8 @@ def _people_sql(dialect: str, slot: int | None, cap_columns: tuple[str, ...]) ->
         _c.birth_month,
         _c.flags,
         until,
-        properties,
+        named,
+        scope,
         *(_c[name] for name in cap_columns),
     ).join(subject_keys, subject_keys.c.subject_id == _c.subject_id)
     among = "IN (SELECT value FROM json_each(?))" if dialect == "sqlite" else "= ANY(%s)"

@@ -13,13 +13,15 @@ from consent_gateway.db.tables import audience_members, audiences
 
 @dataclass(frozen=True, slots=True)
 class AudienceRow:
-    """One audience as it is stored; instants in seconds, `segment`, `waterfall` and `packs` are JSON."""
+    """One audience as it is stored; instants in seconds, `segment`, `message`, `waterfall` and `packs` are JSON."""
 
     id: str
     segment: str
     purpose: str
     channel: str
     recipient: str
+    message: str
+    basis: str | None
     created_at: int
     expires_at: int
     size: int

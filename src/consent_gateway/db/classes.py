@@ -18,22 +18,23 @@ from consent_gateway.db.tables import audience_rows
 from consent_gateway.domain.audiences import (
     AGE_BANDS,
     CAPPED,
+    COVERED,
     THREE_IN_24H,
     UNKNOWN_AGE,
     ClassKey,
     latest_birth_month,
 )
+from consent_gateway.domain.consents import WITHDRAWN
 from consent_gateway.domain.ids import SubjectId
-from consent_gateway.domain.registers import PROPERTY_MASK
+from consent_gateway.domain.scopes import NAMED_AFTER_NO, OWN_AFTER_NO, PROPERTY_BITS, PROPERTY_MASK
 from consent_gateway.domain.subjects import month_of
 
 _c = audience_rows.c
 _AGES = (UNKNOWN_AGE, *AGE_BANDS)
 _LOWEST_CODE = -3  # consent codes run from -3 (pending) to 2 (expired)
-# Widths in bits, from the highest part to the lowest: age, consent, caps, flags, properties with the scope bit.
+# Widths in bits, from the highest part to the lowest: age, consent, caps, flags, properties with `COVERED`.
 _CONSENT, _CAPS, _FLAGS, _PROPERTIES = 3, 2, 11, 8
 _FETCH = 10_000
-_SCOPE = 1 << (_PROPERTIES - 1)
 
 
 def classes(
@@ -43,7 +44,7 @@ def classes(
     key = select(_c.regions, _packed(reading, now).label("packed"))
     groups = _grouped_here if session.dialect.name == "sqlite" else _grouped_there
     for regions, packed, ids in groups(session, key.where(segment)):
-        yield _unpacked(regions, packed, reading), ids
+        yield _unpacked(regions, packed), ids
 
 
 def _grouped_there(session: Session, key: Select[Any]) -> Iterator[tuple[str, int, list[SubjectId]]]:
@@ -82,31 +83,32 @@ def _packed(reading: Reading, now: int) -> ColumnElement[Any]:
         caps = caps + case((_c[name] > now - window, bit), else_=0)
     packed = age * (1 << _CONSENT) + consent
     packed = packed * (1 << _CAPS) + caps
-    packed = packed * (1 << _FLAGS) + _c.flags.op("&")(reading.mask.flags)
+    packed = packed * (1 << _FLAGS) + _c.flags.op("&")(reading.flags)
     return packed * (1 << _PROPERTIES) + properties
 
 
 def _consent(reading: Reading, now: int) -> tuple[ColumnElement[Any], ColumnElement[Any]]:
+    """Return consent code and properties: `domain.scopes.read` in SQL."""
     if reading.slot is None:
         return literal(-_LOWEST_CODE), literal(0)
-    until, properties = _c[f"c{reading.slot}"], _c[f"p{reading.slot}"]
-    consent = case((until <= 0, until), (until > now, 1), else_=2) - _LOWEST_CODE
-    used: ColumnElement[Any] = properties.op("&")(PROPERTY_MASK)
-    scope = _scope_bit(reading)
-    if scope:
-        used = used + case((properties.op("&")(1 << scope) != 0, _SCOPE), else_=0)
-    return consent, case((until > now, used), else_=0)
+    own, named, scope = (_c[f"{letter}{reading.slot}"] for letter in "crp")
+    until: ColumnElement[Any] = own
+    held: ColumnElement[Any] = scope.op("&")(PROPERTY_MASK) + (COVERED if reading.side.bit is None else 0)
+    after_no: ColumnElement[Any] = scope.op("&")(OWN_AFTER_NO) != 0
+    if reading.side.yes:
+        said_no = scope.op("&")(reading.side.no) != 0
+        said_yes = scope.op("&")(reading.side.yes) != 0
+        until = case((said_no, WITHDRAWN), (said_yes, named), else_=own)
+        shared = scope.op("/")(1 << PROPERTY_BITS).op("&")(PROPERTY_MASK) + COVERED
+        held = case((said_yes, shared), else_=held)
+        after_no = case((said_yes, scope.op("&")(NAMED_AFTER_NO)), else_=scope.op("&")(OWN_AFTER_NO)) != 0
+    code = case((until <= 0, until), (until > now, 1), (after_no, WITHDRAWN), else_=2)
+    return code - _LOWEST_CODE, case((until > now, held), else_=0)
 
 
-def _scope_bit(reading: Reading) -> int:
-    """Return the place of the bit of the property column that names the recipient, 0 if it has none."""
-    return max((reading.mask.properties & ~PROPERTY_MASK).bit_length() - 1, 0)
-
-
-def _unpacked(regions: str, packed: int, reading: Reading) -> ClassKey:
+def _unpacked(regions: str, packed: int) -> ClassKey:
     packed, properties = divmod(packed, 1 << _PROPERTIES)
     packed, flags = divmod(packed, 1 << _FLAGS)
     packed, caps = divmod(packed, 1 << _CAPS)
     age, consent = divmod(packed, 1 << _CONSENT)
-    scope = 1 << _scope_bit(reading) if properties & _SCOPE else 0
-    return ClassKey(regions, _AGES[age], flags, consent + _LOWEST_CODE, (properties & PROPERTY_MASK) | scope, caps)
+    return ClassKey(regions, _AGES[age], flags, consent + _LOWEST_CODE, properties, caps)

@@ -24,7 +24,7 @@ from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from consent_gateway.errors import RaceError, StoreError
+from consent_gateway.errors import InputError, RaceError, StoreError
 
 Session = Connection  # what services call a session: one connection inside one transaction
 
@@ -169,9 +169,11 @@ def _translated() -> Iterator[None]:
         raise StoreError(f"the store failed: {type(error).__name__}", retry_after=1) from None
 
 
-def _translate(error: DBAPIError) -> StoreError | RaceError:
+def _translate(error: DBAPIError) -> StoreError | RaceError | InputError:
     original = error.orig
     if getattr(original, "sqlstate", None) in _RACES or "UNIQUE constraint" in str(original):
         return RaceError()
+    if str(getattr(original, "sqlstate", "")).startswith("22"):
+        return InputError("a value does not fit the column it is for")
     kind = "unreachable, locked or full" if isinstance(error, OperationalError) else "not able to do this"
     return StoreError(f"the store is {kind} ({type(original).__name__})", retry_after=1)

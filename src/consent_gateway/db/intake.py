@@ -38,6 +38,12 @@ def forget_quarantined(session: Session, tokens: Sequence[Token]) -> int:
     return emptied
 
 
+def empty_quarantine(session: Session, before: int) -> int:
+    """Empty every kept row older than `before` (seconds); its reasons stay."""
+    old = (quarantine.c.at < before) & (quarantine.c.sealed != b"")
+    return session.execute(update(quarantine).where(old).values(sealed=b"")).rowcount
+
+
 def quarantine_rows(session: Session, after: int, limit: int) -> list[dict[str, Any]]:
     """Return rejected rows above `after` without their content."""
     columns = [c for c in quarantine.columns if c.name != "sealed"]

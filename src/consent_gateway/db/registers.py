@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from sqlalchemy import func, select, update
+from sqlalchemy import func, insert, select, update
 from sqlalchemy.sql import Select
 
-from consent_gateway.db.dialects import upsert
+from consent_gateway.db.dialects import insert_ignoring, upsert
 from consent_gateway.db.engine import Session
 from consent_gateway.db.tables import (
     NUMBER_SLOTS,
@@ -44,10 +44,20 @@ def version(session: Session) -> int:
     return session.execute(select(registry_state.c.version)).scalar() or 0
 
 
+def hold(session: Session) -> None:
+    """Keep every register from changing until the transaction ends; any number may hold them at once."""
+    session.execute(select(registry_state.c.version).with_for_update(read=True))
+
+
 def bump(session: Session) -> None:
-    """Say that a register changed; every cached snapshot is stale from the commit on."""
-    if session.execute(update(registry_state).values(version=registry_state.c.version + 1)).rowcount == 0:
-        upsert(session, registry_state, [{"id": 1, "version": 1}])
+    """Say that a register changed; every cached snapshot is stale from the commit on.
+
+    The row stays locked until then: whoever bumps, or holds the version, waits.
+    """
+    raised = update(registry_state).values(version=registry_state.c.version + 1)
+    if session.execute(raised).rowcount == 0:
+        insert_ignoring(session, registry_state, [{"id": 1, "version": 0}], registry_state.c.id)
+        session.execute(raised)
 
 
 def load(session: Session) -> Registers:
@@ -69,9 +79,9 @@ def put_purpose(session: Session, purpose: Purpose) -> None:
     upsert(session, purposes, [row])
 
 
-def put_slot(session: Session, purpose: PurposeId, channel: Channel, slot: int) -> None:
-    """Give a purpose x channel pair its place in the audience row."""
-    upsert(session, slots, [{"slot": slot, "purpose": purpose, "channel": channel}])
+def add_slot(session: Session, purpose: PurposeId, channel: Channel, slot: int) -> None:
+    """Give a purpose x channel pair its place in the audience row, for good."""
+    session.execute(insert(slots), [{"slot": slot, "purpose": purpose, "channel": channel}])
 
 
 def put_recipient(session: Session, recipient: Recipient) -> None:
@@ -92,8 +102,8 @@ def put_source(session: Session, source: Source) -> None:
     upsert(session, sources, [row])
 
 
-def put_trait(session: Session, trait: TraitDefinition, description: str) -> None:
-    """Write one trait with its slot."""
+def add_trait(session: Session, trait: TraitDefinition, description: str) -> None:
+    """Write one trait with its slot, for good."""
     row = {
         "id": trait.id,
         "type": trait.type,
@@ -102,11 +112,11 @@ def put_trait(session: Session, trait: TraitDefinition, description: str) -> Non
         "slot": trait.slot,
         "description": description,
     }
-    upsert(session, traits, [row])
+    session.execute(insert(traits), [row])
 
 
-def put_principal(session: Session, principal: Principal, key_sha256: bytes, at: int) -> None:
-    """Write one principal; the key itself is never stored."""
+def add_principal(session: Session, principal: Principal, key_sha256: bytes, at: int) -> bool:
+    """Write one principal, False if the name is taken; the key itself is never stored."""
     row = {
         "id": principal.id,
         "recipient": principal.recipient,
@@ -115,7 +125,7 @@ def put_principal(session: Session, principal: Principal, key_sha256: bytes, at:
         "created_at": at,
         "revoked_at": None,
     }
-    upsert(session, principals, [row])
+    return bool(insert_ignoring(session, principals, [row], principals.c.id))
 
 
 def revoke_principal(session: Session, principal_id: str, at: int) -> bool:
@@ -138,9 +148,9 @@ def free_trait_slot(session: Session, *, text: bool) -> str | None:
     return next((name for name in names if name not in taken), None)
 
 
-def put_notice(session: Session, row: dict[str, Any]) -> None:
-    """Write one version of a notice in one language."""
-    upsert(session, notices, [row])
+def add_notice(session: Session, row: dict[str, Any]) -> bool:
+    """Write one version of a notice in one language; False, and nothing changes, if it was published already."""
+    return bool(insert_ignoring(session, notices, [row], notices.c.id))
 
 
 def notice_rows(session: Session, notice: NoticeId | None = None) -> list[dict[str, Any]]:

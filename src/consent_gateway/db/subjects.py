@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import delete, insert, select, tuple_, update
+from sqlalchemy import delete, func, insert, select, tuple_, update
 
 from consent_gateway.db.dialects import chunks, insert_ignoring, upsert
 from consent_gateway.db.engine import Session
@@ -24,8 +24,11 @@ from consent_gateway.db.tables import (
     subjects,
     suppressions,
     tombstones,
+    waiting_opt_outs,
 )
 from consent_gateway.domain.ids import SubjectId
+
+_STRANGERS = 0x737472616E676572  # "stranger"
 
 # Everything that belongs to one person and goes with them, in the order in which it is deleted.
 _OWNED = (
@@ -206,7 +209,7 @@ def add_tombstones(session: Session, rows: Sequence[dict[str, Any]]) -> None:
     insert_ignoring(session, tombstones, rows, tombstones.c.token)
 
 
-def tombstoned(session: Session, tokens: Collection[bytes]) -> set[bytes]:
+def tombstoned(session: Session, tokens: Iterable[bytes]) -> set[bytes]:
     """Return which of the 32-byte tombstone hashes are taken."""
     found: set[bytes] = set()
     for part in chunks(tokens):
@@ -242,6 +245,35 @@ def drop_rows(session: Session, ids: Sequence[SubjectId]) -> None:
     """Delete audience rows that belong to nobody."""
     for part in chunks(ids):
         session.execute(delete(audience_rows).where(audience_rows.c.subject_id.in_(part)))
+
+
+def hold_strangers(session: Session, *, arriving: bool) -> None:
+    """Order the arrival of people against opt-outs of people nobody knows yet; until the transaction ends.
+
+    Those who bring people share the lock, an opt-out of a stranger takes it alone. SQLite has one writer anyway.
+    """
+    if session.dialect.name != "sqlite":
+        function = func.pg_advisory_xact_lock_shared if arriving else func.pg_advisory_xact_lock
+        session.execute(select(function(_STRANGERS)))
+
+
+def put_waiting(session: Session, rows: Sequence[dict[str, Any]]) -> None:
+    """Keep opt-outs of people nobody knows (`kind`, `token`, `fact`, `at`) until they turn up."""
+    session.execute(insert(waiting_opt_outs), list(rows))
+
+
+def take_waiting(session: Session, tokens: Collection[Token]) -> list[tuple[Token, str]]:
+    """Remove and return the opt-outs that waited for these identifiers, oldest first."""
+    if session.execute(select(waiting_opt_outs.c.id).limit(1)).scalar() is None:
+        return []
+    found: list[tuple[Token, str]] = []
+    for part in chunks(tokens, 200):
+        pairs = [(t.kind, t.value) for t in part]
+        condition = tuple_(waiting_opt_outs.c.kind, waiting_opt_outs.c.token).in_(pairs)
+        rows = session.execute(select(waiting_opt_outs).where(condition).order_by(waiting_opt_outs.c.id))
+        found += [(Token(row.kind, bytes(row.token)), row.fact) for row in rows]
+        session.execute(delete(waiting_opt_outs).where(condition))
+    return found
 
 
 def any_suppressed(session: Session) -> bool:

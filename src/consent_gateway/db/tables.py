@@ -97,7 +97,7 @@ notices = Table(
     metadata,
     Column("id", String(63), primary_key=True),
     Column("version", Integer, primary_key=True, autoincrement=False),
-    Column("language", String(16), primary_key=True),
+    Column("language", String(35), primary_key=True),
     Column("title", Text, nullable=False),
     Column("text", Text, nullable=False),
     Column("text_sha256", String(64), nullable=False),
@@ -160,7 +160,7 @@ subjects = Table(
     metadata,
     _key("id"),
     Column("created_at", BigInteger, nullable=False),
-    Column("regions", String(80), nullable=False),  # "DE", "US-CA|FR", "" where unknown
+    Column("regions", Text, nullable=False),  # "DE", "US-CA|FR", "" where unknown
     Column("birth_month", Integer),  # year * 12 + month - 1; the day stays in the vault
     sqlite_autoincrement=True,
 )
@@ -237,7 +237,7 @@ consent_events = Table(
     Column("notice", String(63)),
     Column("notice_version", Integer),
     Column("source", String(63)),
-    Column("language", String(16)),
+    Column("language", String(35)),
     Column("method", String(32)),
     Column("evidence", LargeBinary),  # sealed: IP address, form, wording shown
     Column("received_at", BigInteger, nullable=False),
@@ -287,7 +287,7 @@ audience_rows = Table(
     "audience_rows",
     metadata,
     Column("subject_id", _id(), primary_key=True, autoincrement=False),
-    Column("regions", String(80), nullable=False),
+    Column("regions", Text, nullable=False),
     Column("birth_month", Integer),
     Column("flags", Integer, nullable=False),
     Column("last_activity", BigInteger),
@@ -295,10 +295,22 @@ audience_rows = Table(
     *(Column(f"s{i}", String(64)) for i in range(TEXT_SLOTS)),
     *(_big(f"c{i}", default=0) for i in range(CONSENT_SLOTS)),
     *(_big(f"p{i}", default=0) for i in range(CONSENT_SLOTS)),
+    *(_big(f"r{i}", default=0) for i in range(CONSENT_SLOTS)),
     *(_big(f"{ch}_{i}") for ch in CAPPED_CHANNELS for i in range(1, NEWEST_CONTACTS + 1)),
 )
 
 # -- intake ----------------------------------------------------------------------------------------------------
+
+waiting_opt_outs = Table(
+    "waiting_opt_outs",
+    metadata,
+    _key("id"),
+    Column("kind", String(16), nullable=False),
+    Column("token", LargeBinary(16), nullable=False),
+    Column("fact", Text, nullable=False),  # JSON: what was said no to, since when; no identifier
+    Column("at", BigInteger, nullable=False),
+    Index("ix_waiting_opt_outs_kind_token", "kind", "token"),
+)
 
 imports = Table(
     "imports",
@@ -353,6 +365,8 @@ audiences = Table(
     Column("purpose", String(63), nullable=False),
     Column("channel", String(16), nullable=False),
     Column("recipient", String(63), nullable=False),
+    Column("message", Text, nullable=False),  # JSON: the parts that the message will contain
+    Column("basis", String(24)),  # that was asked about; NULL: the purpose's own
     Column("created_at", BigInteger, nullable=False),
     Column("expires_at", BigInteger, nullable=False),
     Column("size", Integer, nullable=False),
@@ -425,7 +439,7 @@ audit_openings = Table(
 # time              an instant
 
 _TRAITS = " ".join(f"n{i}" for i in range(NUMBER_SLOTS)) + " " + " ".join(f"s{i}" for i in range(TEXT_SLOTS))
-_STANDINGS = " ".join(f"c{i} p{i}" for i in range(CONSENT_SLOTS))
+_STANDINGS = " ".join(f"c{i} p{i} r{i}" for i in range(CONSENT_SLOTS))
 _CONTACTS = " ".join(f"{channel}_{i}" for channel in CAPPED_CHANNELS for i in range(1, NEWEST_CONTACTS + 1))
 _CLASSES: dict[str, dict[str, str]] = {
     "purposes": {"operator": "id kind title title_zh dpv_iri basis parent"},
@@ -461,6 +475,7 @@ _CLASSES: dict[str, dict[str, str]] = {
         "pseudonymous": f"subject_id regions birth_month flags {_TRAITS} {_STANDINGS}",
         "time": f"last_activity {_CONTACTS}",
     },
+    "waiting_opt_outs": {"operational": "id kind", "identifier-hash": "token", "pseudonymous": "fact", "time": "at"},
     "imports": {"operational": "id source kind content_digest counts", "time": "at"},
     "quarantine": {
         "operational": "id source kind reference reasons",
@@ -470,7 +485,8 @@ _CLASSES: dict[str, dict[str, str]] = {
     "quarantine_identifiers": {"operational": "kind quarantine_id", "identifier-hash": "token"},
     "idempotency_keys": {"operational": "principal key request_digest status response", "time": "at"},
     "audiences": {
-        "operational": "id segment purpose channel recipient size waterfall packs manifest_root entry_uid epoch",
+        "operational": "id segment purpose channel recipient message basis size waterfall packs manifest_root"
+        " entry_uid epoch",
         "time": "created_at expires_at",
     },
     "audience_members": {"operational": "audience_id chunk", "pseudonymous": "subject_ids"},

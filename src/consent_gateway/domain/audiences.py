@@ -13,7 +13,7 @@ from enum import StrEnum
 from functools import lru_cache
 from typing import NamedTuple, TypeVar
 
-from consent_gateway.domain.consents import FOREVER, NEVER, ConsentState, state_of
+from consent_gateway.domain.consents import ConsentState
 from consent_gateway.domain.decisions import Answer, blocking, stage_of
 
 Name = TypeVar("Name", bound=str)
@@ -22,6 +22,7 @@ Name = TypeVar("Name", bound=str)
 # 11 CCR 7070-7072 (13, 16), and majority.
 AGE_BANDS = (0, 13, 14, 15, 16, 18)
 UNKNOWN_AGE = -1
+COVERED = 128  # beside the properties: the consent covers the recipient that is asked about
 CAPPED = 1  # the policy's own cap on the channel is reached
 THREE_IN_24H = 2  # Fla. Stat. 501.616(6)(b) and its like
 
@@ -39,8 +40,8 @@ CODE_STATES = {code: state for state, code in _STATE_CODES.items()}
 class ClassKey(NamedTuple):
     """Everything about a person that a decision can depend on, quantised; plain values, so that SQL can group by it.
 
-    `age` is the lower bound of the band or -1, `consent` a code of `CODE_STATES`, `properties` the property column
-    masked to what the question can use (0 unless consent is given), `caps` bits of `CAPPED` and `THREE_IN_24H`.
+    `age` is the lower bound of the band or -1, `consent` a code of `CODE_STATES`, `properties` those of the consent and
+    `COVERED` if it covers the recipient (0 unless consent is given), `caps` bits of `CAPPED` and `THREE_IN_24H`.
     """
 
     regions: str
@@ -73,14 +74,6 @@ class Loss:
     reasons: Mapping[str, int | None]
 
 
-@dataclass(frozen=True, slots=True)
-class ClassMask:
-    """Which bits of a row one question can use; what is masked away cannot split a class."""
-
-    flags: int
-    properties: int
-
-
 @lru_cache(maxsize=8192)
 def age_band(birth_month: int | None, month: int) -> int:
     """Return the band of `AGE_BANDS` that is certainly reached in `month`, -1 if the birth date is unknown."""
@@ -94,14 +87,9 @@ def latest_birth_month(age: int, month: int) -> int:
     return month - 1 - 12 * age
 
 
-def consent_code(until: int, now: int) -> int:
-    """Return the code of a standing at `now`."""
-    return _STATE_CODES[state_of(until, now)]
-
-
-def until_of(code: int, now: int) -> int:
-    """Return some valid-until that has this code at `now`; for tests and simulations."""
-    return {0: NEVER, 1: FOREVER, 2: now}.get(code, code)
+def consent_code(state: ConsentState) -> int:
+    """Return the code of a state."""
+    return _STATE_CODES[state]
 
 
 def loss(answer: Answer, *, reachable: bool) -> tuple[LossStage | None, str]:

@@ -6,7 +6,10 @@ channel, contact point and recipient. The *standing* of a person for a purpose o
 1. the event of the latest instant decides; of two at the same instant the restrictive one (LAW part 3);
 2. a withdrawal or refusal for a wider purpose holds for every narrower one, a grant does not go down;
 3. an imported grant only fills a gap: it counts where nothing but imported grants is known;
-4. what is known per contact point and per recipient is folded on its own, then joined for the person.
+4. what is known per contact point is folded on its own, then joined: a person is reachable while one address is open;
+   an address about which nothing is known does not open what another one closed;
+5. a named third party is folded on its own; a general no holds for it too, a general yes does not name it. Being
+   asked again (`pending`) changes no earlier answer, and a no holds again when the grant after it has ended.
 
 Consent is a *set* of properties, not a level: "explicit" (GDPR), "written" (TCPA) and "separate" (PIPL) are not
 ordered. In the audience row a standing is one integer: 0 never asked, negative a no, otherwise valid-until in
@@ -15,8 +18,8 @@ seconds, so that expiry is a comparison and not a job.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import IntFlag, StrEnum
 
 from consent_gateway.domain.ids import NoticeId, PurposeId, RecipientId, SourceId, SubjectId
@@ -82,16 +85,32 @@ class ConsentEvent:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """What folding gives for one purpose and channel: the integer of the audience row, and what goes with it."""
+    """What folding gives for one purpose, channel and recipient: valid-until as an integer, and what goes with it.
+
+    `after_no`: a no stands behind this grant, and holds again when the grant ends.
+    """
 
     until: int = NEVER
     properties: ConsentProperty = ConsentProperty(0)
-    recipients: frozenset[RecipientId] = frozenset()
-    own: bool = False  # granted towards ourselves, not only towards named recipients
+    after_no: bool = False
+
+    @property
+    def is_no(self) -> bool:
+        """Tell whether the person said no and nothing since."""
+        return self.until in (WITHDRAWN, REFUSED)
 
     def state(self, now: int) -> ConsentState:
         """Return the state at `now` (seconds)."""
-        return state_of(self.until, now)
+        found = state_of(self.until, now)
+        return ConsentState.WITHDRAWN if found is ConsentState.EXPIRED and self.after_no else found
+
+
+@dataclass(frozen=True, slots=True)
+class Standings:
+    """The standing towards ourselves and our processors, and towards every third party that was named."""
+
+    own: Standing = Standing()
+    named: Mapping[RecipientId, Standing] = field(default_factory=dict)
 
 
 _NEGATIVE = {WITHDRAWN: ConsentState.WITHDRAWN, REFUSED: ConsentState.REFUSED, PENDING: ConsentState.PENDING}
@@ -109,6 +128,9 @@ _RESTRICTIVE = {
 }
 
 
+_FIRMNESS = {WITHDRAWN: 3, REFUSED: 2, PENDING: 1}
+
+
 def state_of(until: int, now: int) -> ConsentState:
     """Return what the integer of the audience row means at `now` (seconds)."""
     if until == NEVER:
@@ -124,19 +146,20 @@ def fold(
     channel: Channel,
     tree: PurposeTree,
     points: Sequence[int] = (),
-) -> Standing:
-    """Derive the standing of one subject for `purpose` on `channel` from all of the subject's events.
+) -> Standings:
+    """Derive the standings of one subject for `purpose` on `channel` from all of the subject's events.
 
     `points` are the subject's contact points that the channel can write to. The order of `events` does not
-    matter, nor do duplicates. Rules 1 to 4 of the module docstring.
+    matter, nor do duplicates. Rules 1 to 5 of the module docstring.
     """
     relevant = _relevant(events, purpose, channel, tree)
     if not relevant:
-        return Standing()
-    own = _over_points([e for e in relevant if e.recipient is None], points)
+        return Standings()
     recipients = {e.recipient for e in relevant if e.recipient is not None}
-    named = {r: _over_points([e for e in relevant if _concerns(e, r)], points) for r in recipients}
-    return _combine(own, {r: s for r, s in named.items() if s.until > 0})
+    return Standings(
+        _over_points([e for e in relevant if e.recipient is None], points),
+        {r: _over_points([e for e in relevant if _concerns(e, r)], points) for r in recipients},
+    )
 
 
 def _concerns(event: ConsentEvent, recipient: RecipientId) -> bool:
@@ -159,36 +182,29 @@ _REVOKING = frozenset({ConsentKind.REFUSED, ConsentKind.WITHDRAWN})
 
 
 def _over_points(events: Sequence[ConsentEvent], points: Sequence[int]) -> Standing:
-    """Fold per contact point, then take the best point: a person is reachable if one address of theirs is."""
+    """Fold per contact point, then take the best open point, or the firmest no where none is open."""
     if not any(e.contact_point is not None for e in events) or not points:
         return _latest([e for e in events if e.contact_point is None])
-    return max((_at_point(events, point) for point in points), key=lambda s: (s.until > 0, s.until))
+    found = [_at_point(events, point) for point in points]
+    best = max(found, key=lambda s: (max(0, s.until), _FIRMNESS.get(s.until, 0)))
+    return replace(best, after_no=best.after_no or any(s.is_no for s in found))
 
 
 def _at_point(events: Sequence[ConsentEvent], point: int) -> Standing:
     own = _latest([e for e in events if e.contact_point == point])
-    if own.until < 0:
+    if own.is_no:
         return own  # a general yes does not take back a no for this very address
     return _latest([e for e in events if e.contact_point in (point, None)])
 
 
 def _latest(events: Sequence[ConsentEvent]) -> Standing:
-    firm = [e for e in events if not (e.imported and e.kind is ConsentKind.GIVEN)]
-    counted = firm or events
-    if not counted:
+    counted = [e for e in events if not (e.imported and e.kind is ConsentKind.GIVEN)] or events
+    # Being asked again changes nothing about what was answered before.
+    answered = [e for e in counted if e.kind is not ConsentKind.PENDING] or counted
+    if not answered:
         return Standing()
-    last = max(counted, key=lambda e: (e.at, _RESTRICTIVE[e.kind], -(e.valid_until or FOREVER), -int(e.properties)))
+    last = max(answered, key=lambda e: (e.at, _RESTRICTIVE[e.kind], -(e.valid_until or FOREVER), -int(e.properties)))
     if last.kind is not ConsentKind.GIVEN:
         return Standing(_ENCODED[last.kind])
-    return Standing(last.valid_until if last.valid_until is not None else FOREVER, last.properties, own=True)
-
-
-def _combine(own: Standing, granted: dict[RecipientId, Standing]) -> Standing:
-    if not granted:
-        return own
-    parts = [*granted.values()] + ([own] if own.until > 0 else [])
-    properties = parts[0].properties
-    for part in parts[1:]:
-        properties &= part.properties  # what is true of every grant
-    until = min(part.until for part in parts)
-    return Standing(until, properties, frozenset(granted), own=own.until > 0)
+    until = last.valid_until if last.valid_until is not None else FOREVER
+    return Standing(until, last.properties, after_no=any(e.kind in _REVOKING for e in answered))

@@ -103,3 +103,9 @@ def blocking(answer: Answer) -> Reason | None:
     """Return the reason that a waterfall shows: the highest-ranked denial of the stage that blocks, or None."""
     stage = stage_of(answer)
     return next((r for r in answer.denials() if r.stage is stage), None)
+
+
+def deny_by_default(code: str, en: str, zh: str) -> Answer:
+    """Return a denial that no pack gives: the gateway lacks what it would need to ask one (promise P1)."""
+    reason = Reason(code, f"gateway.{code}", "policy", "promise P1: deny by default", en, zh, Stage.LAW, Effect.DENY)
+    return Answer(Outcome.DENY, code, (reason,), (), (), "")

@@ -9,15 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from consent_gateway.domain.consents import ConsentProperty, Standing
+from consent_gateway.domain.consents import Standings
 from consent_gateway.domain.ids import PurposeId, RecipientId, SourceId, TraitId
-from consent_gateway.domain.purposes import Channel, PurposeTree, Recipient, Source
+from consent_gateway.domain.purposes import Channel, PurposeTree, Recipient, RecipientKind, Source
+from consent_gateway.domain.scopes import OWN_SIDE, Side, Slot, pack
 from consent_gateway.domain.segments import TraitDefinition
-
-SCOPE_SHIFT = 16  # below: ConsentProperty; above: one bit a named recipient
-OWN_SCOPE = 1 << 15  # granted towards ourselves (and our processors)
-SCOPE_BITS = 46  # 16 + 46 bits and the sign fit 63
-PROPERTY_MASK = sum(ConsentProperty)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,14 +43,14 @@ class Registers:
         below = set(self.purposes.descendants(purpose))
         return [(p, channel, slot) for (p, channel), slot in self.slots.items() if p in below]
 
-    def scope_bit(self, recipient: RecipientId) -> int:
-        """Return the bit of the property column that names `recipient`, 0 if it has none."""
+    def side(self, recipient: RecipientId) -> Side:
+        """Return whose standing counts for a recipient: a processor acts for us, anybody else was named or not."""
         found = self.recipients.get(recipient)
-        return 0 if found is None or found.scope_bit is None else 1 << (SCOPE_SHIFT + found.scope_bit)
+        if found is not None and found.kind in (RecipientKind.SELF, RecipientKind.PROCESSOR):
+            return OWN_SIDE
+        return Side(-1 if found is None or found.scope_bit is None else found.scope_bit)
 
-    def encode(self, standing: Standing) -> tuple[int, int]:
-        """Return the two integers of the audience row that hold `standing`: valid-until, properties and scope."""
-        scope = OWN_SCOPE if standing.own else 0
-        for recipient in standing.recipients:
-            scope |= self.scope_bit(recipient)
-        return standing.until, int(standing.properties) | scope
+    def pack(self, standings: Standings) -> Slot:
+        """Return the three integers of the audience row that hold `standings`."""
+        bits = {r.id: r.scope_bit for r in self.recipients.values() if r.scope_bit is not None}
+        return pack(standings, bits)

@@ -14,6 +14,7 @@ from enum import IntFlag, StrEnum
 from consent_gateway.domain.purposes import Channel
 
 UNKNOWN_REGION = ""
+MAX_REGIONS = 8
 _MONTHS = 12
 
 
@@ -71,8 +72,12 @@ SUPPRESSED_BY: dict[IdentifierKind, Flag] = {
 
 
 def join_regions(regions: Iterable[str]) -> str:
-    """Return the stored form of a set of candidate residencies; "" when none is known."""
-    return "|".join(sorted({r for r in regions if r}))
+    """Return the stored form of a set of candidate residencies.
+
+    "" when none is known, and also when so many are claimed that none can be believed: the strictest law applies.
+    """
+    known = sorted({r for r in regions if r})
+    return "|".join(known) if len(known) <= MAX_REGIONS else UNKNOWN_REGION
 
 
 def split_regions(stored: str) -> tuple[str | None, ...]:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from consent_gateway.db import audience_rows, consents, events, subjects
 from consent_gateway.db.subjects import ContactPoint, Token
-from consent_gateway.domain.consents import ConsentEvent, Standing, fold
+from consent_gateway.domain.consents import ConsentEvent, fold
 from consent_gateway.domain.ids import PurposeId, SubjectId
 from consent_gateway.domain.purposes import Channel
 from consent_gateway.domain.registers import Registers
@@ -38,7 +38,10 @@ def refresh_flags(work: Work, ids: Sequence[SubjectId]) -> None:
 
 
 def contact_flags(work: Work, tokens: Mapping[SubjectId, Sequence[Token]]) -> dict[SubjectId, Flag]:
-    """Return which contact points each person has, and which kinds are suppressed on every one of them."""
+    """Return which contact points each person has, and which kinds are suppressed.
+
+    One suppressed address closes its kind: an answer does not say which address may be written to.
+    """
     blocked: set[Token] = set()
     if subjects.any_suppressed(work.session):
         blocked = subjects.suppressed(work.session, {t for ts in tokens.values() for t in ts})
@@ -51,7 +54,7 @@ def _flags_of(tokens: Sequence[Token], blocked: set[Token]) -> Flag:
         flags |= _PRESENT.get(token.kind, Flag(0))
     for kind, flag in SUPPRESSED_BY.items():
         of_kind = [t for t in tokens if t.kind == kind]
-        if of_kind and all(t in blocked for t in of_kind):
+        if of_kind and any(t in blocked for t in of_kind):
             flags |= flag
     return flags
 
@@ -90,9 +93,8 @@ def standing_columns(
     """Return the consent columns of one person's audience row for the given slots."""
     columns: dict[str, int] = {}
     for purpose, channel, slot in slots:
-        standing = fold(ledger, purpose, channel, registers.purposes, points_of(channel, points))
-        until, properties = registers.encode(standing) if ledger else registers.encode(Standing())
-        columns[f"c{slot}"], columns[f"p{slot}"] = until, properties
+        packed = registers.pack(fold(ledger, purpose, channel, registers.purposes, points_of(channel, points)))
+        columns |= {f"c{slot}": packed.until, f"r{slot}": packed.named, f"p{slot}": packed.scope}
     return columns
 
 

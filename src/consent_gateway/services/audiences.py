@@ -4,8 +4,9 @@ One scan groups everyone inside the segment into classes, each class is decided 
 classes are the audience. It is one entry in the log, which commits to the manifest: the RFC 6962 root over the members'
 pseudonyms in ascending order of subject, so that a member can be proven in without listing the others.
 
-An audience is a proposal. While its members are read out they are decided again (promise P2): who withdrew, objected
-or was erased since is not in the stream.
+An audience is a proposal. While its members are read out they are decided again (promise P2): the same question as
+then, about the people as they are now; who withdrew, objected or was erased since is not in the stream. A chunk is
+computed, and everything it needed is given back, before it is handed over: a slow reader holds nothing.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import secrets
 import sys
 from array import array
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from consent_gateway.audit.canonical import canonical_json
 from consent_gateway.audit.entries import EntryKind
@@ -26,13 +27,14 @@ from consent_gateway.db import registers as register_rows
 from consent_gateway.db.audiences import AudienceRow
 from consent_gateway.db.classes import classes
 from consent_gateway.db.segments import compile_segment
-from consent_gateway.domain.audiences import Loss, LossStage, Waterfall, loss, waterfall
+from consent_gateway.domain.audiences import ClassKey, Loss, LossStage, Waterfall, loss, waterfall
 from consent_gateway.domain.ids import PurposeId, RecipientId, SubjectId
-from consent_gateway.domain.purposes import Channel
+from consent_gateway.domain.purposes import Basis, Channel
+from consent_gateway.domain.registers import Principal
 from consent_gateway.domain.segments import Segment, check, parse_json, to_json
 from consent_gateway.errors import FieldProblem, InputError, NotFoundError
-from consent_gateway.services.decider import Asked, Use
-from consent_gateway.services.gateway import Gateway, Work
+from consent_gateway.services.decider import Asked, Message, Use
+from consent_gateway.services.gateway import SYSTEM, Gateway, Work
 from consent_gateway.services.vault import sector
 
 CHUNK = 1000
@@ -82,6 +84,8 @@ def resolve(work: Work, segment: Segment, use: Use, ttl_seconds: int | None = No
         purpose=use.purpose,
         channel=use.channel.value,
         recipient=use.recipient,
+        message=canonical_json(asdict(use.message)).decode(),
+        basis=use.basis,
         created_at=work.now,
         expires_at=work.now + ttl,
         size=len(members),
@@ -111,17 +115,34 @@ def find(work: Work, audience_id: str) -> AudienceRow:
     return row
 
 
-def stream_members(gateway: Gateway, audience_id: str) -> Iterator[list[str]]:
-    """Yield the pseudonyms of those who are still permitted, in chunks, each read in a snapshot of its own."""
+def use_of(row: AudienceRow) -> Use:
+    """Return what an audience was resolved for; equal to the `Use` that `resolve` was given."""
+    return Use(
+        PurposeId(row.purpose),
+        Channel(row.channel),
+        RecipientId(row.recipient),
+        Message(**json.loads(row.message)),
+        None if row.basis is None else Basis(row.basis),
+    )
+
+
+def stream_members(gateway: Gateway, audience_id: str, actor: Principal = SYSTEM) -> Iterator[list[str]]:
+    """Yield the pseudonyms of those who are still permitted, in chunks of at most `CHUNK` people of the audience.
+
+    Each chunk is read in a snapshot of its own, which is closed before the chunk is yielded. NotFoundError once the
+    audience has expired, AuthenticationError once the key of `actor` was revoked, also in the middle.
+    """
     number = 0
-    while True:
-        with gateway.look() as work:
-            row = find(work, audience_id)
-            ids = audience_db.chunk(work.session, audience_id, number)
-            if ids is None:
-                return
-            yield _still_permitted(work, row, [SubjectId(i) for i in _unpack(ids)])
+    while (chunk := _read_chunk(gateway, audience_id, number, actor)) is not None:
+        yield chunk
         number += 1
+
+
+def _read_chunk(gateway: Gateway, audience_id: str, number: int, actor: Principal) -> list[str] | None:
+    with gateway.look(actor) as work:
+        row = find(work, audience_id)
+        ids = audience_db.chunk(work.session, audience_id, number)
+        return None if ids is None else _still_permitted(work, row, [SubjectId(i) for i in _unpack(ids)])
 
 
 def manifest_root(blocks: bytes) -> bytes:
@@ -142,7 +163,7 @@ def _decide_classes(
     members: list[SubjectId] = []
     for key, ids in classes(work.session, asked.reading, condition, work.now):
         answer = work.gateway.decider.answer(asked, key, work.now)
-        stage, code = loss(answer, reachable=key.flags & asked.reach == asked.reach)
+        stage, code = loss(answer, reachable=_reachable(asked, key))
         outcomes.append((len(ids), stage, code))
         if stage is None:
             members += ids
@@ -150,13 +171,20 @@ def _decide_classes(
     return outcomes, members
 
 
+def _reachable(asked: Asked, key: ClassKey) -> bool:
+    return key.flags & asked.reach == asked.reach
+
+
 def _still_permitted(work: Work, row: AudienceRow, ids: list[SubjectId]) -> list[str]:
-    use = Use(PurposeId(row.purpose), Channel(row.channel), RecipientId(row.recipient))
+    use = use_of(row)
     asked = work.gateway.decider.ask(use, work.registers, work.gateway.rules)
     people = audience_rows.read_people(work.session, asked.reading, ids, work.now)
-    decider = work.gateway.decider
-    kept = [i for i in ids if (p := people.get(i)) is not None and decider.answer(asked, p.key, work.now).permitted]
+    kept = [i for i in ids if (p := people.get(i)) is not None and _may_be_read(work, asked, p.key)]
     return work.gateway.vault.pseudonymiser.bulk(kept, sector(use.recipient, work.registers), row.epoch)
+
+
+def _may_be_read(work: Work, asked: Asked, key: ClassKey) -> bool:
+    return _reachable(asked, key) and work.gateway.decider.answer(asked, key, work.now).permitted
 
 
 def _chunks(members: list[SubjectId]) -> list[bytes]:

@@ -15,11 +15,10 @@ from consent_gateway.services.audience_rows import refresh_choices
 from consent_gateway.services.gateway import Work
 from consent_gateway.services.intake import Incoming, Intake, Refusals, keep_counts, require_size, require_source
 from consent_gateway.services.items import ChoiceItem, SubjectRef
-from consent_gateway.services.opt_outs import settled_instant, suppress_unknown
+from consent_gateway.services.opt_outs import keep_for_stranger, settled_instant
 from consent_gateway.services.people import Resolver
 from consent_gateway.vault.envelope import derive_audit_key
 
-_OPT_OUTS = frozenset({Choice.OBJECTION, Choice.RESTRICTION, Choice.SALE_SHARE_OPT_OUT, Choice.GPC})
 _NOBODY = SubjectRef("pseudonym", "")
 
 
@@ -37,9 +36,8 @@ def record_choices(
     for row, item in readable:
         found = _check(work, resolver, item)
         if isinstance(found, FieldProblem):
-            opting_out = _opts_out(item)
-            if not suppress_unknown(work, resolver, found, item.subject, opting_out=opting_out):
-                refusals.refuse(row, found, tokens=resolver.tokens(item.subject))
+            if not (item.active and _keep(work, resolver, source_id, found, item)):
+                refusals.refuse(row, found)
                 continue
             intake.suppressed += 1
         else:
@@ -56,15 +54,17 @@ def record_choices(
 
 
 def _check(work: Work, resolver: Resolver, item: ChoiceItem) -> tuple[ChoiceItem, SubjectId] | FieldProblem:
-    at = settled_instant(work, item.at, opting_out=_opts_out(item))
+    at = settled_instant(work, item.at, opting_out=item.active)
     if isinstance(at, FieldProblem):
         return at
     found = resolver.resolve(item.subject)
     return found if isinstance(found, FieldProblem) else (replace(item, at=at), found)
 
 
-def _opts_out(item: ChoiceItem) -> bool:
-    return item.active and item.choice in _OPT_OUTS
+def _keep(work: Work, resolver: Resolver, source: str, found: FieldProblem, item: ChoiceItem) -> bool:
+    at = settled_instant(work, item.at, opting_out=True)
+    fact = {"choice": item.choice.value, "at": at, "source": source}
+    return keep_for_stranger(work, found, resolver.forms(item.subject), fact)
 
 
 def record_signal(work: Work, source: str, people: Sequence[SubjectId]) -> list[bytes]:

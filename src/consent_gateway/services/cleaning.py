@@ -54,7 +54,7 @@ def clean(work: Work, refusals: Refusals, row: Incoming[SubjectItem], item: Subj
     if not forms and not problems:
         problems.append(FieldProblem("$", "no_identifier", "a row needs at least one identifier"))
     if problems:
-        refusals.refuse(row, *problems, tokens=tokens)
+        refusals.refuse(row, *problems)
         return None
     return Clean(row, tokens, region, born, profile, traits)
 

@@ -14,16 +14,18 @@ from consent_gateway.audit.canonical import canonical_json
 from consent_gateway.audit.entries import EntryKind
 from consent_gateway.db import consents
 from consent_gateway.db import registers as register_rows
+from consent_gateway.db.subjects import ContactPoint
 from consent_gateway.domain.consents import ConsentKind
-from consent_gateway.domain.ids import NoticeId, PurposeId, SubjectId
-from consent_gateway.domain.purposes import Channel
+from consent_gateway.domain.ids import NoticeId, PurposeId, RecipientId, SubjectId
+from consent_gateway.domain.purposes import OWN, Channel, RecipientKind
+from consent_gateway.domain.subjects import REACHED_BY
 from consent_gateway.errors import FieldProblem
 from consent_gateway.services.audience_rows import refresh_standings
 from consent_gateway.services.choices import record_signal
 from consent_gateway.services.gateway import Work
 from consent_gateway.services.intake import Incoming, Intake, Refusals, keep_counts, require_size, require_source
 from consent_gateway.services.items import ConsentItem, SubjectRef
-from consent_gateway.services.opt_outs import settled_instant, suppress_unknown
+from consent_gateway.services.opt_outs import keep_for_stranger, settled_instant
 from consent_gateway.services.people import UNKNOWN, UNKNOWN_POINT, Resolver
 from consent_gateway.services.vault import seal_bytes
 from consent_gateway.vault.envelope import derive_audit_key
@@ -46,9 +48,8 @@ def record_consents(
     for row, item in readable:
         found = _check(work, resolver, item)
         if isinstance(found, FieldProblem):
-            meant = item.contact_point if found is UNKNOWN_POINT and item.contact_point else item.subject
-            if not suppress_unknown(work, resolver, found, meant, opting_out=item.kind in _REVOKING):
-                refusals.refuse(row, found, tokens=resolver.tokens(item.subject, item.contact_point))
+            if item.kind not in _REVOKING or not _keep(work, resolver, source_id, found, item):
+                refusals.refuse(row, found)
                 continue
             intake.suppressed += 1
         else:
@@ -79,27 +80,101 @@ def _refs(items: Iterable[ConsentItem]) -> list[SubjectRef]:
 
 def _check(work: Work, resolver: Resolver, item: ConsentItem) -> _Accepted | FieldProblem:
     """Return the fact with the person and contact point it is about, or the first thing that is wrong with it."""
-    wrong = _register_problem(work, item)
-    at = wrong or settled_instant(work, item.at, opting_out=item.kind in _REVOKING)
+    if item.kind in _REVOKING:
+        return _check_no(work, resolver, item)
+    at = settled_instant(work, item.at, opting_out=False)
     if isinstance(at, FieldProblem):
         return at
-    if item.valid_until is not None and item.valid_until <= at:
-        return FieldProblem("$.valid_until", "impossible_date", "valid_until must be after at")
+    wrong = _register_problem(work, item) or _grant_problem(work, item, at)
+    if wrong is not None:
+        return wrong
     found = resolver.resolve(item.subject)
     if isinstance(found, FieldProblem):
         return found
-    point = None if item.contact_point is None else _point(resolver, item.contact_point, found)
-    return point if isinstance(point, FieldProblem) else (replace(item, at=at), found, point)
+    point = None if item.contact_point is None else _point(resolver, item, found)
+    return point if isinstance(point, FieldProblem) else (_settled(item, at), found, point)
 
 
-def _point(resolver: Resolver, ref: SubjectRef, subject_id: SubjectId) -> int | FieldProblem:
-    """Return the contact point that is named, which must be the person's own."""
-    point = resolver.point(ref)
+def _check_no(work: Work, resolver: Resolver, item: ConsentItem) -> _Accepted | FieldProblem:
+    """Take a no as widely as it can be read: what does not fit about it narrows nothing."""
+    at = settled_instant(work, item.at, opting_out=True)
+    if item.purpose not in work.registers.purposes.purposes:
+        return FieldProblem("$.purpose", "unknown_purpose", "no such purpose is registered")
+    known = item.notice is None or _notice_known(work, item.notice, item.notice_version)
+    recipient = item.recipient if _is_third_party(work, item.recipient) else None
+    channel = item.channel if item.channel in set(Channel) else None
+    no = replace(item, channel=channel, valid_until=None, recipient=recipient, notice=item.notice if known else None)
+    found = resolver.resolve(item.subject)
+    if isinstance(found, FieldProblem):
+        named = None if item.contact_point is None else resolver.point(item.contact_point)
+        if isinstance(named, ContactPoint):
+            return _settled(no, at), named.subject_id, _if_writable(no, named)
+        return found
+    point = None if item.contact_point is None else resolver.point(item.contact_point)
     if point is UNKNOWN:
         return UNKNOWN_POINT
-    if isinstance(point, FieldProblem) or point.subject_id != subject_id:
-        return FieldProblem("$.contact_point", "unknown_contact_point", "the person has no such contact point")
+    own = isinstance(point, ContactPoint) and point.subject_id == found
+    return _settled(no, at), found, _if_writable(no, point) if own else None
+
+
+def _settled(item: ConsentItem, at: int | FieldProblem) -> ConsentItem:
+    recipient = None if item.recipient == OWN else item.recipient
+    return replace(item, at=at if isinstance(at, int) else item.at, recipient=recipient)
+
+
+def _if_writable(item: ConsentItem, point: ContactPoint | FieldProblem | None) -> int | None:
+    """Return a contact point that the channel can write to; a no about any other one is about the whole channel."""
+    if not isinstance(point, ContactPoint) or not _can_write(item.channel, point.kind):
+        return None
     return point.id
+
+
+def _can_write(channel: str | None, kind: str) -> bool:
+    if channel is None:
+        return kind in {reached.value for reached, _ in REACHED_BY.values()}
+    reached_by = REACHED_BY.get(Channel(channel))
+    return reached_by is not None and reached_by[0].value == kind
+
+
+def _is_third_party(work: Work, recipient: str | None) -> bool:
+    found = work.registers.recipients.get(RecipientId(recipient)) if recipient else None
+    return found is not None and found.kind not in (RecipientKind.SELF, RecipientKind.PROCESSOR)
+
+
+def _grant_problem(work: Work, item: ConsentItem, at: int) -> FieldProblem | None:
+    if item.valid_until is not None and item.valid_until <= at:
+        return FieldProblem("$.valid_until", "impossible_date", "valid_until must be after at")
+    if item.recipient not in (None, OWN) and not _is_third_party(work, item.recipient):
+        message = "name no recipient: a processor acts for us"
+        return FieldProblem("$.recipient", "recipient_is_processor", message)
+    return None
+
+
+def _point(resolver: Resolver, item: ConsentItem, subject_id: SubjectId) -> int | FieldProblem:
+    """Return the contact point that a grant names, which must be the person's own and one the channel writes to."""
+    point = UNKNOWN_POINT if item.contact_point is None else resolver.point(item.contact_point)
+    if isinstance(point, FieldProblem):
+        return UNKNOWN_POINT if point is UNKNOWN else point
+    if point.subject_id != subject_id:
+        return FieldProblem("$.contact_point", "unknown_contact_point", "the person has no such contact point")
+    if not _can_write(item.channel, point.kind):
+        return FieldProblem("$.contact_point", "wrong_contact_point", "the channel cannot write to it")
+    return point.id
+
+
+def _keep(work: Work, resolver: Resolver, source: str, found: FieldProblem, item: ConsentItem) -> bool:
+    """Keep a no of somebody, or of an address, that nobody knows."""
+    refs = (item.contact_point,) if found is UNKNOWN_POINT else (item.subject, item.contact_point)
+    recipient = item.recipient if _is_third_party(work, item.recipient) else None
+    fact = {
+        "purpose": item.purpose,
+        "channel": item.channel if item.channel in set(Channel) else None,
+        "recipient": recipient,
+        "kind": item.kind.value,
+        "at": settled_instant(work, item.at, opting_out=True),
+        "source": source,
+    }
+    return keep_for_stranger(work, found, resolver.forms(*refs), fact)
 
 
 def _register_problem(work: Work, item: ConsentItem) -> FieldProblem | None:

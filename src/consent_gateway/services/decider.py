@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 
 from consent_gateway.db.audience_rows import Reading
-from consent_gateway.domain.audiences import CAPPED, CODE_STATES, THREE_IN_24H, UNKNOWN_AGE, ClassKey, ClassMask
+from consent_gateway.domain.audiences import CAPPED, CODE_STATES, COVERED, THREE_IN_24H, UNKNOWN_AGE, ClassKey
 from consent_gateway.domain.caps import candidate_zones, local_minutes
 from consent_gateway.domain.consents import ConsentProperty
-from consent_gateway.domain.decisions import Answer
+from consent_gateway.domain.decisions import Answer, deny_by_default
 from consent_gateway.domain.ids import PurposeId, RecipientId
-from consent_gateway.domain.purposes import Basis, Channel, RecipientKind
-from consent_gateway.domain.registers import OWN_SCOPE, PROPERTY_MASK, Registers
+from consent_gateway.domain.purposes import Basis, Channel, PurposeKind, RecipientKind
+from consent_gateway.domain.registers import Registers
+from consent_gateway.domain.scopes import PROPERTY_MASK
 from consent_gateway.domain.subjects import CHOICE_FLAG, REACHED_BY, SUPPRESSED_BY, Choice, Flag, split_regions
 from consent_gateway.errors import FieldProblem, InputError
 from consent_gateway.policies import engine
@@ -29,7 +30,22 @@ _MINUTE, _DAY = 60, 86_400
 _CHOICE_BITS = sum(CHOICE_FLAG.values())
 # Marketing by these means is part of an information society service, for which children need a parent (GDPR Art 8).
 _ELECTRONIC = frozenset({Channel.EMAIL, Channel.SMS, Channel.PUSH, Channel.IN_APP, Channel.ONLINE_ADS})
-_OWN_KINDS = frozenset({RecipientKind.SELF, RecipientKind.PROCESSOR})
+# Uses that rest on nothing a person says beforehand; every other use needs a slot that remembers what was said.
+_UNSAID = frozenset(
+    {
+        PurposeKind.SERVICE_MESSAGE,
+        PurposeKind.SERVICE_DELIVERY,
+        PurposeKind.STORAGE,
+        PurposeKind.ERASURE_SUPPRESSION_CHECK,
+        PurposeKind.REQUEST_RECORD_KEEPING,
+        PurposeKind.OPT_OUT_CONFIRMATION,
+    }
+)
+NOT_ENABLED = deny_by_default(
+    "channel_not_enabled",
+    "This purpose is not enabled on this channel: nothing remembers what people said about it, so it is not permitted.",
+    "该目的未在此渠道启用,系统未记录个人的相关意愿,因此不予许可。",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +79,7 @@ class Asked:
     use: Use
     question: Question
     reading: Reading
-    recipient_bit: int
+    closed: bool  # no slot holds what was said about this purpose on this channel, so that nothing may be assumed
     reach: Flag
 
 
@@ -78,18 +94,22 @@ class Decider:
 
     def answer(self, asked: Asked, key: ClassKey, now: int) -> Answer:
         """Return the answer for everyone in a class at `now` (seconds)."""
+        if asked.closed:
+            return NOT_ENABLED
         memo = (asked, key, now // _MINUTE)
         found = self._answers.get(memo)
         if found is None:
             if len(self._answers) >= _MEMORY:
                 self._answers.clear()
-            found = self._answers[memo] = engine.decide_for(self.packs(now), asked.question, situation(asked, key, now))
+            found = self._answers[memo] = engine.decide_for(self.packs(now), asked.question, situation(key, now))
         return found
 
     def explain(self, asked: Asked, key: ClassKey, now: int) -> Answer:
         """Return the answer with the smallest change of facts that would permit."""
+        if asked.closed:
+            return NOT_ENABLED
         try:
-            return engine.explain(self.packs(now), build(asked.question, situation(asked, key, now)))
+            return engine.explain(self.packs(now), build(asked.question, situation(key, now)))
         except UnknownFactError as error:
             return engine.deny_unknown(self.packs(now), error.detail)
 
@@ -136,19 +156,20 @@ def put_question(use: Use, registers: Registers, rules: Rules) -> Asked:
         controller_country=rules.controller_country,
         information_society_service=use.channel in _ELECTRONIC,
     )
-    bit = OWN_SCOPE if recipient.kind in _OWN_KINDS else registers.scope_bit(recipient.id)
+    slot = registers.slots.get((use.purpose, use.channel))
     reach, suppression = _contact_flags(use.channel)
     reading = Reading(
-        slot=registers.slots.get((use.purpose, use.channel)),
-        mask=ClassMask(flags=_CHOICE_BITS | reach | suppression, properties=PROPERTY_MASK | bit),
+        slot=slot,
+        flags=int(_CHOICE_BITS | reach | suppression),
+        side=registers.side(recipient.id),
         channel=use.channel.value,
         cap_limit=rules.cap.limit,
         cap_window=rules.cap.window_seconds,
     )
-    return Asked(use, question, reading, bit, reach)
+    return Asked(use, question, reading, slot is None and purpose.kind not in _UNSAID, reach)
 
 
-def situation(asked: Asked, key: ClassKey, now: int) -> Situation:
+def situation(key: ClassKey, now: int) -> Situation:
     """Return what the law needs to know of a class at `now`; the only translation from rows to the law."""
     flags = Flag(key.flags)
     regions = split_regions(key.regions)
@@ -157,7 +178,7 @@ def situation(asked: Asked, key: ClassKey, now: int) -> Situation:
         age=None if key.age == UNKNOWN_AGE else key.age,
         consent=CODE_STATES[key.consent],
         properties=ConsentProperty(key.properties & PROPERTY_MASK),
-        scope_recipient=bool(key.properties & asked.recipient_bit),
+        scope_recipient=bool(key.properties & COVERED),
         objection=_on(flags, Choice.OBJECTION),
         restriction=_on(flags, Choice.RESTRICTION),
         sale_share_opt_out=_on(flags, Choice.SALE_SHARE_OPT_OUT),

@@ -17,7 +17,7 @@ from consent_gateway.audit.entries import EntryKind, EntryWriter
 from consent_gateway.db import audience_rows
 from consent_gateway.db.audience_rows import Person
 from consent_gateway.db.log_store import Opening
-from consent_gateway.domain.decisions import Answer, Effect, Outcome, Reason, Stage
+from consent_gateway.domain.decisions import Answer, deny_by_default
 from consent_gateway.domain.ids import SubjectId
 from consent_gateway.domain.registers import Principal
 from consent_gateway.errors import AuthenticationError, FieldProblem, GatewayError, InputError
@@ -52,24 +52,10 @@ class Decision:
     at_ms: int
 
 
-UNKNOWN_SUBJECT = Answer(
-    outcome=Outcome.DENY,
-    reason_code="unknown_subject",
-    reasons=(
-        Reason(
-            "unknown_subject",
-            "gateway-unknown-subject",
-            "policy",
-            "deny by default",
-            "Nobody with this pseudonym or identifier is known here, so nothing is permitted.",
-            "此处没有与该假名或标识符对应的个人，因此一律不予许可。",
-            Stage.LAW,
-            Effect.DENY,
-        ),
-    ),
-    obligations=(),
-    packs=(),
-    facts_digest="",
+UNKNOWN_SUBJECT = deny_by_default(
+    "unknown_subject",
+    "Nobody with this pseudonym or identifier is known here, so nothing is permitted.",
+    "此处没有与该假名或标识符对应的个人,因此一律不予许可。",
 )
 
 

@@ -95,7 +95,7 @@ def _resolve(work: Work, refusals: Refusals, rows: Sequence[Incoming[Found]]) ->
     for row, item in readable:
         found = _problem(item, latest) or resolver.resolve(item.subject)
         if isinstance(found, FieldProblem):
-            refusals.refuse(row, found, tokens=resolver.tokens(item.subject))
+            refusals.refuse(row, found)
         else:
             accepted.append((item, found))
     return accepted

@@ -100,6 +100,15 @@ class Work:
         if register_rows.version(self.session) != self.registers.version:
             self.registers = register_rows.load(self.session)
 
+    def hold_registers(self) -> None:
+        """Keep the registers as they are until this transaction ends, and see them as they are now.
+
+        Called by everyone who writes about people before they read anything: who enables a slot or a trait waits,
+        and then recomputes for those who came in too.
+        """
+        register_rows.hold(self.session)
+        self.catch_up()
+
     def changed_registers(self) -> None:
         """Say that a register changed, and see the change from here on."""
         register_rows.bump(self.session)

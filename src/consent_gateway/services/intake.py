@@ -18,6 +18,7 @@ from consent_gateway.db.subjects import Token
 from consent_gateway.domain.ids import SourceId
 from consent_gateway.errors import FieldProblem, InputError
 from consent_gateway.services.gateway import Work
+from consent_gateway.services.people import identifiers_in
 from consent_gateway.services.vault import GATEWAY_ITSELF, seal_bytes
 
 Item = TypeVar("Item")
@@ -75,14 +76,10 @@ class Refusals:
 
     def __init__(self) -> None:
         self._rows: dict[int, tuple[bytes, tuple[FieldProblem, ...]]] = {}
-        self._tokens: dict[int, tuple[Token, ...]] = {}
 
-    def refuse(
-        self, row: Incoming[Item], *problems: FieldProblem, tokens: Iterable[Token] = (), keep: bool = True
-    ) -> None:
-        """Refuse one row. `tokens` are its identifiers: when one of them is erased, the kept row goes too."""
-        self._rows[row.row] = (row.raw if keep else b"", problems)
-        self._tokens[row.row] = tuple(tokens)
+    def refuse(self, row: Incoming[Item], *problems: FieldProblem) -> None:
+        """Refuse one row."""
+        self._rows[row.row] = (row.raw, problems)
 
     def readable(self, rows: Sequence[Incoming[Item]]) -> list[tuple[Incoming[Item], Item]]:
         """Return the rows that could be read; refuse the others."""
@@ -100,6 +97,7 @@ class Refusals:
             return []
         dek = _own_key(work)
         ordered = sorted(self._rows.items())
+        tokens = {row: _tokens_in(work, raw) for row, (raw, _) in ordered}
         ids = intake_rows.put_quarantine(
             work.session,
             [
@@ -108,21 +106,36 @@ class Refusals:
                     "kind": kind,
                     "reference": str(row),
                     "reasons": json.dumps([_reason(p) for p in problems]),
-                    "sealed": seal_bytes(dek, GATEWAY_ITSELF, raw),
+                    # Not even sealed if it names somebody who was erased: that is not kept a second time.
+                    "sealed": b"" if tokens[row] is None else seal_bytes(dek, GATEWAY_ITSELF, raw),
                     "at": work.now,
                 }
                 for row, (raw, problems) in ordered
             ],
         )
-        pairs = [(token, i) for (row, _), i in zip(ordered, ids, strict=True) for token in self._tokens[row]]
+        pairs = [(token, i) for (row, _), i in zip(ordered, ids, strict=True) for token in tokens[row] or ()]
         intake_rows.tie_quarantine(work.session, pairs)
         return [Rejection(row, problems, i) for (row, (_, problems)), i in zip(ordered, ids, strict=True)]
+
+
+def _tokens_in(work: Work, raw: bytes) -> list[Token] | None:
+    """Return the keyed hashes of every identifier in a refused row, as far as it can be read.
+
+    A kept row is tied to them, so that an erasure reaches it. None: one of them belongs to an erased person.
+    """
+    forms = identifiers_in(raw)
+    if forms and subject_rows.any_tombstone(work.session):
+        hashes = [work.gateway.vault.tombstone(form) for form in forms]
+        if subject_rows.tombstoned(work.session, hashes):
+            return None
+    return [work.gateway.vault.token(form) for form in forms]
 
 
 def require_source(work: Work, source: str) -> SourceId:
     """Return the registered source; InputError names the field if there is none."""
     if source not in work.registers.sources:
         raise InputError(fields=(FieldProblem("$.source", "unknown_source", "no such source is registered"),))
+    work.hold_registers()
     return SourceId(source)
 
 

@@ -1,27 +1,38 @@
 """What every "no" has in common: it is taken in even where a "yes" would be refused (promise P1).
 
-A no from somebody nobody knows puts the contact point they named on the suppression list, where it holds when the
-person turns up later. A no with an impossible instant is a no from now on.
+A no from somebody nobody knows waits under the keyed hash of the identifier they named, and is applied to whoever turns
+up with it; the contact point itself goes on the suppression list at once. A no with an impossible instant is a no from
+now on. Nothing lies ahead of now: a sender's clock that runs fast cannot make a later no the earlier one.
 """
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from consent_gateway.audit.canonical import canonical_json
 from consent_gateway.audit.entries import EntryKind
-from consent_gateway.db import subjects
-from consent_gateway.errors import FieldProblem
+from consent_gateway.db import consents, subjects
+from consent_gateway.db.subjects import Token
+from consent_gateway.domain.ids import PurposeId, SubjectId
+from consent_gateway.errors import FieldProblem, RaceError
+from consent_gateway.services.audience_rows import refresh_choices, refresh_standings
 from consent_gateway.services.gateway import Work
-from consent_gateway.services.items import SubjectRef
-from consent_gateway.services.people import UNKNOWN, UNKNOWN_POINT, Resolver
+from consent_gateway.services.people import UNKNOWN, UNKNOWN_POINT
+from consent_gateway.vault.envelope import derive_audit_key
+from consent_gateway.vault.normal_forms import Normalised
 
 _CONTACT_KINDS = frozenset({"email", "phone"})
 _EARLIEST = 631_152_000  # 1990-01-01: an older instant is a typing error
+Fact = Mapping[str, Any]
 
 
 def settled_instant(work: Work, at: int, *, opting_out: bool) -> int | FieldProblem:
     """Return the instant at which a row holds: its own, now for a no that names an impossible one, or the problem."""
     problem = _instant_problem(work, at)
     if problem is None:
-        return at
+        return min(at, work.now)
     return work.now if opting_out else problem
 
 
@@ -33,13 +44,77 @@ def _instant_problem(work: Work, at: int) -> FieldProblem | None:
     return None
 
 
-def suppress_unknown(work: Work, resolver: Resolver, found: FieldProblem, ref: SubjectRef, *, opting_out: bool) -> bool:
-    """Put the contact point of an unknown person on the suppression list if they opt out; tell whether it was."""
-    unknown = found is UNKNOWN or found is UNKNOWN_POINT
-    token = resolver.token(ref) if unknown and opting_out and ref.kind in _CONTACT_KINDS else None
-    if token is None:
+def keep_for_stranger(work: Work, found: FieldProblem, forms: Sequence[Normalised], fact: Fact) -> bool:
+    """Keep a no of somebody nobody knows, by every identifier they named; tell whether there was one to keep it by.
+
+    Raises RaceError if somebody turned up with one of them in the meantime: tried again, the no is theirs.
+    """
+    if found not in (UNKNOWN, UNKNOWN_POINT) or not forms:
         return False
-    row = {"token": token.value, "kind": token.kind, "reason": "unsubscribe", "at": work.now}
-    subjects.suppress(work.session, [row])
-    work.record(EntryKind.RIGHT_EXERCISED, {"right": "opt_out", "effect": "suppressed", "kind": token.kind})
+    subjects.hold_strangers(work.session, arriving=False)
+    # Somebody who was erased stays away by their tombstone; nothing more is kept about them.
+    hashes = {form: work.gateway.vault.tombstone(form) for form in forms}
+    erased = subjects.tombstoned(work.session, hashes.values())
+    tokens = [work.gateway.vault.token(form) for form in forms if hashes[form] not in erased]
+    if subjects.find_by_tokens(work.session, tokens, work.gateway.vault.generation):
+        raise RaceError
+    if tokens:
+        _wait(work, tokens, fact)
+    kinds = sorted({t.kind for t in tokens})
+    work.record(EntryKind.RIGHT_EXERCISED, {"right": "opt_out", "effect": "waiting", "kinds": kinds})
     return True
+
+
+def _wait(work: Work, tokens: Sequence[Token], fact: Fact) -> None:
+    written = json.dumps(fact)
+    subjects.put_waiting(
+        work.session, [{"kind": t.kind, "token": t.value, "fact": written, "at": work.now} for t in tokens]
+    )
+    reached = [t for t in tokens if t.kind in _CONTACT_KINDS]
+    rows = [{"token": t.value, "kind": t.kind, "reason": "unsubscribe", "at": work.now} for t in reached]
+    subjects.suppress(work.session, rows)
+
+
+def apply_waiting(work: Work, holders: Mapping[Token, SubjectId]) -> None:
+    """Apply the opt-outs that waited for these identifiers to the people who brought them."""
+    waiting = subjects.take_waiting(work.session, holders.keys())
+    if not waiting:
+        return
+    facts = [(holders[token], json.loads(fact)) for token, fact in waiting]
+    people = sorted({subject_id for subject_id, _ in facts})
+    deks = work.gateway.vault.keys(work.session, people)
+    for subject_id, fact in facts:
+        said = {name: value for name, value in fact.items() if value is not None}
+        payload = canonical_json({"subject_id": subject_id})
+        key = derive_audit_key(deks[subject_id])
+        work.record_about(EntryKind.RIGHT_EXERCISED, {"effect": "applied", **said}, subject_id, key, payload)
+    _append(work, facts)
+    purposes = {PurposeId(fact["purpose"]) for _, fact in facts if "purpose" in fact}
+    refresh_standings(work, people, purposes)
+    refresh_choices(work, people)
+
+
+def _append(work: Work, facts: Iterable[tuple[SubjectId, Fact]]) -> None:
+    said, chosen = [], []
+    for subject_id, fact in facts:
+        row = {"subject_id": subject_id, "received_at": work.now, "source": fact["source"], "at": fact["at"]}
+        if "choice" in fact:
+            chosen.append(row | {"choice": fact["choice"], "active": True})
+        else:
+            said.append(row | _BLANK | {name: fact[name] for name in ("purpose", "channel", "recipient", "kind")})
+    consents.append(work.session, said)
+    consents.append_choices(work.session, chosen)
+
+
+# What a no needs no more of.
+_BLANK: dict[str, Any] = {
+    "contact_point": None,
+    "valid_until": None,
+    "properties": 0,
+    "imported": False,
+    "notice": None,
+    "notice_version": None,
+    "language": None,
+    "method": "opt_out_of_a_stranger",
+    "evidence": None,
+}

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import json
+from collections.abc import Iterable, Iterator, Mapping
 
 from consent_gateway.db import subjects as subject_rows
 from consent_gateway.db.subjects import ContactPoint, Token
 from consent_gateway.domain.ids import RecipientId, SubjectId
+from consent_gateway.domain.subjects import IdentifierKind
 from consent_gateway.errors import FieldProblem
 from consent_gateway.services.gateway import Work
 from consent_gateway.services.items import SubjectRef
@@ -14,7 +16,10 @@ from consent_gateway.vault.normal_forms import Normalised, Rejected
 from consent_gateway.vault.normalisers import normalise
 
 PSEUDONYM = "pseudonym"
+_KINDS = frozenset(IdentifierKind)
+_MAX_DEPTH = 8
 UNKNOWN = FieldProblem("$.subject", "unknown_subject", "nobody with this identifier is known")
+NOT_A_POINT = FieldProblem("$.contact_point", "not_a_contact_point", "name an address, not a pseudonym")
 UNKNOWN_POINT = FieldProblem("$.contact_point", "unknown_contact_point", "nobody has this contact point")
 
 
@@ -27,6 +32,31 @@ def normal_form(kind: str, value: str, region: str | None, path: str) -> Normali
 def phone_region(region: str | None) -> str | None:
     """Return the country part of a region: phone numbers are dialled per country, not per state."""
     return region.split("-")[0] if region else None
+
+
+def identifiers_in(raw: bytes) -> list[Normalised]:
+    """Return every identifier in a row that could not be taken in, as far as it can be read: JSON, at any depth."""
+    try:
+        document = json.loads(raw)
+    except (ValueError, RecursionError):
+        return []
+    return list(_walk(document, None, _MAX_DEPTH))
+
+
+def _walk(value: object, region: str | None, depth: int) -> Iterator[Normalised]:
+    if depth == 0 or not isinstance(value, (dict, list)):
+        return
+    if isinstance(value, list):
+        for item in value:
+            yield from _walk(item, region, depth - 1)
+        return
+    named = value.get("region") or value.get("country")
+    here = named if isinstance(named, str) else region
+    for key, item in value.items():
+        form = normal_form(key, item, here, "$") if key in _KINDS and isinstance(item, str) else None
+        if isinstance(form, Normalised):
+            yield form
+        yield from _walk(item, here, depth - 1)
 
 
 class Resolver:
@@ -74,6 +104,8 @@ class Resolver:
 
     def point(self, ref: SubjectRef) -> ContactPoint | FieldProblem:
         """Return the identifier itself as it is stored."""
+        if ref.kind == PSEUDONYM:
+            return NOT_A_POINT
         form = self._forms[ref]
         if isinstance(form, FieldProblem):
             return form
@@ -83,11 +115,7 @@ class Resolver:
     def _is_live(self, subject_id: SubjectId) -> bool:
         return self._live is None or subject_id in self._live
 
-    def tokens(self, *refs: SubjectRef | None) -> list[Token]:
-        """Return the keyed hashes of what a row names, to tie a refused row to them."""
-        return [token for ref in refs if ref is not None and (token := self.token(ref)) is not None]
-
-    def token(self, ref: SubjectRef) -> Token | None:
-        """Return the keyed hash of the identifier, also of an unknown person; None for what has no normal form."""
-        form = self._forms.get(ref)
-        return self._work.gateway.vault.token(form) if isinstance(form, Normalised) else None
+    def forms(self, *refs: SubjectRef | None) -> list[Normalised]:
+        """Return the normal forms of the identifiers that a row names, also of people nobody knows."""
+        found = [self._forms.get(ref) for ref in refs if ref is not None]
+        return [form for form in found if isinstance(form, Normalised)]

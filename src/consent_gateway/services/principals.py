@@ -12,7 +12,7 @@ from consent_gateway.audit.entries import EntryKind
 from consent_gateway.db import registers as register_rows
 from consent_gateway.domain.ids import RecipientId, is_slug
 from consent_gateway.domain.registers import Principal
-from consent_gateway.errors import ConflictError, FieldProblem, InputError, NotFoundError
+from consent_gateway.errors import AuthenticationError, ConflictError, FieldProblem, InputError, NotFoundError
 from consent_gateway.services.gateway import Work
 
 SCOPES = frozenset({"admin", "ingest", "decide", "audience", "erase", "audit"})
@@ -20,19 +20,25 @@ _SECRET_BYTES = 32
 
 
 def issue(work: Work, principal_id: str, recipient: str, scopes: frozenset[str]) -> str:
-    """Make an API key and return it; it cannot be shown again."""
+    """Make an API key and return it; it cannot be shown again.
+
+    InputError names what is wrong; ConflictError for a name that was ever used; AuthenticationError if the caller's own
+    key was revoked meanwhile, for a revoked key must not leave another behind.
+    """
     if not is_slug(principal_id):
         raise InputError(fields=(FieldProblem("$.id", "invalid_name", "use a lower-case word such as crm"),))
     if not scopes or not scopes <= SCOPES:
         allowed = ", ".join(sorted(SCOPES))
         raise InputError(fields=(FieldProblem("$.scopes", "unknown_scope", f"scopes are: {allowed}"),))
+    work.changed_registers()  # one at a time from here on, and with what others registered and revoked
+    if not work.is_live(work.actor):
+        raise AuthenticationError
     if recipient not in work.registers.recipients:
         raise InputError(fields=(FieldProblem("$.recipient", "unknown_recipient", "no such recipient"),))
-    if any(row["id"] == principal_id for row in register_rows.list_principals(work.session)):
-        raise ConflictError("a key of that name exists: revoke it and choose another name")
     key = f"cg_{principal_id}_{secrets.token_urlsafe(_SECRET_BYTES)}"
     principal = Principal(principal_id, RecipientId(recipient), scopes)
-    register_rows.put_principal(work.session, principal, digest(key), work.now)
+    if not register_rows.add_principal(work.session, principal, digest(key), work.now):
+        raise ConflictError("a key of that name exists: revoke it and choose another name")
     work.changed_registers()
     work.record(EntryKind.KEY_ISSUED, {"principal": principal_id, "recipient": recipient, "scopes": sorted(scopes)})
     return key
@@ -40,6 +46,7 @@ def issue(work: Work, principal_id: str, recipient: str, scopes: frozenset[str])
 
 def revoke(work: Work, principal_id: str) -> None:
     """Revoke a key; NotFoundError if there is no such live key."""
+    work.changed_registers()
     if not register_rows.revoke_principal(work.session, principal_id, work.now):
         raise NotFoundError("there is no live key of that name")
     work.changed_registers()

@@ -1,14 +1,21 @@
 """Registering what the gateway decides about: purposes, notices, sources, recipients, traits, segments.
 
 Registering the same thing again with the same content changes nothing; a name that is taken by something else is a
-conflict where answers that were given would change their meaning (kind of a purpose, slot of a trait).
+conflict where answers that were given would change their meaning (kind of a purpose, slot of a trait, words of a
+notice).
+
+Who registers begins with `Work.changed_registers`: it locks the version of the registers until the transaction ends,
+so that what is checked here is still so when it is written, and whoever holds the version (intake does, from its
+beginning) is not overlooked when everyone's rows are computed for a new slot. Notices are in no snapshot and need no
+lock: a version is inserted once and never updated.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from consent_gateway.audit.canonical import canonical_json
 from consent_gateway.audit.entries import EntryKind
@@ -17,7 +24,7 @@ from consent_gateway.db import subjects
 from consent_gateway.db.tables import CONSENT_SLOTS
 from consent_gateway.domain.ids import NoticeId, PurposeId, RecipientId, SegmentId, SubjectId, TraitId, is_slug
 from consent_gateway.domain.purposes import Basis, Channel, Purpose, PurposeKind, Recipient, RecipientKind, Source
-from consent_gateway.domain.registers import SCOPE_BITS
+from consent_gateway.domain.scopes import SCOPE_BITS
 from consent_gateway.domain.segments import Segment, TraitDefinition, TraitOrigin, TraitType, check, to_json
 from consent_gateway.errors import ConflictError, FieldProblem, InputError
 from consent_gateway.services.audience_rows import rebuild_traits, refresh_standings
@@ -163,6 +170,7 @@ def put_recipient(work: Work, recipient: Recipient) -> None:
 def put_source(work: Work, source: Source) -> None:
     """Register a source; its purposes and notice must be known."""
     _require_slug(source.id, "$.id")
+    work.changed_registers()
     unknown = [p for p in source.purposes if p not in work.registers.purposes.purposes]
     if unknown:
         raise InputError(fields=(FieldProblem("$.purposes", "unknown_purpose", "a purpose is not registered"),))
@@ -174,12 +182,13 @@ def put_source(work: Work, source: Source) -> None:
 
 
 def put_notice(work: Work, notice: NoticeId, version: int, language: str, title: str, text: str) -> str:
-    """Publish one version of a notice; its text can never change. Returns the SHA-256 of the text."""
+    """Publish one version of a notice in one language; returns the SHA-256 of the text.
+
+    What people were shown never changes: published again with the same title and text, it stays as it was, with its
+    first instant and its one entry; with other words it is a ConflictError, also for the later of two at once.
+    """
     _require_slug(notice, "$.id")
     digest = hashlib.sha256(text.encode()).hexdigest()
-    for row in register_rows.notice_rows(work.session, notice):
-        if (row["version"], row["language"]) == (version, language) and row["text_sha256"] != digest:
-            raise ConflictError("this version was published with another text: publish a new version")
     row = {
         "id": notice,
         "version": version,
@@ -189,7 +198,9 @@ def put_notice(work: Work, notice: NoticeId, version: int, language: str, title:
         "text_sha256": digest,
         "published_at": work.now,
     }
-    register_rows.put_notice(work.session, row)
+    if not register_rows.add_notice(work.session, row):
+        _require_same_words(work, row)
+        return digest
     work.record(
         EntryKind.NOTICE_PUBLISHED,
         {"notice": notice, "version": version, "language": language, "text_sha256": digest},
@@ -204,6 +215,7 @@ def put_trait(
     _require_slug(trait_id, "$.id")
     if (origin == TraitOrigin.DECLARED) != (event_type is None):
         raise InputError(fields=(FieldProblem("$.event_type", "mismatch", "needed exactly for event-derived traits"),))
+    work.changed_registers()  # one at a time from here on: a trait is declared once, and a slot holds one trait
     held = work.registers.traits.get(trait_id)
     if held is not None:
         if (held.type, held.origin, held.event_type) != (kind, origin, event_type):
@@ -213,7 +225,7 @@ def put_trait(
     if slot is None:
         raise ConflictError("every trait slot of the audience row is taken")
     trait = TraitDefinition(id=trait_id, type=kind, slot=slot, origin=origin, event_type=event_type)
-    register_rows.put_trait(work.session, trait, description)
+    register_rows.add_trait(work.session, trait, description)
     work.changed_registers()
     _for_everyone(work, lambda ids: rebuild_traits(work, ids))
     work.record(EntryKind.ADMIN_ACTION, {"action": "trait_declared", "trait": trait_id, "origin": origin.value})
@@ -221,7 +233,7 @@ def put_trait(
 
 
 def save_segment(work: Work, segment_id: SegmentId, segment: Segment, description: str) -> None:
-    """Save a segment under a name, after checking it against the declared traits."""
+    """Save a segment under a name, after checking it against the declared traits; the last one saved counts."""
     _require_slug(segment_id, "$.id")
     check(segment, work.registers.traits)
     expression = canonical_json(to_json(segment)).decode()
@@ -238,12 +250,20 @@ def _require_slug(name: str, path: str) -> None:
         raise InputError(fields=(FieldProblem(path, "invalid_name", message),))
 
 
+def _require_same_words(work: Work, row: Mapping[str, Any]) -> None:
+    key = ("version", "language")
+    words = ("title", "text_sha256")
+    for held in register_rows.notice_rows(work.session, row["id"]):
+        if all(held[k] == row[k] for k in key) and any(held[w] != row[w] for w in words):
+            raise ConflictError("this version was published with other words: publish a new version")
+
+
 def _give_slot(work: Work, purpose: PurposeId, channel: Channel) -> None:
     taken = set(work.registers.slots.values())
     free = next((n for n in range(CONSENT_SLOTS) if n not in taken), None)
     if free is None:
         raise ConflictError(f"all {CONSENT_SLOTS} purpose x channel slots of the audience row are taken")
-    register_rows.put_slot(work.session, purpose, channel, free)
+    register_rows.add_slot(work.session, purpose, channel, free)
     work.changed_registers()
 
 

@@ -27,6 +27,7 @@ from consent_gateway.services.cleaning import Clean, clean
 from consent_gateway.services.gateway import Work
 from consent_gateway.services.intake import Incoming, Intake, Refusals, keep_counts, require_size, require_source
 from consent_gateway.services.items import SubjectItem, SubjectRef
+from consent_gateway.services.opt_outs import apply_waiting
 from consent_gateway.services.people import UNKNOWN, Resolver
 from consent_gateway.services.vault import CONTACT, PROFILE, open_group, seal_group
 from consent_gateway.vault.normal_forms import Normalised
@@ -47,6 +48,7 @@ def import_subjects(work: Work, source: str, rows: Sequence[Incoming[SubjectItem
     require_size(rows)
     refusals = Refusals()
     cleaned = [c for row, item in refusals.readable(rows) if (c := clean(work, refusals, row, item)) is not None]
+    subjects.hold_strangers(work.session, arriving=True)
     # Locked before the tombstones are read: an erasure that is under way ends first, and its tombstones are seen.
     stored = _lock_known(work, cleaned)
     cleaned = _without_erased(work, refusals, cleaned)
@@ -56,6 +58,7 @@ def import_subjects(work: Work, source: str, rows: Sequence[Incoming[SubjectItem
     known = [d for d in drafts if d.subject_id is not None]
     _create(work, intake, new)
     _update(work, intake, known)
+    apply_waiting(work, {t: d.subject_id for d in drafts if d.subject_id is not None for t in d.identifiers})
     intake.rejections = refusals.quarantine(work, "subjects", source_id)
     intake.entries = [work.record(EntryKind.SUBJECT_IMPORTED, {"source": source_id, **intake.counts()})]
     keep_counts(work, intake, content_sha256)
@@ -86,8 +89,7 @@ def _without_erased(work: Work, refusals: Refusals, rows: list[Clean]) -> list[C
         if taken.isdisjoint(hashes[id(row)]):
             kept.append(row)
         else:
-            # Not even sealed: what was erased is not kept a second time.
-            refusals.refuse(row.row, FieldProblem("$", "erased", "this person was erased and stays erased"), keep=False)
+            refusals.refuse(row.row, FieldProblem("$", "erased", "this person was erased and stays erased"))
     return kept
 
 
@@ -115,7 +117,6 @@ def _join(refusals: Refusals, rows: list[Clean], stored: Mapping[Token, SubjectI
             refusals.refuse(
                 row.row,
                 FieldProblem("$", "identity_conflict", "the identifiers belong to different people"),
-                tokens=row.identifiers,
             )
             continue
         draft = next(iter(meant.values())) if meant else Draft(None)

@@ -18,6 +18,7 @@ IDLE_SECONDS = 0.05
 # After a round, wait a little: under load the next batch is larger and takes fewer flushes from those who write.
 PACE_SECONDS = 0.02
 BACKOFF_SECONDS = 1.0
+QUARANTINE_SECONDS = 30 * 86_400  # how long a refused row can be looked at
 REPLY_SECONDS = 7 * 86_400  # how long a repeated request gets its first answer
 _HOUSEKEEPING_ROUNDS = 1200  # about once a minute when idle
 
@@ -84,4 +85,5 @@ class Worker:
         with self._gateway.work() as work:
             audiences.drop_expired(work.session, work.now)
             intake.forget_replies(work.session, work.now - REPLY_SECONDS)
+            intake.empty_quarantine(work.session, work.now - QUARANTINE_SECONDS)
         self._gateway.store.truncate_log()

@@ -25,7 +25,7 @@ from consent_gateway.api.wire.answers import (
     ShortDecisionOut,
     UseIn,
 )
-from consent_gateway.api.wire.base import EntryOut, ReasonOut, Strict, SubjectRefIn, instant, seconds
+from consent_gateway.api.wire.base import ContactPointIn, EntryOut, ReasonOut, Strict, SubjectRefIn, instant, seconds
 from consent_gateway.api.wire.intake import (
     ITEMS,
     BatchIn,
@@ -48,6 +48,7 @@ __all__ = [
     "ChoiceIn",
     "ConsentIn",
     "ContactIn",
+    "ContactPointIn",
     "DecisionIn",
     "DecisionOut",
     "DecisionsIn",

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    model_validator,
+)
+from pydantic_core import PydanticKnownError
 
 from consent_gateway.api.problems import FieldTextError
 from consent_gateway.services.items import (
@@ -23,6 +34,7 @@ Identifier = Annotated[str, StringConstraints(min_length=1, max_length=320)]
 Language = Annotated[str, StringConstraints(pattern=r"^[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8}){0,2}$")]
 Key = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=NO_NUL)]
 Region = Annotated[str, StringConstraints(max_length=6)]
+_YEAR = re.compile(r"[0-9]{4}-")
 
 
 def _in_range(at: datetime) -> datetime:
@@ -31,7 +43,14 @@ def _in_range(at: datetime) -> datetime:
     return at
 
 
-Instant = Annotated[AwareDatetime, Field(strict=False), AfterValidator(_in_range)]
+def _written(value: object) -> object:
+    # Also a number would be read, as seconds or, if it is large, as milliseconds: nobody knows what was meant.
+    if not (isinstance(value, str) and _YEAR.match(value)):
+        raise PydanticKnownError("datetime_parsing", {"error": "not a text that begins with a year"})
+    return value
+
+
+Instant = Annotated[AwareDatetime, Field(strict=False), BeforeValidator(_written), AfterValidator(_in_range)]
 
 
 class Strict(BaseModel):
@@ -51,10 +70,9 @@ def instant(at: int) -> str:
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-class SubjectRefIn(Strict):
-    """Who is meant: exactly one of a pseudonym of the caller or an identifier; `region` for a phone without `+`."""
+class ContactPointIn(Strict):
+    """One identifier itself; `region` for a phone without `+`."""
 
-    pseudonym: Identifier | None = None
     member_no: Identifier | None = None
     email: Identifier | None = None
     phone: Identifier | None = None
@@ -63,15 +81,22 @@ class SubjectRefIn(Strict):
     region: Region | None = None
 
     @model_validator(mode="after")
-    def _exactly_one(self) -> SubjectRefIn:
+    def _exactly_one(self) -> Self:
         if len(self.model_fields_set - {"region"}) != 1:
-            raise FieldTextError("needs exactly one of pseudonym, member_no, email, phone, device_id, openid")
+            kinds = ", ".join(name for name in type(self).model_fields if name != "region")
+            raise FieldTextError(f"needs exactly one of {kinds}")
         return self
 
     def ref(self) -> SubjectRef:
         """Return the plain value."""
         kind = next(iter(self.model_fields_set - {"region"}))
         return SubjectRef(kind, getattr(self, kind) or "", self.region)
+
+
+class SubjectRefIn(ContactPointIn):
+    """Who is meant: exactly one of a pseudonym of the caller or an identifier; `region` for a phone without `+`."""
+
+    pseudonym: Identifier | None = None
 
 
 class ReasonOut(BaseModel):

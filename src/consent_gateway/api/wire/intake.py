@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field, StringConstraints
 
 from consent_gateway.api.wire.base import (
     NO_NUL,
+    ContactPointIn,
     EntryOut,
     Identifier,
     Instant,
@@ -78,7 +79,7 @@ class ConsentIn(Strict):
     valid_until: Instant | None = None
     properties: list[PropertyName] = Field(default_factory=list, max_length=7)
     recipient: Slug | None = None
-    contact_point: SubjectRefIn | None = None
+    contact_point: ContactPointIn | None = None
     notice: Slug | None = None
     notice_version: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
     language: Language | None = None

@@ -42,12 +42,15 @@ class NoticeIn(Strict):
     text: Annotated[str, StringConstraints(min_length=1, max_length=20_000, pattern=NO_NUL)]
 
 
+SourceChannel = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
+
+
 class SourceIn(Strict):
     """Where data comes from."""
 
     id: Slug
     name: Text
-    channel: Slug
+    channel: SourceChannel
     party: Annotated[Party, Field(strict=False)]
     notice: Slug | None = None
     purposes: list[Slug] = Field(default_factory=list, max_length=32)

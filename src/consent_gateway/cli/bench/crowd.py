@@ -12,7 +12,6 @@ from typing import Any
 
 from consent_gateway.cli.demo.dice import Dice
 from consent_gateway.domain.consents import FOREVER, NEVER, PENDING, REFUSED, WITHDRAWN, ConsentProperty
-from consent_gateway.domain.registers import OWN_SCOPE
 from consent_gateway.domain.subjects import Flag, month_of
 
 SEED = "consent-gateway/bench/people/1"
@@ -81,7 +80,7 @@ class Columns:
         for _ in self.slots:
             state = dice.weighted(_STATES)
             until = {1: FOREVER if dice.chance(70) else self.now + 200 * DAY, 2: self.now - 9 * DAY}.get(state, state)
-            values += [until, properties | OWN_SCOPE if until > 0 else 0]
+            values += [until, properties if until > 0 else 0]
         return values
 
     def _contacts(self, dice: Dice) -> list[int | None]:

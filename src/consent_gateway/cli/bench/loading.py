@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tempfile
 
 from consent_gateway.cli.bench.job import Job, Outcome
 from consent_gateway.cli.bench.machine import cpu_seconds
@@ -19,17 +20,30 @@ def put(job: Job, server: int) -> tuple[Outcome, float | None]:
     refusals is not a figure.
     """
     before = cpu_seconds(server)
-    done = subprocess.run(  # noqa: S603 - this interpreter, a module of this package
-        [sys.executable, "-m", _MODULE], input=job.to_json() + "\n", capture_output=True, text=True, check=False
-    )
+    outcome = _generate(job)
     after = cpu_seconds(server)
-    if done.returncode != 0:
-        last = done.stderr.strip().splitlines()[-1:]
-        raise UnavailableError(f"the load generator failed ({done.returncode}): {' '.join(last)}")
-    outcome = Outcome.from_json(done.stdout)
     if outcome.failures:
         raise UnavailableError(f"of {outcome.total} answers, some were no success (by status): {outcome.failures}")
     if not outcome.latencies_us:
         raise UnavailableError("no answer came inside the window: make it longer")
     used = None if before is None or after is None else (after - before) / outcome.total * 1e6
     return outcome, used
+
+
+def _generate(job: Job) -> Outcome:
+    # Into a file: some hundred kilobytes of latencies need nobody who empties a pipe meanwhile.
+    with tempfile.TemporaryFile("w+", encoding="ascii") as answer:
+        done = subprocess.run(  # noqa: S603 - this interpreter, a module of this package
+            [sys.executable, "-m", _MODULE],
+            input=job.to_json() + "\n",
+            stdout=answer,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+        answer.seek(0)
+        text = answer.read()
+    if done.returncode != 0 or not text.endswith("\n"):
+        last = done.stderr.strip().splitlines()[-1:]
+        raise UnavailableError(f"the load generator failed ({done.returncode}): {' '.join(last)}")
+    return Outcome.from_json(text)
