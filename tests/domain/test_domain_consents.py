@@ -157,7 +157,9 @@ def over_addresses(facts: Sequence[ConsentEvent], addresses: Sequence[int], now:
     for address in addresses:
         here = [f for f in facts if f.contact_point == address]
         closed = bool(here) and bool(counted(here)) and decisive(counted(here)).kind in NOES
-        answers.append(spoken(here if closed else here + general, now))
+        ever_closed = any(f.kind in NOES for f in counted(here))
+        heard = [f for f in general if f.kind in NOES or not ever_closed]
+        answers.append(spoken(here if closed else here + heard, now))
     return joined(answers) if answers else spoken(general, now)
 
 
@@ -573,3 +575,17 @@ def test_a_planted_leak_is_found(monkeypatch: pytest.MonkeyPatch, name: str, pla
     monkeypatch.setattr(consents, name, planted)
     with pytest.raises(AssertionError):
         still_holds()
+
+
+def test_a_general_yes_does_not_open_an_address_whose_own_yes_after_a_no_has_ended() -> None:
+    facts = [
+        event(WITHDRAWN, 1, contact_point=11),
+        event(GIVEN, 2, contact_point=11, valid_until=8),
+        event(GIVEN, 100),
+    ]
+    own = fold(facts, LEAF, EMAIL, TREE, (11,)).own
+    assert [own.state(now) for now in (5, 50, 101)] == [
+        ConsentState.GIVEN,
+        ConsentState.WITHDRAWN,
+        ConsentState.WITHDRAWN,
+    ]

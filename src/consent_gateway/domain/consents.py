@@ -193,8 +193,10 @@ def _over_points(events: Sequence[ConsentEvent], points: Sequence[int]) -> Stand
 def _at_point(events: Sequence[ConsentEvent], point: int) -> Standing:
     own = _latest([e for e in events if e.contact_point == point])
     if own.is_no:
-        return own  # a general yes does not take back a no for this very address
-    return _latest([e for e in events if e.contact_point in (point, None)])
+        return own
+    # A general yes does not take back a no for this very address, not even when a yes for the address has ended.
+    heard = [e for e in events if e.contact_point is None and (e.kind in _REVOKING or not own.after_no)]
+    return _latest([*(e for e in events if e.contact_point == point), *heard])
 
 
 def _latest(events: Sequence[ConsentEvent]) -> Standing:

@@ -10,7 +10,8 @@ earliest valid-until of the third parties that were named) and `scope`, a bit fi
     bits 39-61  a no to third party 0-22
 
 The packing does not depend on the instant, so that a row is true until something is said, and expiry stays a
-comparison. Named grants share one valid-until: after the first of them ends, the others wait for the next event.
+comparison. Named grants share one valid-until: after the first of them ends, the others are closed too, until that one
+is renewed or withdrawn. That is one answer too strict, never one too open.
 """
 
 from __future__ import annotations
