@@ -40,8 +40,9 @@ class Sequencer:
 
     def drain(self) -> int:
         """Integrate until nothing is pending; returns how many entries that were."""
-        total = 0
-        while (count := self.run_once()) > 0:
+        total = count = self.run_once()
+        while count == BATCH:  # a smaller batch took all there was: asking again would cost a transaction
+            count = self.run_once()
             total += count
         return total
 
