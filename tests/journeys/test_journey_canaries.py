@@ -82,7 +82,7 @@ def _live(api: httpx.Client) -> Iterator[httpx.Response]:
     yield post("/v1/subjects", json={"source": "crm", "items": [PERSON]}, headers={"idempotency-key": "one"})
     csv = ",".join(OTHER) + "\n" + ",".join(OTHER.values()) + "\n"
     yield post("/v1/imports/subjects?source=crm", content=csv.encode(), headers=CSV)
-    consent = {"subject": EMAIL, "purpose": "direct_marketing", "kind": "given", "at": AT, "channel": "email"}
+    consent = {"subject": EMAIL, "purpose": "direct_marketing", "kind": "given", "at": AT, "channel": "sms"}
     consent |= {"properties": ["affirmative", "two_step", "evidence"], "contact_point": {"phone": "+4915123999888"}}
     consent |= {"evidence": {"address": "192.0.2.199", "name": "Zuleika Quetzalcanary"}}
     yield post("/v1/consents", json={"source": "crm", "items": [consent]}, headers={"sec-gpc": "1"})
