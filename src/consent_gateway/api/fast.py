@@ -12,11 +12,12 @@ from typing import Annotated
 
 import msgspec
 from litestar.enums import ScopeType
-from litestar.types import ASGIApp, HTTPScope, Receive, ReceiveMessage, Scope, Send
+from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
 
 from consent_gateway.api.auth import recognise
 from consent_gateway.api.decisions import AnswerWriter, recipient_of
 from consent_gateway.api.desk import Desk
+from consent_gateway.api.guard import replaying
 from consent_gateway.api.problems import from_exception, send_problem
 from consent_gateway.domain.ids import PurposeId, RecipientId
 from consent_gateway.domain.purposes import Channel
@@ -67,7 +68,7 @@ class FastDecisions:
         principal = None if asked is None else recognise(self._desk.gateway, scope["headers"], "decide")
         recipient = None if asked is None or principal is None else recipient_of(asked.recipient, principal)
         if asked is None or principal is None or recipient is None:
-            await self._app(scope, _again(body, receive), send)
+            await self._app(scope, replaying(body, receive), send)
             return
         scope["path_template"] = PATH
         use = self._use(asked.purpose, asked.channel, recipient)
@@ -104,17 +105,3 @@ def _read(body: bytes) -> _Question | None:
         return _decode(body)
     except msgspec.DecodeError:
         return None
-
-
-def _again(body: bytes, receive: Receive) -> Receive:
-    """Return a channel that gives the body once more."""
-    given = False
-
-    async def replay() -> ReceiveMessage:
-        nonlocal given
-        if given:
-            return await receive()
-        given = True
-        return {"type": "http.request", "body": body, "more_body": False}
-
-    return replay

@@ -75,7 +75,7 @@ class BodyGuard:
             await send_problem(error, scope, send, _CLOSE)
             return
         if body is not None:
-            await self._app(scope, _replay(body, receive), send)
+            await self._app(scope, replaying(body, receive), send)
 
     async def _admit(self, scope: HTTPScope, receive: Receive) -> bytes | None:
         """Return the checked body, or None if the client left while sending it; raises InputError and its kinds."""
@@ -164,7 +164,7 @@ def _is_utf8_charset(parameters: bytes) -> bool:
     return True
 
 
-def _replay(body: bytes, receive: Receive) -> Receive:
+def replaying(body: bytes, receive: Receive) -> Receive:
     """Return a receive channel that gives `body` once and then what the server has, such as a disconnect."""
     given = False
 

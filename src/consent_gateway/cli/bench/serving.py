@@ -15,6 +15,7 @@ from pathlib import Path
 from consent_gateway.cli.bench.http import HOST, encode
 from consent_gateway.cli.bench.places import Place
 from consent_gateway.cli.bench.receipts import exchange
+from consent_gateway.cli.processes import free_port, stop
 from consent_gateway.errors import UnavailableError
 from consent_gateway.settings import PREFIX
 
@@ -33,7 +34,7 @@ class Server:
 @contextmanager
 def gateway_server(place: Place) -> Iterator[Server]:
     """Serve the store of `place` as `consent-gateway serve` does; UnavailableError if it does not come up."""
-    port = _free_port()
+    port = free_port()
     command = ("-m", "consent_gateway", "serve", "--port", str(port))
     with _serving(command, port, place.environment(), place.directory / "serve.log") as server:
         yield server
@@ -42,7 +43,7 @@ def gateway_server(place: Place) -> Iterator[Server]:
 @contextmanager
 def echo_server(directory: Path) -> Iterator[Server]:
     """Serve the bare echo; UnavailableError if it does not come up."""
-    port = _free_port()
+    port = free_port()
     command = ("-m", "consent_gateway.cli.bench.echo", str(port))
     with _serving(command, port, {}, directory / "echo.log") as server:
         yield server
@@ -59,7 +60,7 @@ def _serving(command: tuple[str, ...], port: int, settings: Mapping[str, str], l
             _wait(process, port, log)
             yield Server(process.pid, port)
         finally:
-            _stop(process)
+            stop(process, STOP_SECONDS)
 
 
 def _wait(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
@@ -77,19 +78,3 @@ def _ready(port: int) -> bool:
             return exchange(line, encode("GET", "/health/ready"))[0] == _OK
     except OSError:
         return False
-
-
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    process.terminate()
-    try:
-        process.wait(STOP_SECONDS)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        port: int = probe.getsockname()[1]
-    return port

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -19,6 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
+
+from consent_gateway.cli.processes import free_port, stop
 
 COMMAND = ("-m", "consent_gateway")
 READY_SECONDS, STOP_SECONDS, POLL_SECONDS = 30.0, 10.0, 0.05
@@ -83,7 +84,7 @@ class Commands:
 
         Raises CommandError if the server ends or is not ready in time.
         """
-        port = _free_port()
+        port = free_port()
         url = f"http://127.0.0.1:{port}"
         command = [sys.executable, *COMMAND, "serve", "--store", str(store), "--port", str(port)]
         with log.open("wb") as sink:
@@ -94,7 +95,7 @@ class Commands:
                 _wait(process, url, log)
                 yield url
             finally:
-                _stop(process)
+                stop(process, STOP_SECONDS)
 
     def environment(self, outer: Mapping[str, str]) -> dict[str, str]:
         """Return `outer` without the settings of another gateway: the demo has a store of its own."""
@@ -102,13 +103,6 @@ class Commands:
         if inner.pop("PYTHONDONTWRITEBYTECODE", ""):
             inner["PYTHONPYCACHEPREFIX"] = str(self.cache.absolute())
         return inner
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
 
 
 def _wait(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
@@ -126,15 +120,6 @@ def _ready(url: str) -> bool:
         return httpx.get(f"{url}/health/ready", timeout=2, trust_env=False).status_code == httpx.codes.OK
     except httpx.TransportError:
         return False
-
-
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    process.terminate()
-    try:
-        process.wait(STOP_SECONDS)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
 
 
 def _tail(text: str, lines: int = 8) -> str:
