@@ -1,0 +1,113 @@
+"""Every table of the store, for SQLite and PostgreSQL alike; one module per kind, re-exported here.
+
+Instants are integers: seconds since the epoch, UTC (the audit log: milliseconds). Personal data is only in
+`sealed_groups`, `quarantine.sealed` and `consent_events.evidence`, as ciphertext of the vault; everything that is
+searched is a keyed hash (`identifiers.token`). Every table that belongs to one person carries `subject_id`, so that
+the store can be distributed by it. `subjects.id` is never used again after an erasure.
+
+Each column is classified beside its table, and together in `CLASSIFICATION`: a test fails on a column without a class.
+"""
+
+from __future__ import annotations
+
+from consent_gateway.db.tables import intake, log, people, registers
+from consent_gateway.db.tables.base import (
+    CAPPED_CHANNELS,
+    CONSENT_SLOTS,
+    NEWEST_CONTACTS,
+    NUMBER_SLOTS,
+    TEXT_SLOTS,
+    metadata,
+)
+from consent_gateway.db.tables.intake import (
+    idempotency_keys,
+    imports,
+    quarantine,
+    quarantine_identifiers,
+    waiting_opt_outs,
+)
+from consent_gateway.db.tables.log import (
+    audience_members,
+    audiences,
+    audit_entries,
+    audit_head,
+    audit_openings,
+    audit_pending,
+    audit_tiles,
+)
+from consent_gateway.db.tables.people import (
+    audience_rows,
+    choice_events,
+    consent_events,
+    contacts,
+    events,
+    identifiers,
+    sealed_groups,
+    subject_keys,
+    subject_traits,
+    subjects,
+    suppressions,
+    tombstones,
+)
+from consent_gateway.db.tables.registers import (
+    notices,
+    principals,
+    purposes,
+    recipients,
+    registry_state,
+    segments,
+    slots,
+    sources,
+    traits,
+)
+
+__all__ = [
+    "CAPPED_CHANNELS",
+    "CLASSIFICATION",
+    "CONSENT_SLOTS",
+    "NEWEST_CONTACTS",
+    "NUMBER_SLOTS",
+    "TEXT_SLOTS",
+    "audience_members",
+    "audience_rows",
+    "audiences",
+    "audit_entries",
+    "audit_head",
+    "audit_openings",
+    "audit_pending",
+    "audit_tiles",
+    "choice_events",
+    "consent_events",
+    "contacts",
+    "events",
+    "idempotency_keys",
+    "identifiers",
+    "imports",
+    "metadata",
+    "notices",
+    "principals",
+    "purposes",
+    "quarantine",
+    "quarantine_identifiers",
+    "recipients",
+    "registry_state",
+    "sealed_groups",
+    "segments",
+    "slots",
+    "sources",
+    "subject_keys",
+    "subject_traits",
+    "subjects",
+    "suppressions",
+    "tombstones",
+    "traits",
+    "waiting_opt_outs",
+]
+
+CLASSIFICATION: dict[str, str] = {
+    f"{table}.{column}": kind
+    for module in (registers, people, intake, log)
+    for table, classes in module.CLASSES.items()
+    for kind, columns in classes.items()
+    for column in columns.split()
+}

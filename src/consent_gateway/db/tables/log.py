@@ -1,0 +1,91 @@
+"""Audiences that were served, and the audit log. Instants of the log are milliseconds."""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, Column, Integer, LargeBinary, SmallInteger, String, Table, Text
+
+from consent_gateway.db.tables.base import Classes, key, metadata, row_id
+
+audiences = Table(
+    "audiences",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("segment", Text, nullable=False),  # canonical JSON of the tree that was asked
+    Column("purpose", String(63), nullable=False),
+    Column("channel", String(16), nullable=False),
+    Column("recipient", String(63), nullable=False),
+    Column("message", Text, nullable=False),  # JSON: the parts that the message will contain
+    Column("basis", String(24)),  # that was asked about; NULL: the purpose's own
+    Column("created_at", BigInteger, nullable=False),
+    Column("expires_at", BigInteger, nullable=False),
+    Column("size", Integer, nullable=False),
+    Column("waterfall", Text, nullable=False),  # JSON
+    Column("packs", Text, nullable=False),  # JSON list
+    Column("manifest_root", LargeBinary(32), nullable=False),
+    Column("entry_uid", LargeBinary(16), nullable=False),
+    Column("epoch", Integer, nullable=False),
+)
+
+audience_members = Table(
+    "audience_members",
+    metadata,
+    Column("audience_id", String(32), primary_key=True),
+    Column("chunk", Integer, primary_key=True, autoincrement=False),
+    Column("subject_ids", LargeBinary, nullable=False),  # 8 bytes each, big-endian
+)
+
+audit_pending = Table(
+    "audit_pending",
+    metadata,
+    key("id"),
+    Column("uid", LargeBinary(16), nullable=False),
+    Column("entry", LargeBinary, nullable=False),
+)
+
+audit_entries = Table(
+    "audit_entries",
+    metadata,
+    Column("idx", row_id(), primary_key=True, autoincrement=False),
+    Column("uid", LargeBinary(16), nullable=False, unique=True),
+    Column("entry", LargeBinary, nullable=False),
+)
+
+audit_tiles = Table(
+    "audit_tiles",
+    metadata,
+    Column("level", SmallInteger, primary_key=True, autoincrement=False),
+    Column("idx", row_id(), primary_key=True, autoincrement=False),
+    Column("hashes", LargeBinary, nullable=False),
+)
+
+audit_head = Table(
+    "audit_head",
+    metadata,
+    Column("id", SmallInteger, primary_key=True, autoincrement=False),
+    Column("size", BigInteger, nullable=False),
+    Column("root", LargeBinary(32), nullable=False),
+    Column("checkpoint", LargeBinary, nullable=False),
+)
+
+audit_openings = Table(
+    "audit_openings",
+    metadata,
+    Column("uid", LargeBinary(16), primary_key=True),
+    Column("name", String(24), primary_key=True),
+    Column("subject_id", BigInteger, nullable=False, index=True),
+    Column("payload", LargeBinary, nullable=False),
+)
+
+CLASSES: Classes = {
+    "audiences": {
+        "operational": "id segment purpose channel recipient message basis size waterfall packs manifest_root"
+        " entry_uid epoch",
+        "time": "created_at expires_at",
+    },
+    "audience_members": {"operational": "audience_id chunk", "pseudonymous": "subject_ids"},
+    "audit_pending": {"log": "id uid entry"},
+    "audit_entries": {"log": "idx uid entry"},
+    "audit_tiles": {"log": "level idx hashes"},
+    "audit_head": {"log": "id size root checkpoint"},
+    "audit_openings": {"log": "uid name", "pseudonymous": "subject_id payload"},
+}
