@@ -274,3 +274,16 @@ def test_every_marketing_purpose_is_denied_by_default_everywhere() -> None:
             person = a_person(regions=(region,), consent=ConsentState.NONE)
             answer = decide_for(PACKS, a_question(purpose_kind=purpose, channel=Channel.EMAIL), person)
             assert not answer.permitted, (region, purpose)
+
+
+@pytest.mark.parametrize(
+    ("region", "outcome"),
+    [("DE", "deny"), ("GB", "deny"), ("CN", "deny"), (None, "deny"), ("US-CA", "permit"), ("US-TX", "permit")],
+)
+def test_a_consent_under_a_replaced_notice_ends_where_consent_is_the_rule(region: str | None, outcome: str) -> None:
+    """GDPR Art 4(11) and PIPL Art 14(2); the US acts ask for none, the TCPA for its own contract."""
+    question, now = a_question(channel=Channel.SMS), a_person(regions=(region,))
+    assert decide_for(PACKS, question, now).permitted
+    then = decide_for(PACKS, question, replace(now, notice_outdated=True))
+    assert then.outcome == outcome
+    assert ("consent_outdated" in {reason.code for reason in then.denials()}) == (outcome == "deny")

@@ -210,6 +210,9 @@ def test_months_grow_with_time(since: date, days: int) -> None:
         ({"contacts_24h": 3}, "contacts_24h", "3_or_more"),
         ({"collected_on": date(2026, 2, 4)}, "collected", "before_2026_02_05"),
         ({"collected_on": date(2026, 2, 5)}, "collected", "since_2026_02_05"),
+        ({"notice_given": False, "notice_outdated": True}, "notice", "no"),
+        ({"notice_outdated": True}, "notice", "outdated"),
+        ({}, "notice", "yes"),
     ],
 )
 def test_classes(changes: dict[str, object], fact: str, expected: str) -> None:

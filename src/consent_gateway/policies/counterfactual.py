@@ -38,7 +38,9 @@ class Move:
         return {self.fact: self.need, **dict(self.also)}
 
 
-_FRESH = tuple((name, "yes") for name in words("affirmative evidence scope_purpose scope_channel scope_recipient"))
+_FRESH = tuple(
+    (name, "yes") for name in words("affirmative evidence notice scope_purpose scope_channel scope_recipient")
+)
 
 MOVES: tuple[Move, ...] = (
     Move("msg_unsubscribe", "yes", "Add a way to unsubscribe to the message.", "在消息中加入退订方式。"),
@@ -48,7 +50,12 @@ MOVES: tuple[Move, ...] = (
     Move("opt_out_in_message", "yes", "Offer the opt-out in each message.", "在每条消息中提供退订。"),
     Move("contract", "yes", "Conclude a contract with the processor.", "与受托处理者订立合同。"),
     Move("recipient_known", "yes", "Register the recipient.", "登记接收方。"),
-    Move("notice", "yes", "Give the person the notice.", "向本人履行告知。"),
+    Move(
+        "notice",
+        "yes",
+        "Give the person the notice in force; a consent given under an older one is asked for anew.",
+        "向本人告知现行版本;依旧版告知取得的同意须重新取得。",
+    ),
     Move("evidence", "yes", "Bring the evidence of the consent.", "补充同意的证据。"),
     Move("non_personalised_option", "yes", "Offer an option that is not personalised.", "提供不针对个人特征的选项。"),
     Move("refusal_mechanism", "yes", "Offer a convenient way to refuse.", "提供便捷的拒绝方式。"),

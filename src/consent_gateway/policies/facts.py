@@ -98,6 +98,7 @@ class Situation:
     `regions` are all candidate residencies ("DE", "US-CA"; None is unknown). `local_minutes` are the minutes of
     the day (0-1439) in every zone they might be in, () if no zone is known. `scope_recipient` None: consent given
     to us names us and our processors, and nobody else. `contacts_24h` counts contacts on the same subject matter.
+    `notice_outdated`: the consent was given under a version of the notice that a later material version replaced.
     """
 
     regions: tuple[str | None, ...] = (None,)
@@ -108,6 +109,7 @@ class Situation:
     scope_channel: bool = True
     scope_recipient: bool | None = None
     notice_given: bool = True
+    notice_outdated: bool = False
     objection: bool = False
     restriction: bool = False
     sale_share_opt_out: bool = False
@@ -196,6 +198,7 @@ def _situation_bits(q: Question, s: Situation) -> int:
     bits = _places_bits(s.regions) | _properties_bits(s.properties) | _sensitivity_bits(s.sensitive)
     bits |= bit("age", age_band(s.age)) | bit("eu_child", _eu_child(q, s)) | bit("consent", s.consent)
     bits |= bit("gpc", "yes" if s.gpc else "seen_before" if s.gpc_seen_before else "no")
+    bits |= bit("notice", _notice(s))
     bits |= bit("subscriber", "corporate" if s.corporate else "individual")
     bits |= bit("suppressed", s.suppressed) | bit("deletion", s.deletion) | bit("loyalty", s.loyalty)
     bits |= bit("contacts_24h", contacts_class(s.contacts_24h))
@@ -204,7 +207,7 @@ def _situation_bits(q: Question, s: Situation) -> int:
 
 
 _SITUATION_FLAGS = words(
-    "scope_purpose scope_channel scope_recipient notice objection restriction sale_share_opt_out limit_sensitive "
+    "scope_purpose scope_channel scope_recipient objection restriction sale_share_opt_out limit_sensitive "
     "personalisation_refused do_not_call capped collected_in_sale opt_out_offered expressed_interest"
 )
 
@@ -214,7 +217,6 @@ def _situation_flags(q: Question, s: Situation) -> tuple[bool, ...]:
         s.scope_purpose,
         s.scope_channel,
         _names_recipient(q.recipient_kind) if s.scope_recipient is None else s.scope_recipient,
-        s.notice_given,
         s.objection,
         s.restriction,
         s.sale_share_opt_out,
@@ -257,6 +259,12 @@ def _time_bits(s: Situation) -> int:
     bits |= bit("refusal_age", refusal_class(s.refused_on, s.today, refused=s.consent is ConsentState.REFUSED))
     bits |= bit("confirmation", confirmation_class(s.minutes_since_revocation, sent=s.confirmation_sent))
     return bits | bit("collected", collected_class(s.collected_on))
+
+
+def _notice(s: Situation) -> str:
+    if not s.notice_given:
+        return "no"
+    return "outdated" if s.notice_outdated else "yes"
 
 
 def _eu_child(q: Question, s: Situation) -> str:

@@ -104,6 +104,7 @@ def situation_of(facts: Given) -> Situation:
         scope_channel=scope is None or facts.get("channel", "none") in scope.get("channels", ()),
         scope_recipient=scope is None or _names_recipient(scope.get("recipients", ()), facts),
         notice_given=bool(facts.get("notice_given", True)),
+        notice_outdated=bool(facts.get("notice_outdated")),
         objection=bool(facts.get("objection")),
         restriction=bool(facts.get("restriction")),
         sale_share_opt_out=bool(facts.get("sale_share_opt_out")),
@@ -140,17 +141,19 @@ _REGISTERS = ("do_not_call", "dnc_listed", "dnc_registered", "tps_registered", "
 
 _FIELDS = frozenset(
     words(
-        "residency residency_candidates current_location market_targeted controller_location processing_location "
-        "purpose channel recipient_type recipient_id recipient_location processor_contract contract "
-        "transfer_mechanism cross_border exported_non_sensitive_individuals_this_year "
-        "exported_sensitive_individuals_this_year destination_kind legal_basis sender_type automated_decision "
-        "significant_effect affects_price unreasonable_difference non_personalised_option refusal_mechanism message "
-        "information_society_service child_directed requested_purpose soft_opt_in_conditions consent_scope age "
-        "suppressed consent_valid_until consent_state consent_kind consent_given_by consent_method consent_evidence "
-        "notice_given objection restriction sale_share_opt_out limit_sensitive_use gpc gpc_subject_known "
-        "gpc_previously_seen personalisation_refused sensitive subscriber_type frequency sends_same_subject_24h "
-        "local_time local_time_candidates deletion_completed deletion_pending_technical last_opt_out_at refused_at "
-        "now minutes_since_revocation confirmation_already_sent financial_incentive collected_at policy_available"
+        "residency residency_candidates current_location market_targeted controller_location "
+        "processing_location purpose channel recipient_type recipient_id recipient_location "
+        "processor_contract contract transfer_mechanism cross_border "
+        "exported_non_sensitive_individuals_this_year exported_sensitive_individuals_this_year "
+        "destination_kind legal_basis sender_type automated_decision significant_effect affects_price "
+        "unreasonable_difference non_personalised_option refusal_mechanism message "
+        "information_society_service child_directed requested_purpose soft_opt_in_conditions consent_scope "
+        "age suppressed consent_valid_until consent_state consent_kind consent_given_by consent_method "
+        "consent_evidence notice_given notice_outdated objection restriction sale_share_opt_out "
+        "limit_sensitive_use gpc gpc_subject_known gpc_previously_seen personalisation_refused sensitive "
+        "subscriber_type frequency sends_same_subject_24h local_time local_time_candidates deletion_completed "
+        "deletion_pending_technical last_opt_out_at refused_at now minutes_since_revocation "
+        "confirmation_already_sent financial_incentive collected_at policy_available"
     )
 ) | frozenset(_REGISTERS)
 

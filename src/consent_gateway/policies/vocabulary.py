@@ -106,7 +106,7 @@ _SITUATION = (
     ("scope_purpose", YES_NO, "consent names this purpose", "同意包含该目的"),
     ("scope_channel", YES_NO, "consent names this channel", "同意包含该渠道"),
     ("scope_recipient", YES_NO, "consent names this recipient", "同意包含该接收方"),
-    ("notice", YES_NO, "notice given", "已告知"),
+    ("notice", "no yes outdated", "notice", "告知"),
     ("objection", YES_NO, "objection to direct marketing", "反对直接营销"),
     ("restriction", YES_NO, "restriction of processing", "限制处理"),
     ("sale_share_opt_out", YES_NO, "opt-out of sale and sharing", "拒绝出售或共享"),
