@@ -28,6 +28,8 @@ PARAMETERS = {
     "path": "0/000",
 }
 NEEDED = {
+    ("GET", "/v1/controller"): "ingest",
+    ("POST", "/v1/controller"): "admin",
     ("GET", "/v1/purposes"): "ingest",
     ("POST", "/v1/purposes"): "admin",
     ("GET", "/v1/notices"): "ingest",

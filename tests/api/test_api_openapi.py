@@ -155,12 +155,22 @@ GOOD: dict[str, Any] = {
     "/v1/purposes": {
         "id": "loyalty", "kind": "direct_marketing", "title": "Loyalty", "title_zh": "会员",
         "dpv_iri": "https://w3id.org/dpv#Marketing", "basis": "consent", "parent": "marketing", "channels": [],
+        "processing": {
+            "data_categories": [{"type": "EmailAddress", "optional": False, "sensitive": False, "special": False}],
+            "subject_categories": ["Customer"], "retention": "P2Y", "retention_criteria": "", "service": "Shop",
+            "withdrawal_method": "link in each mail", "storage_locations": ["DE"], "recipients": ["self"],
+        },
+    },
+    "/v1/controller": {
+        "name": "Acme", "country": "DE", "policy_url": "https://acme.example/privacy", "officer": "dpo@acme.example",
+        "party": {"address": "Street 1", "contact": "Privacy", "email": "p@acme.example", "phone": "1", "url": ""},
+        "representative": "", "authority": "", "measures": "",
     },
     "/v1/notices": {"id": "privacy", "version": 1, "language": "en", "title": "Privacy", "text": "We write to you."},
     "/v1/sources": {"id": "web", "name": "Web", "channel": "web", "party": "first", "notice": None, "purposes": []},
     "/v1/recipients": {
         "id": "house", "name": "Mail house", "kind": "processor", "country": "DE", "contract": True,
-        "transfer_mechanism": "none", "sector": "house",
+        "transfer_mechanism": "none", "sector": "house", "party": {"contact": "Jo", "email": "jo@house.example"},
     },
     "/v1/traits": {"id": "visits", "type": "integer", "origin": "declared", "description": ""},
     "/v1/segments": {"id": "all", "text": "everyone", "description": ""},

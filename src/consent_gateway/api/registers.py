@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from typing import Any
 
 import msgspec
@@ -10,12 +11,13 @@ from litestar import Request, Response, get, post
 
 from consent_gateway.api.desk import body_as, desk_of, documented
 from consent_gateway.api.wire import NoticeIn, PurposeIn, RecipientIn, SegmentIn, SourceIn, TraitIn
+from consent_gateway.db import records as record_rows
 from consent_gateway.db import registers as register_rows
 from consent_gateway.domain.ids import NoticeId, PurposeId, RecipientId, SegmentId, SourceId, TraitId
 from consent_gateway.domain.purposes import Purpose, Recipient, Source
 from consent_gateway.domain.segments import Segment, parse_json, parse_text, to_text
 from consent_gateway.errors import FieldProblem, InputError
-from consent_gateway.services import registers
+from consent_gateway.services import records, registers
 from consent_gateway.services.gateway import Work
 
 Call = Request[Any, Any, Any]
@@ -30,6 +32,8 @@ async def put_purpose(request: Call) -> Response[bytes]:
         parent = PurposeId(data.parent) if data.parent else None
         purpose = Purpose(PurposeId(data.id), data.kind, data.title, data.title_zh, data.dpv_iri, data.basis, parent)
         registers.put_purpose(work, purpose, data.channels)
+        if data.processing is not None:
+            records.put_processing(work, purpose.id, data.processing.plain())
         return {"id": data.id}
 
     return await desk_of(request).write(request, "admin", act)
@@ -43,6 +47,7 @@ async def list_purposes(request: Call) -> Response[bytes]:
 
 def _purposes(work: Work) -> dict[str, Any]:
     channels: dict[str, list[str]] = {}
+    processing = record_rows.processing(work.session)
     for purpose, channel in work.registers.slots:
         channels.setdefault(purpose, []).append(channel.value)
     return {
@@ -56,6 +61,7 @@ def _purposes(work: Work) -> dict[str, Any]:
                 "basis": p.basis,
                 "parent": p.parent,
                 "channels": sorted(channels.get(p.id, [])),
+                "processing": processing.get(p.id),
             }
             for p in work.registers.purposes.purposes.values()
         ]
@@ -120,6 +126,8 @@ async def put_recipient(request: Call) -> Response[bytes]:
             data.sector or data.id,
         )
         registers.put_recipient(work, recipient)
+        if data.party is not None:
+            records.put_party(work, recipient.id, data.party.plain())
         return {"id": data.id}
 
     return await desk_of(request).write(request, "admin", act)
@@ -130,7 +138,8 @@ async def list_recipients(request: Call) -> Response[bytes]:
     """List the recipients."""
 
     def act(work: Work) -> dict[str, Any]:
-        return {"items": list(work.registers.recipients.values())}
+        parties = record_rows.parties(work.session)
+        return {"items": [{**asdict(r), "party": parties.get(r.id)} for r in work.registers.recipients.values()]}
 
     return await desk_of(request).read(request, "ingest", act)
 

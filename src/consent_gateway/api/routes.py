@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from litestar.handlers import HTTPRouteHandler
 
-from consent_gateway.api import audiences, audit, decisions, health, ingest, registers, subjects
+from consent_gateway.api import audiences, audit, decisions, health, ingest, records, registers, subjects
 
 HANDLERS: tuple[HTTPRouteHandler, ...] = (
     *health.HANDLERS,
     *registers.HANDLERS,
+    *records.HANDLERS,
     *ingest.HANDLERS,
     *subjects.HANDLERS,
     *decisions.HANDLERS,

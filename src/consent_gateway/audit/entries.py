@@ -55,6 +55,8 @@ class EntryKind(StrEnum):
     LOG_CREATED = "log.created"
     RECONCILE_RUN = "reconcile.run"
     ADMIN_ACTION = "admin.action"
+    CONTROLLER_REGISTERED = "controller.registered"
+    PROCESSING_REGISTERED = "processing.registered"
 
 
 @dataclass(frozen=True, slots=True)

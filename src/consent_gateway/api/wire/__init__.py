@@ -37,6 +37,7 @@ from consent_gateway.api.wire.intake import (
     RejectionOut,
     SubjectIn,
 )
+from consent_gateway.api.wire.records import ControllerIn, DataCategoryIn, PartyIn, ProcessingIn
 from consent_gateway.api.wire.registers import NoticeIn, PurposeIn, RecipientIn, SegmentIn, SourceIn, TraitIn
 
 __all__ = [
@@ -49,6 +50,8 @@ __all__ = [
     "ConsentIn",
     "ContactIn",
     "ContactPointIn",
+    "ControllerIn",
+    "DataCategoryIn",
     "DecisionIn",
     "DecisionOut",
     "DecisionsIn",
@@ -65,6 +68,8 @@ __all__ = [
     "LossOut",
     "MessageIn",
     "NoticeIn",
+    "PartyIn",
+    "ProcessingIn",
     "PurposeIn",
     "ReasonOut",
     "RecipientIn",

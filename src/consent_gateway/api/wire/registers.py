@@ -15,6 +15,7 @@ from consent_gateway.api.wire.base import (
     Strict,
     Text,
 )
+from consent_gateway.api.wire.records import PartyIn, ProcessingIn
 from consent_gateway.domain.purposes import Basis, Channel, Party, PurposeKind, RecipientKind
 from consent_gateway.domain.segments import TraitOrigin, TraitType
 
@@ -30,6 +31,7 @@ class PurposeIn(Strict):
     basis: Annotated[Basis, Field(strict=False)]
     parent: Slug | None = None
     channels: list[Annotated[Channel, Field(strict=False)]] = Field(default_factory=list, max_length=8)
+    processing: ProcessingIn | None = Field(None, description="for records and receipts; absent: as it was")
 
 
 class NoticeIn(Strict):
@@ -79,6 +81,7 @@ class RecipientIn(Strict):
     contract: bool
     transfer_mechanism: Transfer = "none"
     sector: Slug | None = None
+    party: PartyIn | None = Field(None, description="for records and receipts; absent: as it was")
 
 
 class TraitIn(Strict):

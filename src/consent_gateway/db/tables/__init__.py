@@ -10,7 +10,7 @@ Each column is classified beside its table, and together in `CLASSIFICATION`: a 
 
 from __future__ import annotations
 
-from consent_gateway.db.tables import intake, log, people, registers
+from consent_gateway.db.tables import intake, log, people, records, registers
 from consent_gateway.db.tables.base import (
     CAPPED_CHANNELS,
     CONSENT_SLOTS,
@@ -49,6 +49,7 @@ from consent_gateway.db.tables.people import (
     suppressions,
     tombstones,
 )
+from consent_gateway.db.tables.records import controller, purpose_processing, recipient_parties
 from consent_gateway.db.tables.registers import (
     notices,
     principals,
@@ -79,6 +80,7 @@ __all__ = [
     "choice_events",
     "consent_events",
     "contacts",
+    "controller",
     "events",
     "idempotency_keys",
     "identifiers",
@@ -86,9 +88,11 @@ __all__ = [
     "metadata",
     "notices",
     "principals",
+    "purpose_processing",
     "purposes",
     "quarantine",
     "quarantine_identifiers",
+    "recipient_parties",
     "recipients",
     "registry_state",
     "sealed_groups",
@@ -106,7 +110,7 @@ __all__ = [
 
 CLASSIFICATION: dict[str, str] = {
     f"{table}.{column}": kind
-    for module in (registers, people, intake, log)
+    for module in (registers, records, people, intake, log)
     for table, classes in module.CLASSES.items()
     for kind, columns in classes.items()
     for column in columns.split()
