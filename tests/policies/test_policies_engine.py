@@ -15,7 +15,7 @@ from consent_gateway.policies.engine import decide, decide_by_reading, decide_fo
 from consent_gateway.policies.facts import Facts, Suppressed, build
 from consent_gateway.policies.packs import load_builtin
 from consent_gateway.policies.rules import MARKETING, Condition, Pack, PackSet, Rule
-from consent_gateway.policies.vocabulary import BY_NAME, field_mask
+from consent_gateway.policies.vocabulary import BY_NAME
 
 PACKS = load_builtin()
 RESTRICTIONS = {
@@ -148,10 +148,14 @@ def test_an_error_in_a_rule_denies_with_its_own_reason() -> None:
     broken = Program(PACKS)
     row = Row(None, (), 0)  # type: ignore[arg-type]
     broken.tables = tuple(replace(t, rows=(row,)) for t in broken.tables)
-    broken._by_index = {consenting()[0].bits & mask: broken.tables for mask in [field_mask(("purpose", "channel"))]}
-    answer = broken.evaluate(consenting()[0].bits)
+    facts = consenting()[0]
+    answer = broken.evaluate(facts.bits)
     assert (answer.outcome, answer.reason_code) == (Outcome.DENY, "rule_error")
     assert answer.leading.citation == "TypeError"
+    special = specialise(PACKS, a_question())
+    special._sieve = None  # type: ignore[assignment]
+    for answer in (special.decide(facts), special.rule_on(facts)):
+        assert (answer.outcome, answer.reason_code) == (Outcome.DENY, "rule_error")
 
 
 def test_without_packs_only_what_serves_rights_goes_on() -> None:
@@ -243,7 +247,9 @@ def test_partial_evaluation_changes_nothing(facts: Facts, place: int) -> None:
     special = SPECIALISED[place]
     question = build(QUESTIONS[place], a_person())
     mixed = facts.replace(**{n: v for n, v in values_of(question).items() if BY_NAME[n].of_question})
-    assert special.decide(mixed) == decide(PACKS, mixed)
+    answer = decide(PACKS, mixed)
+    assert special.decide(mixed) == answer
+    assert special.rule_on(mixed) == replace(answer, facts_digest="")
 
 
 @law

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import combinations
 
 import pytest
@@ -8,12 +9,14 @@ from policies_builders import a_person, a_question, consenting, near_permits
 
 from consent_gateway.domain.consents import ConsentProperty, ConsentState
 from consent_gateway.domain.purposes import Channel
-from consent_gateway.policies.counterfactual import MAX_CHANGES, MOVES, Move
+from consent_gateway.errors import PolicyError
+from consent_gateway.policies.compile import program
+from consent_gateway.policies.counterfactual import MAX_CHANGES, MOVES, Move, Ways
 from consent_gateway.policies.engine import decide, explain
 from consent_gateway.policies.facts import Facts, build
 from consent_gateway.policies.packs import load_builtin
 from consent_gateway.policies.render import answer_as_text, pack_as_text
-from consent_gateway.policies.rules import PackSet
+from consent_gateway.policies.rules import Condition, PackSet
 
 PACKS = load_builtin()
 GERMAN = consenting()[0]
@@ -26,13 +29,15 @@ def applied(facts: Facts, moves: tuple[Move, ...]) -> Facts:
     return facts.replace(**changes)
 
 
-def smallest_by_force(packs: PackSet, facts: Facts, at_most: int) -> int | None:
+def smallest_by_force(packs: PackSet, facts: Facts, at_most: int) -> tuple[Move, ...]:
     """Try every combination of moves without pruning: the checker of the search."""
+    evaluate = program(packs).evaluate
+    open_moves = [move for move in MOVES if facts[move.fact] != move.need]
     for size in range(1, at_most + 1):
-        for moves in combinations(MOVES, size):
-            if len({m.fact for m in moves}) == size and decide(packs, applied(facts, moves)).permitted:
-                return size
-    return None
+        for moves in combinations(open_moves, size):
+            if len({m.fact for m in moves}) == size and evaluate(applied(facts, moves).bits).permitted:
+                return moves
+    return ()
 
 
 @pytest.mark.parametrize(
@@ -67,13 +72,32 @@ def test_the_change_permits_and_no_smaller_one_does(facts: Facts) -> None:
     if moves:
         assert len(moves) <= MAX_CHANGES
         assert decide(PACKS, applied(facts, moves)).permitted
-    smallest = smallest_by_force(PACKS, facts, 1)
-    assert smallest is None or len(moves) == 1
+    by_force = smallest_by_force(PACKS, facts, min(2, len(moves) or 2))
+    assert by_force == (moves if len(moves) <= 2 else ())
 
 
-def test_by_force_two_changes_agree_with_the_search() -> None:
+@settings(derandomize=True, deadline=None, max_examples=8)
+@given(near_permits(8))
+def test_by_force_three_changes_agree_with_the_search(facts: Facts) -> None:
+    if not decide(PACKS, facts).permitted:
+        found = [(change.fact, change.need) for change in explain(PACKS, facts).changes]
+        assert [(m.fact, m.need) for m in smallest_by_force(PACKS, facts, MAX_CHANGES)] == found
+
+
+def test_the_checker_goes_red_when_the_search_forgets_a_demand() -> None:
     facts = GERMAN.replace(capped="yes", scope_channel="no")
-    assert smallest_by_force(PACKS, facts, 2) == len(explain(PACKS, facts).changes) == 2
+    hasty = Ways(program(PACKS).sieve(facts.bits))
+    assert len(hasty.search(facts.bits)) == len(smallest_by_force(PACKS, facts, 2)) == 2
+    hasty._breaks = tuple(0 for _ in hasty._breaks)
+    assert hasty.search(facts.bits) == ()
+
+
+def test_a_move_that_would_change_where_a_law_binds_is_refused() -> None:
+    gdpr = PACKS.pack("gdpr")
+    assert gdpr is not None
+    moved = replace(gdpr, territory=(Condition.of({"consent": ["given"]}),))
+    with pytest.raises(PolicyError, match="where a law binds"):
+        explain(PackSet((moved,), PACKS.reasons), GERMAN.replace(objection="yes", consent="given"))
 
 
 def test_nothing_that_nobody_can_change_is_ever_proposed() -> None:

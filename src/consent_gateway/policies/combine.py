@@ -2,7 +2,8 @@
 
 1. A pack that binds denies if a deny rule fires, or if no permit rule does and it does not abstain.
 2. The packs of one jurisdiction are one voice: it permits if none of them denies.
-3. Across jurisdictions and product policy denial overrides; no jurisdiction at all is a denial (LAW part 2.3-2.4).
+3. Across jurisdictions and product policy denial overrides; no jurisdiction at all is a denial (LAW part 2.3-2.4),
+   and so is a set of laws of which none permits because all abstain (promise P1).
 4. Every fired rule is a reason; denials come first, each group by rank and then by rule id, so that the order
    of packs and rules in their files changes nothing. The first reason leads.
 5. Two readings of the set lead in their own right: `strictest_of_set` where jurisdictions disagree about consent
@@ -16,7 +17,7 @@ integers.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from consent_gateway.domain.decisions import Answer, Effect, Outcome, Reason, Stage
@@ -94,14 +95,21 @@ def combine(reasons: Reasons, verdicts: Sequence[Verdict], digest: str, *, marke
     if not voices:
         denials = sum(reason.effect is Effect.DENY for reason in fired)
         fired.insert(denials, reasons.synthetic("jurisdiction_unknown", "no_law", "policy: no covered law applies"))
-    permitted = bool(voices) and not any(verdict.denies for verdict in verdicts)
-    if permitted:
+    elif not any(verdict.denies for verdict in verdicts) and not _some_law_permits(reasons, verdicts):
+        fired.insert(0, reasons.synthetic("no_legal_basis", "no_permit", "policy: every law that applies abstains"))
+    elif not any(verdict.denies for verdict in verdicts):
         return _permit(reasons, verdicts, fired, names, digest, several=marketing and len(voices) > 1)
     if _disagreement(verdicts, voices, fired[0]):
         stage = fired[0].stage
         fired.insert(0, reasons.synthetic("strictest_of_set", "strictest_of_set", "GDPR Art 3(1); policy", stage))
     duties = _united(reasons, verdicts, permits=False)
     return Answer(Outcome.DENY, fired[0].code, tuple(fired), duties, names, digest)
+
+
+def _some_law_permits(reasons: Reasons, verdicts: Iterable[Verdict]) -> bool:
+    """Tell whether a permit rule of a law fired: laws that all abstain permit nothing (promise P1)."""
+    permits = range(reasons.first_permit, reasons.first_duty)
+    return any(n in permits for verdict in verdicts if verdict.jurisdiction != POLICY for n in verdict.fired)
 
 
 def _voices(verdicts: Iterable[Verdict]) -> dict[str, bool]:
@@ -151,4 +159,6 @@ def denial(reasons: Reasons, code: str, citation: str, digest: str) -> Answer:
 
 def with_digest(answer: Answer, digest: str) -> Answer:
     """Return the same answer for facts that differ only where no rule looks."""
-    return answer if answer.facts_digest == digest else replace(answer, facts_digest=digest)
+    # Spelt out: `dataclasses.replace` takes three times as long, and this is made for every decision.
+    a = answer
+    return Answer(a.outcome, a.reason_code, a.reasons, a.obligations, a.packs, digest, a.changes)

@@ -5,20 +5,26 @@ consents or takes something back. Age and residency are nobody's moves, and a pu
 Moves are listed with the operator's own first: of two equally small changes the one that asks less of the person
 is shown. A new consent is one move, although it settles several facts.
 
-The search is exact up to `MAX_CHANGES` moves. A combination that leaves a fired denial untouched (no fact of the
-rule changes) cannot permit, so only combinations that touch every one of them are evaluated.
+The search is exact up to `MAX_CHANGES` moves and finds the first combination in that order. It works on sets of moves
+as bit sets. What stands against a permit are *demands*: every fired denial, and every law that denies by default
+because none of its permit rules fires. Each demand knows the moves that may meet it: those that set a fact to a
+value which excludes the denial, or touch a fact of an `unless`; or those that remove an obstacle of a permit rule
+whose obstacles can all be removed. A combination that misses a demand cannot permit, so only hitting sets of all
+demands are evaluated. No move changes where a law binds, so the laws in play are fixed (checked when prepared).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import combinations
+from functools import lru_cache
 
-from consent_gateway.domain.decisions import Answer, Change
+from consent_gateway.domain.decisions import Change
+from consent_gateway.errors import PolicyError
 from consent_gateway.policies.compile import program
-from consent_gateway.policies.rules import PackSet, Rule
-from consent_gateway.policies.vocabulary import BY_NAME, Facts, words
+from consent_gateway.policies.rules import PackSet
+from consent_gateway.policies.sieve import INTERNED, Row, Sieve
+from consent_gateway.policies.vocabulary import BY_NAME, FIELD, Facts, bit, field_mask, words
 
 MAX_CHANGES = 3
 
@@ -103,61 +109,129 @@ MOVES: tuple[Move, ...] = (
 )
 
 
-def smallest_change(packs: PackSet, facts: Facts, answer: Answer) -> tuple[Change, ...]:
-    """Return the smallest change that permits, or () if no `MAX_CHANGES` moves do; `answer` is the denial."""
-    moves = [move for move in MOVES if facts[move.fact] != move.need]
-    found = next(_permitting(packs, facts, moves, _touched(packs, moves, facts, answer)), ())
-    return tuple(_change(move, facts) for move in found)
+def smallest_change(packs: PackSet, facts: Facts) -> tuple[Change, ...]:
+    """Return the smallest change that permits, or () if no `MAX_CHANGES` moves do; `facts` are denied."""
+    found = ways(program(packs).sieve(facts.bits)).smallest(facts.bits)
+    return tuple(_change(place, facts[MOVES[place].fact]) for place in found)
 
 
-def _permitting(
-    packs: PackSet, facts: Facts, moves: Sequence[Move], touched: Sequence[int]
-) -> Iterator[tuple[Move, ...]]:
-    """Yield permitting combinations, the smallest first."""
-    evaluate = program(packs).evaluate
-    for size in range(1, MAX_CHANGES + 1):
-        for chosen in combinations(range(len(moves)), size):
-            if not _covers(chosen, touched):
+_NEEDED = tuple(bit(move.fact, move.need) for move in MOVES)
+_SETS = tuple(sum(bit(name, value) for name, value in move.settles().items()) for move in MOVES)
+_CLEARS = tuple(field_mask(move.settles()) for move in MOVES)
+_RIVALS = tuple(sum(1 << n for n, other in enumerate(MOVES) if other.fact == move.fact) for move in MOVES)
+
+
+class Ways:
+    """Which moves may meet which demand among the rules of one sieve; made once, then only bit arithmetic."""
+
+    def __init__(self, sieve: Sieve) -> None:
+        territory = [mask for table in sieve.tables for mask in table.territory]
+        if any(clears & mask for clears in _CLEARS for mask in territory):
+            raise PolicyError("a move changes where a law binds; the search for a smallest change would not be exact")
+        self._sieve = sieve
+        self._useful = sum(1 << n for n, clears in enumerate(_CLEARS) if clears & sieve.read)
+        self._breaks = tuple(_breaking(row) for row in sieve.rows)
+        self._found: dict[int, tuple[int, ...]] = {}
+
+    def smallest(self, bits: int) -> tuple[int, ...]:
+        """Return the places in `MOVES` of the smallest change that permits at a denied point, or ()."""
+        key = bits & self._sieve.read
+        found = self._found.get(key)
+        if found is None:
+            if len(self._found) >= INTERNED:
+                self._found.clear()
+            found = self._found[key] = self.search(bits)
+        return found
+
+    def search(self, bits: int) -> tuple[int, ...]:
+        """Return what `smallest` returns, searched afresh."""
+        free = sum(1 << n for n in _members(self._useful) if not bits & _NEEDED[n])
+        demands = self._demands(bits, free)
+        if demands is None:
+            return ()
+        for size in range(1, MAX_CHANGES + 1):
+            found = self._first(bits, free, demands, size)
+            if found is not None:
+                return found
+        return ()
+
+    def _first(self, bits: int, free: int, demands: list[int], size: int) -> tuple[int, ...] | None:
+        """Return the first combination of `size` of the moves `free` that meets all demands and permits."""
+        if size == 1:
+            for demand in demands:
+                free &= demand
+            return next(((n,) for n in _members(free) if self._permits(bits & ~_CLEARS[n] | _SETS[n])), None)
+        for n in _members(free):
+            later = free & -(2 << n) & ~_RIVALS[n]
+            left = [demand & later for demand in demands if not demand >> n & 1]
+            if 0 in left:
                 continue
-            combination = tuple(moves[n] for n in chosen)
-            if _distinct(combination) and evaluate(_after(facts, combination).bits).permitted:
-                yield combination
+            found = self._first(bits & ~_CLEARS[n] | _SETS[n], later, left, size - 1)
+            if found is not None:
+                return (n, *found)
+        return None
+
+    def _permits(self, bits: int) -> bool:
+        return not self._sieve.fired(bits) & self._sieve.denying and self._sieve.answer(bits).permitted
+
+    def _demands(self, bits: int, free: int) -> list[int] | None:
+        """Return the moves that may meet each demand, the hardest demand first; None if one can be met by none."""
+        sieve = self._sieve
+        fired = sieve.fired(bits)
+        demands = {self._breaks[n] & free for n in _members(fired & sieve.denying)}
+        reach = _union(_CLEARS[n] for n in _members(free))
+        for table, permitting, binds in sieve.permitting:
+            if table.default is not None and fired & binds and not fired & permitting:
+                rows = (sieve.rows[n] for n in _members(permitting))
+                demands.add(_union(_opening(row, bits, reach, free) for row in rows))
+        return None if 0 in demands else sorted(demands, key=int.bit_count)
 
 
-def _covers(chosen: Iterable[int], touched: Sequence[int]) -> bool:
+@lru_cache(maxsize=256)
+def ways(sieve: Sieve) -> Ways:
+    """Return the moves prepared for the rules of a sieve, made once."""
+    return Ways(sieve)
+
+
+def _breaking(row: Row) -> int:
+    """Return the moves after which a fired row may no longer fire: they exclude it, or may lift it."""
+    lifted = _union(_fields(mask) for mask in row.lifted)
+    return sum(1 << n for n in range(len(MOVES)) if _SETS[n] & row.blocked or _CLEARS[n] & lifted)
+
+
+def _opening(row: Row, bits: int, reach: int, free: int) -> int:
+    """Return the free moves that remove an obstacle of a row that does not fire, if all can be removed; else 0."""
+    obstacles = row.blocked & bits
+    if obstacles & ~reach:
+        return 0
+    if not obstacles:  # an `unless` lifts it
+        obstacles = _union(_fields(mask) for mask in row.lifted)
+    return sum(1 << n for n in _members(free) if _CLEARS[n] & obstacles)
+
+
+def _fields(mask: int) -> int:
+    return sum(field for field in FIELD.values() if field & mask)
+
+
+def _union(masks: Iterable[int]) -> int:
     union = 0
-    for n in chosen:
-        union |= touched[n]
-    return union == touched[-1]
+    for mask in masks:
+        union |= mask
+    return union
 
 
-def _touched(packs: PackSet, moves: Sequence[Move], facts: Facts, answer: Answer) -> list[int]:
-    """Return, per move, which fired denials it touches as a bit set, and last the set of all of them."""
-    rules = {rule.id: rule for pack in packs.packs for rule in pack.rules}
-    denials = [rules[reason.rule_id] for reason in answer.denials() if reason.rule_id in rules]
-    touches = [sum(1 << n for n, rule in enumerate(denials) if _touches(move, rule, facts)) for move in moves]
-    return [*touches, (1 << len(denials)) - 1]
+def _members(moves: int) -> Iterator[int]:
+    """Yield the members of a bit set, the least first."""
+    while moves:
+        lowest = moves & -moves
+        yield lowest.bit_length() - 1
+        moves ^= lowest
 
 
-def _touches(move: Move, rule: Rule, facts: Facts) -> bool:
-    changed = {name: value for name, value in move.settles().items() if facts[name] != value}
-    breaks = any(value not in rule.when.allowed.get(name, {value}) for name, value in changed.items())
-    return breaks or any(name in lifted.allowed for lifted in rule.unless for name in changed)
-
-
-def _distinct(combination: Sequence[Move]) -> bool:
-    return len({move.fact for move in combination}) == len(combination)
-
-
-def _after(facts: Facts, combination: Iterable[Move]) -> Facts:
-    changes: dict[str, str] = {}
-    for move in combination:
-        changes |= move.settles()
-    return facts.replace(**changes)
-
-
-def _change(move: Move, facts: Facts) -> Change:
-    have, label = facts[move.fact], BY_NAME[move.fact]
+@lru_cache(maxsize=1024)
+def _change(place: int, have: str) -> Change:
+    move = MOVES[place]
+    label = BY_NAME[move.fact]
     return Change(
         move.fact,
         have,

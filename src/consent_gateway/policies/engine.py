@@ -103,4 +103,4 @@ def explain(packs: PackSet, facts: Facts) -> Answer:
     answer = decide(packs, facts)
     if answer.permitted:
         return answer
-    return replace(answer, changes=smallest_change(packs, facts, answer))
+    return replace(answer, changes=smallest_change(packs, facts))
