@@ -22,7 +22,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from consent_gateway.cli.bench import bench, crowd, load, loading, log, machine, report
+from consent_gateway.cli.bench import bench, crowd, law, load, loading, log, machine, report
 from consent_gateway.cli.bench import run as running
 from consent_gateway.cli.bench.command import cleaning_up
 from consent_gateway.cli.bench.http import AnswerReader, encode
@@ -377,3 +377,14 @@ def test_a_run_that_is_told_to_end_cleans_up_after_itself():
         work()
     assert (ended.value.code, cleaned) == (143, [True])
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_the_law_is_measured_in_process_without_a_store(tmp_path, monkeypatch):
+    monkeypatch.setattr(law, "_POINTS", 60)
+    told: list[str] = []
+    result = running.run(TINY, ["sqlite"], ("law",), tmp_path, told.append)
+    figures = result.figures["in process"]
+    assert (told, list(result.figures)) == (["law"], ["in process"])
+    assert all(figure.value.median > 0 and figure.unit == "µs" and figure.limits for figure in figures)
+    assert {law.person(n) for n in range(60)} == {law.person(n) for n in range(60)}
+    assert len({law.person(n) for n in range(60)}) > 50

