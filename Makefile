@@ -44,6 +44,9 @@ check: $(VENV)/.dev ## format, lint, types and import contracts, without the tes
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
+long: $(VENV)/.dev ## the tests that take minutes: fuzzing at length
+	@$(BIN)/python -m pytest -n 2 -m long $(T)
+
 fix: $(VENV)/.dev ## format and repair what the linter can
 	@$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
 

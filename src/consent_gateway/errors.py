@@ -8,7 +8,7 @@ name the field, never its value. Anything that is not a `GatewayError` is a bug 
 ::
 
     GatewayError
-    ├── InputError            400  ── MalformedBodyError, TooLargeError (413), MediaTypeError (415)
+    ├── InputError            400  ── MalformedBodyError, TooLargeError (413), MediaTypeError (415), SignalError
     ├── AuthenticationError   401
     ├── ForbiddenError        403
     ├── NotFoundError         404
@@ -82,6 +82,14 @@ class MediaTypeError(InputError):
     status = 415
     title = "The content type is not supported"
     hint = "Send `Content-Type: application/json` (or `application/x-ndjson`, `text/csv` where the route says so)."
+
+
+class SignalError(InputError):
+    """A TCF, GPP, US Privacy or GPC value does not say anything: the detail names section, field and bit offset."""
+
+    code = "undecodable_signal"
+    title = "The signal cannot be decoded"
+    hint = "Send the string as the consent platform made it, whole and unchanged; see docs/signals.md."
 
 
 class AuthenticationError(GatewayError):

@@ -1,0 +1,163 @@
+"""The US sections of the GPP as data: one table each, in the order in which the bits are written.
+
+Every field has two bits: 0 not applicable, 1 and 2 as its name says (3 means nothing). `Name*n` is a list of n such
+fields. Facts: GPP section specifications (b27beb4) and the reference encoder (iabgpp 3.2.0), which agree field by field
+except where `docs/signals.md` says so.
+
+What `SensitiveDataProcessing` = 1 means differs, and so does 2: in California, Utah and Iowa 1 is "opted out" and 2
+"did not opt out"; everywhere else, the national section included, 1 is "no consent" and 2 "consent".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Sensitive(StrEnum):
+    """What a value of 1 in `SensitiveDataProcessing` says."""
+
+    OPT_OUT = "opt_out"
+    CONSENT = "consent"
+
+
+class Sub(StrEnum):
+    """The one sub-section that a section may have after its core."""
+
+    NONE = "none"
+    GPC = "gpc"  # two bits of type, one bit of signal
+    SENSITIVE = "sensitive"  # SensitiveDataProcessing*8, no type
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """One section: its version field, the versions that are understood, and the fields of its core."""
+
+    id: int
+    name: str
+    fields: tuple[tuple[str, int], ...]  # name and length; 0: a single value
+    sub: Sub
+    sensitive: Sensitive
+    versions: frozenset[int] = frozenset({1})
+    version_field: str = "Version"
+
+    @property
+    def bits(self) -> int:
+        """The length of the core with its version."""
+        return 6 + 2 * sum(length or 1 for _, length in self.fields)
+
+
+def _fields(text: str) -> tuple[tuple[str, int], ...]:
+    found = []
+    for word in text.split():
+        name, _, length = word.partition("*")
+        found.append((name, int(length or 0)))
+    return tuple(found)
+
+
+_MSPA = " MspaCoveredTransaction MspaOptOutOptionMode MspaServiceProviderMode"
+_NATIONAL = (
+    "SharingNotice SaleOptOutNotice SharingOptOutNotice TargetedAdvertisingOptOutNotice"
+    " SensitiveDataProcessingOptOutNotice SensitiveDataLimitUseNotice"
+    " SaleOptOut SharingOptOut TargetedAdvertisingOptOut"
+)
+
+# 1, 2: KnownChildSensitiveDataConsents are 13 to 16, below 13 and, in version 2, below 17.
+USNAT_SHORT = Layout(
+    7,
+    "usnat",
+    _fields(_NATIONAL + " SensitiveDataProcessing*12 KnownChildSensitiveDataConsents*2 PersonalDataConsents" + _MSPA),
+    Sub.GPC,
+    Sensitive.CONSENT,
+    frozenset({1, 2}),
+)
+USNAT_LONG = Layout(
+    7,
+    "usnat",
+    _fields(_NATIONAL + " SensitiveDataProcessing*16 KnownChildSensitiveDataConsents*3 PersonalDataConsents" + _MSPA),
+    Sub.GPC,
+    Sensitive.CONSENT,
+    frozenset({1, 2}),
+)
+# 1, 2: KnownChildSensitiveDataConsents are selling and sharing, unlike in the national section.
+USCA = Layout(
+    8,
+    "usca",
+    _fields(
+        "SaleOptOutNotice SharingOptOutNotice SensitiveDataLimitUseNotice SaleOptOut SharingOptOut"
+        " SensitiveDataProcessing*9 KnownChildSensitiveDataConsents*2 PersonalDataConsents" + _MSPA
+    ),
+    Sub.GPC,
+    Sensitive.OPT_OUT,
+)
+_SHARING = "SharingNotice SaleOptOutNotice TargetedAdvertisingOptOutNotice SaleOptOut TargetedAdvertisingOptOut "
+_PROCESSING = "ProcessingNotice SaleOptOutNotice TargetedAdvertisingOptOutNotice SaleOptOut TargetedAdvertisingOptOut "
+_MORE = " AdditionalDataProcessingConsent"
+
+
+def _state(
+    section: int, name: str, text: str, *, sub: Sub = Sub.GPC, sensitive: Sensitive = Sensitive.CONSENT
+) -> Layout:
+    return Layout(section, name, _fields(text + _MSPA), sub, sensitive)
+
+
+USVA = _state(
+    9, "usva", _SHARING + "SensitiveDataProcessing*8 KnownChildSensitiveDataConsents", sub=Sub.NONE
+)  # fmt: skip
+USCO = _state(10, "usco", _SHARING + "SensitiveDataProcessing*7 KnownChildSensitiveDataConsents")
+USUT = _state(
+    11,
+    "usut",
+    "SharingNotice SaleOptOutNotice TargetedAdvertisingOptOutNotice SensitiveDataProcessingOptOutNotice SaleOptOut"
+    " TargetedAdvertisingOptOut SensitiveDataProcessing*8 KnownChildSensitiveDataConsents",
+    sub=Sub.NONE,
+    sensitive=Sensitive.OPT_OUT,
+)
+USCT = _state(12, "usct", _SHARING + "SensitiveDataProcessing*8 KnownChildSensitiveDataConsents*3")
+USFL = _state(
+    13, "usfl", _PROCESSING + "SensitiveDataProcessing*8 KnownChildSensitiveDataConsents*3" + _MORE, sub=Sub.NONE
+)
+USMT = _state(14, "usmt", _SHARING + "SensitiveDataProcessing*8 KnownChildSensitiveDataConsents*3" + _MORE)
+USOR = _state(15, "usor", _PROCESSING + "SensitiveDataProcessing*11 KnownChildSensitiveDataConsents*3" + _MORE)
+USTX = _state(16, "ustx", _PROCESSING + "SensitiveDataProcessing*8 KnownChildSensitiveDataConsents" + _MORE)
+USDE = _state(17, "usde", _PROCESSING + "SensitiveDataProcessing*9 KnownChildSensitiveDataConsents*5" + _MORE)
+USIA = _state(
+    18,
+    "usia",
+    "ProcessingNotice SaleOptOutNotice TargetedAdvertisingOptOutNotice SensitiveDataOptOutNotice SaleOptOut"
+    " TargetedAdvertisingOptOut SensitiveDataProcessing*8 KnownChildSensitiveDataConsents",
+    sensitive=Sensitive.OPT_OUT,
+)
+USNE = _state(19, "usne", _PROCESSING + "SensitiveDataProcessing*8 KnownChildSensitiveDataConsents" + _MORE)
+USNH = _state(20, "usnh", _PROCESSING + "SensitiveDataProcessing*8 KnownChildSensitiveDataConsents*3" + _MORE)
+USNJ = _state(21, "usnj", _PROCESSING + "SensitiveDataProcessing*10 KnownChildSensitiveDataConsents*5" + _MORE)
+USTN = _state(22, "ustn", _PROCESSING + "SensitiveDataProcessing*8 KnownChildSensitiveDataConsents" + _MORE)
+USMN = _state(23, "usmn", _PROCESSING + "SensitiveDataProcessing*8 KnownChildSensitiveDataConsents" + _MORE)
+
+
+def _younger(section: int, name: str, text: str, sub: Sub) -> Layout:
+    fields = _fields("MspaCoveredTransaction MspaMode " + _PROCESSING + text)
+    return Layout(section, name, fields, sub, Sensitive.CONSENT, version_field="MspaVersion")
+
+
+USMD = _younger(24, "usmd", "AdditionalDataProcessingConsent", Sub.GPC)
+USIN = _younger(25, "usin", "KnownChildSensitiveDataConsents" + _MORE, Sub.SENSITIVE)
+USKY = _younger(26, "usky", "KnownChildSensitiveDataConsents" + _MORE, Sub.SENSITIVE)
+USRI = _younger(27, "usri", "KnownChildSensitiveDataConsents" + _MORE, Sub.SENSITIVE)
+
+TCF_EU, TCF_CA, USP, USNAT = 2, 5, 6, 7
+LAYOUTS: Mapping[int, Layout] = {
+    layout.id: layout
+    for layout in (
+        USCA, USVA, USCO, USUT, USCT, USFL, USMT, USOR, USTX, USDE, USIA, USNE, USNH, USNJ, USTN, USMN, USMD, USIN,
+        USKY, USRI,
+    )
+}  # fmt: skip
+NAMES: Mapping[int, str] = {
+    TCF_EU: "tcfeuv2",
+    TCF_CA: "tcfcav1",
+    USP: "uspv1",
+    USNAT: "usnat",
+    **{layout.id: layout.name for layout in LAYOUTS.values()},
+}
