@@ -31,6 +31,7 @@ from consent_gateway.clock import Clock, system_clock
 from consent_gateway.db.engine import Store
 from consent_gateway.db.migrate import require_head
 from consent_gateway.errors import NotFoundError
+from consent_gateway.policies.choices import AS_SHIPPED, Choices, read_choices
 from consent_gateway.policies.packs import load_builtin
 from consent_gateway.services import audit_log
 from consent_gateway.services.audit_log import require_own_log
@@ -97,7 +98,14 @@ def build_gateway(settings: Settings, clock: Clock = system_clock) -> Gateway:
         cap=CapRule(settings.contact_cap, settings.contact_cap_days * _DAY_SECONDS),
     )
     signer = Signer(settings.log_origin, keyring.log_signing_seed())
-    return Gateway(store, Vault.over(keyring), Decider(load_builtin()), clock, signer, rules)
+    return Gateway(
+        store, Vault.over(keyring), Decider(load_builtin(choices=law_choices(settings))), clock, signer, rules
+    )
+
+
+def law_choices(settings: Settings) -> Choices:
+    """Return what the operator chose where the law is open; raises `ChoiceError` that names file and line."""
+    return AS_SHIPPED if settings.law_choices_path is None else read_choices(settings.law_choices_path)
 
 
 def build_app(settings: Settings, telemetry: Telemetry, gateway: Gateway) -> Application:

@@ -130,6 +130,16 @@ class Settings(BaseModel):
             "attacker": "Drops or adds a law; decisions cite the packs that were applied, so the change shows."
         },
     )
+    law_choices_path: Path | None = Field(
+        None,
+        description=(
+            "YAML or JSON file with the operator's choices where the law is unsettled or silent: pack to setting to "
+            "choice; `consent-gateway policy show` lists what is offered. Absent: the shipped, stricter choices."
+        ),
+        json_schema_extra={
+            "attacker": "Loosens what the law leaves open, never what it settles; decisions name every such choice."
+        },
+    )
     k_floor: int = Field(
         10,
         ge=2,

@@ -12,12 +12,12 @@ from pathlib import Path
 from pydantic.fields import FieldInfo
 
 from consent_gateway.errors import GatewayError, catalogue
-from consent_gateway.policies import vocabulary
+from consent_gateway.policies import choices, vocabulary
 from consent_gateway.settings import PREFIX, Settings
 from consent_gateway.vault import failures
 
 # Fixed, so that the text does not depend on what else was imported.
-_CATALOGUES = (GatewayError.__module__, failures.__name__, vocabulary.__name__)
+_CATALOGUES = (GatewayError.__module__, failures.__name__, vocabulary.__name__, choices.__name__)
 _NOTE = "Generated from the code; edit the code, not this file."
 _ERRORS = """\
 Every error is an RFC 9457 problem (`application/problem+json`) with the members `type`, `title`, `status`, `detail`,

@@ -13,12 +13,19 @@ from rich.table import Table
 from consent_gateway.cli.options import emit, json_option
 from consent_gateway.clock import system_clock
 from consent_gateway.policies.cases import CaseResult, run_cases
+from consent_gateway.policies.choices import AS_SHIPPED, Choices, read_choices
 from consent_gateway.policies.packs import load_builtin
 from consent_gateway.policies.render import pack_as_text
 from consent_gateway.policies.rules import PackSet
 
 _DIFFERS = 1
 _BINDING = ("statute", "regulation")
+choices_option = click.option(
+    "--choices",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    envvar="CONSENT_GATEWAY_LAW_CHOICES_PATH",
+    help="File with the operator's choices where the law is open.",
+)
 
 
 @click.group()
@@ -27,10 +34,11 @@ def policy() -> None:
 
 
 @policy.command("list")
+@choices_option
 @json_option
-def list_packs(*, as_json: bool) -> None:
+def list_packs(choices: Path | None, *, as_json: bool) -> None:
     """List the packs in force today with version, rules and review date."""
-    packs = _today()
+    packs = _today(choices)
     rows = [
         {
             "id": p.id,
@@ -56,9 +64,10 @@ def list_packs(*, as_json: bool) -> None:
 @policy.command("show")
 @click.argument("pack_id")
 @click.option("--language", type=click.Choice(["en", "zh"]), default="en", show_default=True)
-def show_pack(pack_id: str, language: str) -> None:
-    """Print a pack as a lawyer reads it: every rule with its article and text."""
-    packs = _today()
+@choices_option
+def show_pack(pack_id: str, language: str, choices: Path | None) -> None:
+    """Print a pack as a lawyer reads it: settings, and every rule with its article and text."""
+    packs = _today(choices)
     pack = packs.pack(pack_id)
     if pack is None:
         raise click.UsageError("packs are: " + ", ".join(p.id for p in packs.packs))
@@ -67,17 +76,23 @@ def show_pack(pack_id: str, language: str) -> None:
 
 @policy.command("test")
 @click.argument("cases", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@choices_option
 @json_option
-def test_cases(cases: Path, *, as_json: bool) -> None:
+def test_cases(cases: Path, choices: Path | None, *, as_json: bool) -> None:
     """Run a case file and print every case; status 1 if a statute or regulation case does not hold."""
-    results = run_cases(_today(), json.loads(cases.read_text(encoding="utf-8")))
+    packs = load_builtin(choices=_chosen(choices)).standing(system_clock().date())
+    results = run_cases(packs, json.loads(cases.read_text(encoding="utf-8")))
     emit([_row(r) for r in results], as_json=as_json, show=lambda console: _show(console, results))
     if any(not r.holds and r.basis_kind in _BINDING for r in results):
         raise click.exceptions.Exit(_DIFFERS)
 
 
-def _today() -> PackSet:
-    return load_builtin(system_clock().date())
+def _today(choices: Path | None) -> PackSet:
+    return load_builtin(system_clock().date(), _chosen(choices))
+
+
+def _chosen(path: Path | None) -> Choices:
+    return AS_SHIPPED if path is None else read_choices(path)
 
 
 def _row(result: CaseResult) -> dict[str, Any]:

@@ -2,13 +2,15 @@
 
 What a case leaves out comes from the file's `defaults`. A value that the vocabulary does not know denies, as it
 would in service (promise P1), and a field that no translation reads is reported beside the result, so that nobody
-takes half a case for a whole one.
+takes half a case for a whole one. A case is answered by the rules in force on its own day, `now`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import date
+from functools import lru_cache
 from typing import Any
 
 from consent_gateway.domain.decisions import Answer
@@ -80,4 +82,10 @@ def answer_case(packs: PackSet, given: Given, defaults: Given = DEFAULTS) -> Ans
         question, situation = question_of(facts), situation_of(facts)
     except ValueError as error:
         return deny_unknown(packs, str(error))
-    return decide_for(packs, question, situation)
+    return decide_for(_rules_of(packs, situation.today), question, situation)
+
+
+@lru_cache(maxsize=64)
+def _rules_of(packs: PackSet, day: date | None) -> PackSet:
+    """Return the packs with the rules that are in force on the day that a case speaks of."""
+    return packs if day is None else packs.in_force(day)

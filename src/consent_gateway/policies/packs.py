@@ -8,11 +8,11 @@ that permits no marketing and carries the error as its citation, because a typin
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import date
 from functools import lru_cache
 from importlib import resources
-from typing import Annotated, Any
+from typing import Annotated
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -20,6 +20,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from consent_gateway.domain.consents import ConsentProperty
 from consent_gateway.domain.decisions import Effect, Stage
 from consent_gateway.errors import PolicyError
+from consent_gateway.policies.choices import AS_SHIPPED, ChoiceError, Choices, SettingFile, settled, word, words_of
+from consent_gateway.policies.documents import document, line, located
 from consent_gateway.policies.rules import (
     Condition,
     Mark,
@@ -32,23 +34,15 @@ from consent_gateway.policies.rules import (
 from consent_gateway.policies.vocabulary import BY_NAME, UnknownFactError
 
 _REASONS = "reasons"
-_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the C parser where the wheel has it
 _PROPERTIES = frozenset(str(flag.name).lower() for flag in ConsentProperty)
-
-
-def _word(value: object) -> object:
-    """YAML 1.1 reads yes and no as booleans and 13 as a number; in a condition they are words."""
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return str(value) if isinstance(value, int) else value
 
 
 def _words(value: object) -> object:
     if isinstance(value, dict) and set(value) == {"not"}:
         return {"not": _words(value["not"])}
     if isinstance(value, list):
-        return [_word(item) for item in value]
-    return [_word(value)]
+        return [word(item) for item in value]
+    return [word(value)]
 
 
 def _listed(value: object) -> object:
@@ -78,6 +72,9 @@ class _RuleFile(_Strict):
     needs: list[str] = []
     reason: str
     obligations: list[str] = []
+    setting: Annotated[dict[str, str], BeforeValidator(words_of)] = {}
+    effective_from: date | None = None
+    effective_until: date | None = None
 
 
 class _PackFile(_Strict):
@@ -92,6 +89,7 @@ class _PackFile(_Strict):
     reviewer: str
     territory: list[_When] = Field(min_length=1)
     default_reason: str | None
+    settings: list[SettingFile] = []
     lists: dict[str, list[str]] = {}  # anchors for the rules below, nothing else
     conditions: dict[str, _When] = {}
     rules: list[_RuleFile] = Field(min_length=1)
@@ -110,15 +108,18 @@ class _CatalogueFile(_Strict):
     oblige: list[_ReasonFile]
 
 
-def parse_pack(name: str, text: str, reasons: Mapping[str, ReasonText]) -> Pack:
-    """Read one pack; raises `PolicyError` that names file, line and what is wrong there."""
-    node, data = _document(name, text)
+def parse_pack(name: str, text: str, reasons: Mapping[str, ReasonText], choices: Choices = AS_SHIPPED) -> Pack:
+    """Read one pack under the operator's choices; raises `PolicyError` that names file, line and what is wrong."""
+    node, data = document(name, text)
     try:
         raw = _PackFile.model_validate(data)
     except ValidationError as error:
-        raise PolicyError("; ".join(_located(name, node, error))) from None
+        raise PolicyError("; ".join(located(name, node, error))) from None
     rules = tuple(_rule(name, node, place, rule) for place, rule in enumerate(raw.rules))
     _check(name, node, raw, reasons)
+    settings = settled(raw.id, raw.settings, choices)
+    chosen = {setting.id: setting.value for setting in settings}
+    active = tuple(rule for rule in rules if rule.chosen(chosen))
     return Pack(
         id=raw.id,
         version=raw.version,
@@ -131,17 +132,19 @@ def parse_pack(name: str, text: str, reasons: Mapping[str, ReasonText]) -> Pack:
         reviewer=raw.reviewer,
         territory=tuple(_condition(name, node, ("territory", n), w) for n, w in enumerate(raw.territory)),
         default_reason=raw.default_reason,
-        rules=rules,
+        rules=active,
+        settings=settings,
+        unchosen=tuple(rule for rule in rules if rule not in active),
     )
 
 
 def parse_reasons(name: str, text: str) -> dict[str, ReasonText]:
     """Read the catalogue: the order of its entries is the rank; raises `PolicyError`."""
-    node, data = _document(name, text)
+    node, data = document(name, text)
     try:
         raw = _CatalogueFile.model_validate(data)
     except ValidationError as error:
-        raise PolicyError("; ".join(_located(name, node, error))) from None
+        raise PolicyError("; ".join(located(name, node, error))) from None
     entries = [*raw.deny, *raw.permit, *raw.oblige]
     table = {e.code: ReasonText(e.code, rank, e.stage, e.en, e.zh) for rank, e in enumerate(entries)}
     if len(table) != len(entries):
@@ -152,35 +155,40 @@ def parse_reasons(name: str, text: str) -> dict[str, ReasonText]:
     return table
 
 
-def load(texts: Mapping[str, str]) -> PackSet:
+def load(texts: Mapping[str, str], choices: Choices = AS_SHIPPED) -> PackSet:
     """Read a set of packs from file name to text; the catalogue under "reasons" is required (`PolicyError`).
 
-    A pack that cannot be read becomes one that permits no marketing; its problem is listed in `faults`.
+    A pack that cannot be read becomes one that permits no marketing; its problem is listed in `faults`. A choice
+    for no pack, or of no setting, raises `PolicyError`: what an operator decided is never dropped in silence.
     """
     if _REASONS not in texts:
         raise PolicyError("the catalogue of reasons is missing")
     reasons = parse_reasons(_REASONS, texts[_REASONS])
+    choices.require_packs(texts.keys() - {_REASONS})
     packs, faults = [], []
     for name in sorted(texts.keys() - {_REASONS}):
         try:
-            packs.append(parse_pack(name, texts[name], reasons))
+            packs.append(parse_pack(name, texts[name], reasons, choices))
+        except ChoiceError:
+            raise
         except PolicyError as error:
             faults.append(error.detail)
             packs.append(broken_pack(name, error.detail))
     return PackSet(tuple(packs), reasons, tuple(faults))
 
 
-@lru_cache(maxsize=1)
-def _builtin() -> PackSet:
-    return load(builtin_texts())
+@lru_cache(maxsize=4)
+def _builtin(choices: Choices) -> PackSet:
+    return load(builtin_texts(), choices)
 
 
-def load_builtin(today: date | None = None) -> PackSet:
-    """Return the shipped packs, read once; with `today` as they stand on that day.
+def load_builtin(today: date | None = None, choices: Choices = AS_SHIPPED) -> PackSet:
+    """Return the shipped packs under the operator's choices, read once; with `today` as they stand on that day.
 
     A server passes the day: without it review dates and dates of force are not looked at.
     """
-    return _builtin() if today is None else _builtin().as_of(today)
+    packs = _builtin(choices)
+    return packs if today is None else packs.as_of(today)
 
 
 def builtin_texts() -> dict[str, str]:
@@ -190,65 +198,12 @@ def builtin_texts() -> dict[str, str]:
     return {file.name.removesuffix(".yaml"): file.read_text(encoding="utf-8") for file in files}
 
 
-def _document(name: str, text: str) -> tuple[yaml.Node, Any]:
-    try:
-        node = yaml.compose(text, Loader=_LOADER)
-        if node is None:
-            raise PolicyError(f"{name}: the file is empty")
-        repeated = next(_repeated(node), None)
-        if repeated is not None:
-            raise PolicyError(f"{name}, line {repeated.start_mark.line + 1}: the key is repeated")
-        return node, yaml.constructor.SafeConstructor().construct_document(node)
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise PolicyError(f"{name}, line {line}: {error.problem}") from None
-
-
-def _repeated(node: yaml.Node) -> Iterator[yaml.Node]:
-    """Yield the keys that stand twice in one mapping; YAML itself would silently keep the last."""
-    if isinstance(node, yaml.MappingNode):
-        seen = set()
-        for key, value in node.value:
-            if key.value in seen:
-                yield key
-            seen.add(key.value)
-            yield from _repeated(value)
-    elif isinstance(node, yaml.SequenceNode):
-        for item in node.value:
-            yield from _repeated(item)
-
-
-def _line(node: yaml.Node, path: tuple[int | str, ...]) -> int:
-    """Return the line (from 1) of the deepest node that `path` reaches."""
-    for step in path:
-        below = _child(node, step)
-        if below is None:
-            break
-        node = below
-    return int(node.start_mark.line) + 1
-
-
-def _child(node: yaml.Node, step: int | str) -> yaml.Node | None:
-    if isinstance(node, yaml.MappingNode):
-        return next((value for key, value in node.value if key.value == step), None)
-    if isinstance(node, yaml.SequenceNode) and isinstance(step, int) and step < len(node.value):
-        item: yaml.Node = node.value[step]
-        return item
-    return None
-
-
-def _located(name: str, node: yaml.Node, error: ValidationError) -> Iterator[str]:
-    for problem in error.errors(include_url=False, include_input=False):
-        where = ".".join(str(part) for part in problem["loc"])
-        yield f"{name}, line {_line(node, problem['loc'])}: {where}: {problem['msg']}"
-
-
 def _rule(name: str, node: yaml.Node, place: int, raw: _RuleFile) -> Rule:
     path: tuple[int | str, ...] = ("rules", place)
     unknown = next((need for need in raw.needs if need not in _PROPERTIES), None)
     if unknown is not None:
-        line = _line(node, (*path, "needs"))
-        raise PolicyError(f"{name}, line {line}: {unknown!r} is not a property of consent")
+        at = line(node, (*path, "needs"))
+        raise PolicyError(f"{name}, line {at}: {unknown!r} is not a property of consent")
     needed: _When = {need: ["yes"] for need in raw.needs}
     return Rule(
         id=raw.id,
@@ -261,6 +216,9 @@ def _rule(name: str, node: yaml.Node, place: int, raw: _RuleFile) -> Rule:
         unless=tuple(_condition(name, node, (*path, "unless"), lifted) for lifted in raw.unless),
         needs=tuple(raw.needs),
         obligations=tuple(raw.obligations),
+        settings=tuple(raw.setting.items()),
+        effective_from=raw.effective_from,
+        effective_until=raw.effective_until,
     )
 
 
@@ -268,7 +226,7 @@ def _condition(name: str, node: yaml.Node, path: tuple[int | str, ...], when: _W
     try:
         return Condition.of({fact: _allowed(fact, values) for fact, values in when.items()})
     except UnknownFactError as error:
-        raise PolicyError(f"{name}, line {_line(node, path)}: {error.detail}") from None
+        raise PolicyError(f"{name}, line {line(node, path)}: {error.detail}") from None
 
 
 def _allowed(fact: str, values: list[str] | _Not) -> list[str]:
@@ -281,13 +239,17 @@ def _allowed(fact: str, values: list[str] | _Not) -> list[str]:
 def _check(name: str, node: yaml.Node, raw: _PackFile, reasons: Mapping[str, ReasonText]) -> None:
     """Ids are unique and belong to the pack; every reason is in the catalogue, and a denial's has a stage."""
     seen: set[str] = set()
+    settings = {setting.id: setting.choices for setting in raw.settings}
     for place, rule in enumerate(raw.rules):
-        at = f"{name}, line {_line(node, ('rules', place))}: rule {rule.id!r}"
+        at = f"{name}, line {line(node, ('rules', place))}: rule {rule.id!r}"
         if rule.id in seen or not rule.id.startswith(f"{raw.id}."):
             raise PolicyError(f"{at} is repeated, or does not start with the pack's id")
         seen.add(rule.id)
         if rule.reason not in reasons:
             raise PolicyError(f"{at} gives the reason {rule.reason!r}, which the catalogue does not list")
+        offered = next((name for name, value in rule.setting.items() if value not in settings.get(name, ())), None)
+        if offered is not None:
+            raise PolicyError(f"{at} depends on a choice of {offered!r} that the pack does not offer")
         if (rule.effect is Effect.DENY) != (reasons[rule.reason].stage is not None):
             raise PolicyError(f"{at} gives the reason {rule.reason!r}, which is of the other effect")
     if raw.default_reason is not None and raw.default_reason not in reasons:

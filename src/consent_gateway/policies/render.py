@@ -38,6 +38,11 @@ _WORDS = {
         "packs": "Packs",
         "changes": "This would permit",
         "facts": "Facts",
+        "settings": "Settings",
+        "one of": "one of",
+        "shipped": "shipped",
+        "only if": "only if",
+        "not chosen": "Rules of choices that were not made",
     },
     ZH: {
         "permit": "允许",
@@ -62,6 +67,11 @@ _WORDS = {
         "packs": "策略包",
         "changes": "以下变更可使其获准",
         "facts": "事实摘要",
+        "settings": "可选设置",
+        "one of": "可选值",
+        "shipped": "出厂值",
+        "only if": "仅当",
+        "not chosen": "未采用选项的规则",
     },
 }
 
@@ -83,20 +93,50 @@ def _pack_lines(packs: PackSet, pack: Pack, language: str) -> Iterator[str]:
     yield f"{words['in force']} {pack.effective_from}{until}; {words['review']} {pack.review_by} ({pack.reviewer})"
     territory = f" {words['or']} ".join(_condition(c, language) for c in pack.territory)
     yield f"{words['binds']}: {territory}"
+    yield from _setting_lines(pack, language)
     for rule in pack.rules:
         yield ""
         yield from _rule_lines(packs, rule, language)
+    if pack.unchosen:
+        yield ""
+        yield f"# {words['not chosen']}"
+    for rule in pack.unchosen:
+        yield ""
+        yield from _rule_lines(packs, rule, language)
+
+
+def _setting_lines(pack: Pack, language: str) -> Iterator[str]:
+    words = _WORDS[language]
+    for place, setting in enumerate(pack.settings):
+        if not place:
+            yield ""
+            yield f"{words['settings']}:"
+        text = setting.zh if language == ZH else setting.en
+        offered = f"{words['one of']} {', '.join(setting.choices)}; {words['shipped']} {setting.shipped}"
+        yield f"- {setting.id} = {setting.value} ({offered}): {text} [{setting.cites}; {setting.mark}]"
 
 
 def _rule_lines(packs: PackSet, rule: Rule, language: str) -> Iterator[str]:
     words, text = _WORDS[language], packs.reasons[rule.reason]
     yield f"## {rule.id}: {words[rule.effect]} ({rule.reason})"
     yield f"{text.zh if language == ZH else text.en} [{rule.law}: {rule.cites}; {rule.mark}]"
+    yield from _standing_lines(rule, language)
     yield f"- {words['when']}: {_condition(rule.when, language)}"
     for lifted in rule.unless:
         yield f"- {words['unless']}: {_condition(lifted, language)}"
     if rule.obligations:
         yield f"- {words['duties']}: {', '.join(rule.obligations)}"
+
+
+def _standing_lines(rule: Rule, language: str) -> Iterator[str]:
+    """Say under which choice, and within which dates of its own, a rule exists."""
+    words = _WORDS[language]
+    for name, value in rule.settings:
+        yield f"- {words['only if']} {name} = {value}"
+    if rule.effective_from:
+        yield f"- {words['in force']} {rule.effective_from}"
+    if rule.effective_until:
+        yield f"- {words['until']} {rule.effective_until}"
 
 
 def _condition(condition: Condition, language: str) -> str:

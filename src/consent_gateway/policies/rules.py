@@ -76,8 +76,26 @@ ALWAYS = Condition.of({})
 
 
 @dataclass(frozen=True, slots=True)
+class Setting:
+    """A row that an operator may choose otherwise: the choice in force, the shipped one, its source and texts."""
+
+    id: str
+    value: str
+    shipped: str
+    choices: tuple[str, ...]
+    cites: str
+    mark: Mark
+    en: str
+    zh: str
+
+
+@dataclass(frozen=True, slots=True)
 class Rule:
-    """One row of a table. `needs` are consent properties; they are part of `when` and kept for the reader."""
+    """One row of a table. `needs` are consent properties; they are part of `when` and kept for the reader.
+
+    `settings` are the choices under which the rule exists; the dates are those of its own law, where they are
+    narrower than the pack's (both days included).
+    """
 
     id: str
     law: str
@@ -89,6 +107,18 @@ class Rule:
     unless: tuple[Condition, ...] = ()
     needs: tuple[str, ...] = ()
     obligations: tuple[str, ...] = ()
+    settings: tuple[tuple[str, str], ...] = ()
+    effective_from: date | None = None
+    effective_until: date | None = None
+
+    def in_force(self, day: date) -> bool:
+        """Tell whether the rule's own law is in force on `day`."""
+        begun = self.effective_from is None or self.effective_from <= day
+        return begun and (self.effective_until is None or day <= self.effective_until)
+
+    def chosen(self, values: Mapping[str, str]) -> bool:
+        """Tell whether the rule exists under these values of the pack's settings."""
+        return all(values[name] == value for name, value in self.settings)
 
     def holds(self, facts: Facts) -> bool:
         """Tell whether the rule fires."""
@@ -97,7 +127,10 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Pack:
-    """The rules of one law. `default_reason` None: the pack abstains where nothing fires, else it denies."""
+    """The rules of one law. `default_reason` None: the pack abstains where nothing fires, else it denies.
+
+    `unchosen` are the rules of choices that were not made: kept for the reader, never evaluated.
+    """
 
     id: str
     version: int
@@ -111,11 +144,14 @@ class Pack:
     territory: tuple[Condition, ...]
     default_reason: str | None
     rules: tuple[Rule, ...]
+    settings: tuple[Setting, ...] = ()
+    unchosen: tuple[Rule, ...] = ()
 
     @property
     def name(self) -> str:
-        """Return "id@version", as answers cite it."""
-        return f"{self.id}@{self.version}"
+        """Return "id@version", as answers cite it, with every choice that is not the shipped one."""
+        chosen = sorted(f"{s.id}={s.value}" for s in self.settings if s.value != s.shipped)
+        return f"{self.id}@{self.version}" + (f"+{','.join(chosen)}" if chosen else "")
 
     def binds(self, facts: Facts) -> bool:
         """Tell whether the law applies to these facts."""
@@ -144,14 +180,28 @@ class PackSet:
     def as_of(self, today: date) -> PackSet:
         """Return the packs as they stand on `today`: past its review, or out of force, a pack permits no marketing.
 
-        A pack whose law is not in force yet is left out.
+        A pack or rule whose law is not in force yet, and a rule whose law has ended, are left out.
         """
+        return self.standing(today).in_force(today)
+
+    def standing(self, today: date) -> PackSet:
+        """Return the packs that have begun, each silenced if it has ended or its review is overdue."""
         current = (pack for pack in self.packs if pack.effective_from <= today)
         return replace(self, packs=tuple(_standing(pack, today) for pack in current))
+
+    def in_force(self, day: date) -> PackSet:
+        """Return the packs with the rules whose own law is in force on `day`; the same set if that is all of them."""
+        packs = tuple(_in_force(pack, day) for pack in self.packs)
+        return self if packs == self.packs else replace(self, packs=packs)
 
     def pack(self, pack_id: str) -> Pack | None:
         """Return the pack of that id, or None."""
         return next((pack for pack in self.packs if pack.id == pack_id), None)
+
+
+def _in_force(pack: Pack, day: date) -> Pack:
+    rules = tuple(rule for rule in pack.rules if rule.in_force(day))
+    return pack if len(rules) == len(pack.rules) else replace(pack, rules=rules)
 
 
 def _standing(pack: Pack, today: date) -> Pack:
