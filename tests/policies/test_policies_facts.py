@@ -11,7 +11,7 @@ from consent_gateway.domain.consents import ConsentProperty, ConsentState
 from consent_gateway.domain.purposes import RecipientKind
 from consent_gateway.policies.classes import months_between
 from consent_gateway.policies.facts import Facts, Situation, Suppressed, UnknownFactError, build
-from consent_gateway.policies.regions import CHILD_AGE, child_age, places, recipient_place, sensitivity
+from consent_gateway.policies.regions import CHILD_AGE, child_class, places, recipient_place, sensitivity
 from consent_gateway.policies.vocabulary import FACTS, FIELD, well_formed
 
 quick = settings(derandomize=True, deadline=None, max_examples=100)
@@ -86,14 +86,17 @@ def test_ages(age: int | None, band: str) -> None:
 
 @pytest.mark.parametrize(("state", "threshold"), sorted(CHILD_AGE.items()))
 def test_ages_of_digital_consent(state: str, threshold: int) -> None:
-    assert facts_of(regions=(state,), age=threshold)["eu_child"] == "no"
-    assert facts_of(regions=(state,), age=threshold - 1)["eu_child"] == "yes"
+    at, below = (facts_of(regions=(state,), age=age)["eu_child"] for age in (threshold, threshold - 1))
+    assert at == {"SI": "si_15"}.get(state, "no")
+    assert below == {"DK": "dk_13_14"}.get(state, "yes")
 
 
 def test_the_highest_age_of_the_candidates_counts() -> None:
-    assert child_age(("BE", "DE"), None) == 16
-    assert child_age(("US-CA",), "BE") == 13
-    assert child_age(("US-CA",), None) == 16
+    assert [child_class(age, ("BE", "DE"), None) for age in (15, 16)] == ["yes", "no"]
+    assert [child_class(age, ("US-CA",), "BE") for age in (12, 13)] == ["yes", "no"]
+    assert [child_class(age, ("US-CA",), None) for age in (15, 16)] == ["yes", "no"]
+    assert [child_class(age, ("DK", "BE"), None) for age in (12, 13, 14, 15)] == ["yes", "dk_13_14", "dk_13_14", "no"]
+    assert [child_class(age, ("DK", "SI"), None) for age in (14, 15, 16)] == ["yes", "si_15", "no"]
     assert facts_of(regions=("DE",), age=None)["eu_child"] == "unknown"
 
 
@@ -129,7 +132,7 @@ def test_recipients_and_sensitive_categories() -> None:
 def test_consent_names_us_and_our_processors_unless_said_otherwise() -> None:
     person = a_person()
     named = {k: build(a_question(recipient_kind=k), person)["scope_recipient"] for k in RecipientKind}
-    assert named == {"self": "yes", "processor": "yes", "third_party": "no", "ad_platform": "no"}
+    assert named == {k: "yes" if k in ("self", "processor") else "no" for k in RecipientKind}
 
 
 def test_a_situation_of_which_nothing_is_known_denies_by_being_unknown() -> None:

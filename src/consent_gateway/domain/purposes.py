@@ -47,7 +47,7 @@ class PurposeKind(StrEnum):
 
 
 class Basis(StrEnum):
-    """The legal basis a purpose is declared to rest on (GDPR Art 6(1), PIPL Art 13)."""
+    """The legal basis a purpose is declared to rest on (GDPR Art 6(1), PIPL Art 13; the last: UK Annex 1)."""
 
     CONSENT = "consent"
     SOFT_OPT_IN = "soft_opt_in"
@@ -55,15 +55,21 @@ class Basis(StrEnum):
     CONTRACT = "contract"
     LEGAL_OBLIGATION = "legal_obligation"
     NONE = "none"
+    RECOGNISED_LEGITIMATE_INTEREST = "recognised_legitimate_interest"
 
 
 class RecipientKind(StrEnum):
-    """Who gets the data: ourselves, a processor under contract, another controller, a cross-context ad platform."""
+    """Who gets the data: ourselves, a processor under contract, another controller, a cross-context ad platform,
+
+    a controller with whom we decide together (GDPR Art 26, PIPL Art 20), or a public authority (GDPR Art 48).
+    """
 
     SELF = "self"
     PROCESSOR = "processor"
     THIRD_PARTY = "third_party"
     AD_PLATFORM = "ad_platform"
+    JOINT_CONTROLLER = "joint_controller"
+    PUBLIC_AUTHORITY = "public_authority"
 
 
 OWN = RecipientId("self")  # ourselves: registered in every store, and the recipient of our own keys

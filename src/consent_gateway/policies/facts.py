@@ -32,7 +32,7 @@ from consent_gateway.policies.classes import (
     sensitive_export_class,
 )
 from consent_gateway.policies.regions import (
-    child_age,
+    child_class,
     establishment,
     places,
     recipient_place,
@@ -98,6 +98,7 @@ class Situation:
     `regions` are all candidate residencies ("DE", "US-CA"; None is unknown). `local_minutes` are the minutes of
     the day (0-1439) in every zone they might be in, () if no zone is known. `scope_recipient` None: consent given
     to us names us and our processors, and nobody else. `contacts_24h` counts contacts on the same subject matter.
+    `revoked_elsewhere`: the person revoked on this channel for another topic (47 CFR 64.1200(a)(10)).
     `notice_outdated`: the consent was given under a version of the notice that a later material version replaced.
     """
 
@@ -135,6 +136,7 @@ class Situation:
     opt_out_offered: bool = False
     expressed_interest: bool = False
     collected_on: date | None = None
+    revoked_elsewhere: bool = False
 
 
 def build(question: Question, situation: Situation) -> Facts:
@@ -196,7 +198,11 @@ def _flags(names: Iterable[str], values: Iterable[bool]) -> int:
 
 def _situation_bits(q: Question, s: Situation) -> int:
     bits = _places_bits(s.regions) | _properties_bits(s.properties) | _sensitivity_bits(s.sensitive)
-    bits |= bit("age", age_band(s.age)) | bit("eu_child", _eu_child(q, s)) | bit("consent", s.consent)
+    bits |= (
+        bit("age", age_band(s.age))
+        | bit("eu_child", child_class(s.age, s.regions, q.controller_country))
+        | bit("consent", s.consent)
+    )
     bits |= bit("gpc", "yes" if s.gpc else "seen_before" if s.gpc_seen_before else "no")
     bits |= bit("notice", _notice(s))
     bits |= bit("subscriber", "corporate" if s.corporate else "individual")
@@ -208,7 +214,8 @@ def _situation_bits(q: Question, s: Situation) -> int:
 
 _SITUATION_FLAGS = words(
     "scope_purpose scope_channel scope_recipient objection restriction sale_share_opt_out limit_sensitive "
-    "personalisation_refused do_not_call capped collected_in_sale opt_out_offered expressed_interest"
+    "personalisation_refused do_not_call capped collected_in_sale opt_out_offered expressed_interest "
+    "revoked_elsewhere"
 )
 
 
@@ -227,6 +234,7 @@ def _situation_flags(q: Question, s: Situation) -> tuple[bool, ...]:
         s.collected_in_sale,
         s.opt_out_offered,
         s.expressed_interest,
+        s.revoked_elsewhere,
     )
 
 
@@ -265,12 +273,6 @@ def _notice(s: Situation) -> str:
     if not s.notice_given:
         return "no"
     return "outdated" if s.notice_outdated else "yes"
-
-
-def _eu_child(q: Question, s: Situation) -> str:
-    if s.age is None:
-        return "unknown"
-    return "yes" if s.age < child_age(s.regions, q.controller_country) else "no"
 
 
 _SHARING = {

@@ -8,18 +8,21 @@ the rule matrix and are to be re-checked yearly.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import NamedTuple
 
 from consent_gateway.policies.vocabulary import words
 
 # GDPR Art 8(1): age from which a child consents alone to an information society service. The states' laws of
-# 2018-2020; DK and SI as raised later (not verified, so the higher age is used), NO 13, IS 13, LI 16 by EEA.
+# 2018-2020; NO 13, IS 13, LI 16 by EEA. DK and SI are reported as raised later: see `_UNSETTLED`.
 CHILD_AGE: dict[str, int] = {
     **dict.fromkeys(("BE", "FI", "SE", "PT", "EE", "LV", "MT", "NO", "IS"), 13),
     **dict.fromkeys(("AT", "BG", "CY", "IT", "LT", "ES"), 14),
     **dict.fromkeys(("FR", "CZ", "GR", "DK", "SI"), 15),
     **dict.fromkeys(("DE", "HR", "HU", "IE", "LU", "NL", "PL", "RO", "SK", "LI", "EU"), 16),
 }
+# Ages that are not verified: below the lower one a child is a child; between the two the pack's setting decides.
+_UNSETTLED: dict[str, tuple[int, int, str]] = {"DK": (13, 15, "dk_13_14"), "SI": (15, 16, "si_15")}
 EEA = frozenset(CHILD_AGE)
 UK = frozenset({"GB", "UK"})
 # GDPR Art 45: adequacy decisions; the USA only for certified recipients, which is the mechanism "adequacy".
@@ -116,14 +119,27 @@ def places(regions: Iterable[str | None]) -> Places:
     )
 
 
-def child_age(regions: Iterable[str | None], controller: str | None) -> int:
-    """Return the highest age of digital consent among the candidate states (age limits: maximum, LAW 2.3).
+def child_class(age: int | None, regions: tuple[str | None, ...], controller: str | None) -> str:
+    """Return the value of the fact `eu_child`: the highest age of the candidates counts (LAW 2.3).
 
     Where no candidate is a member state the controller's own state counts, and else 16, the Regulation's age.
     """
-    ages = [CHILD_AGE[name] for name in map(normal_region, regions) if name in CHILD_AGE]
-    home = CHILD_AGE.get(normal_region(controller) or "", 16)
-    return max(ages, default=home)
+    if age is None:
+        return "unknown"
+    settled, unsettled = _child_ages(regions, controller)
+    if age < settled:
+        return "yes"
+    return next((name for below, name in unsettled if age < below), "no")
+
+
+@lru_cache(maxsize=4096)
+def _child_ages(regions: tuple[str | None, ...], controller: str | None) -> tuple[int, tuple[tuple[int, str], ...]]:
+    """Return the highest settled age of consent, and the unsettled ages above it with their classes."""
+    states = [name for name in map(normal_region, regions) if name in CHILD_AGE]
+    home = normal_region(controller)
+    counting = states or [home if home in CHILD_AGE else "EU"]
+    settled = max(_UNSETTLED[s][0] if s in _UNSETTLED else CHILD_AGE[s] for s in counting if s is not None)
+    return settled, tuple(_UNSETTLED[s][1:] for s in counting if s in _UNSETTLED)
 
 
 def establishment(country: str | None) -> str:

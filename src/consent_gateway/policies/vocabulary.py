@@ -51,7 +51,7 @@ _QUESTION = (
     ("recipient", " ".join(RecipientKind), "recipient", "接收方"),
     ("recipient_known", YES_NO, "recipient is registered", "接收方已登记"),
     ("recipient_place", "none eea uk adequate cn other", "where the recipient is", "接收方所在地"),
-    ("contract", YES_NO, "processor contract", "委托处理合同"),
+    ("contract", YES_NO, "contract with the recipient", "与接收方的合同"),
     (
         "transfer_mechanism",
         "none adequacy scc bcr derogation uk_idta cn_standard_contract cn_certification cn_security_assessment",
@@ -94,7 +94,7 @@ _SITUATION = (
     ("at_cn", YES_NO, "may be in China", "可能位于中国境内"),
     ("at_unknown", YES_NO, "residency unknown or not covered", "居住地未知或未覆盖"),
     ("age", "unknown under_13 13 14 15 16_17 adult", "age", "年龄"),
-    ("eu_child", "unknown no yes", "below the state's age of digital consent", "低于所在国数字同意年龄"),
+    ("eu_child", "unknown no yes dk_13_14 si_15", "below the state's age of digital consent", "低于所在国数字同意年龄"),
     ("consent", "none given refused withdrawn expired pending", "consent", "同意状态"),
     ("affirmative", YES_NO, "consent by a clear act", "以明确行为作出的同意"),
     ("separate", YES_NO, "separate consent", "单独同意"),
@@ -132,6 +132,7 @@ _SITUATION = (
     ("opt_out_offered", YES_NO, "opt-out offered at collection", "收集时提供退订"),
     ("expressed_interest", YES_NO, "expressed interest or support", "表示过兴趣或支持"),
     ("collected", "unknown before_2026_02_05 since_2026_02_05", "collected", "收集时间"),
+    ("revoked_elsewhere", YES_NO, "revocation for another topic", "就其他主题撤销同意"),
 )
 
 FACTS: tuple[Fact, ...] = tuple(
