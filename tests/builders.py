@@ -56,6 +56,8 @@ PEOPLE_TABLES = (
     tables.events,
     tables.contacts,
     tables.audience_rows,
+    tables.subject_links,
+    tables.merges,
     tables.imports,
     tables.quarantine,
     tables.audiences,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -24,7 +26,7 @@ from sqlalchemy import (
 
 from consent_gateway.db import segments as db_segments
 from consent_gateway.db.segments import compile_segment
-from consent_gateway.db.tables import audience_rows, events, metadata
+from consent_gateway.db.tables import audience_rows, events, metadata, subject_links
 from consent_gateway.domain.ids import TraitId
 from consent_gateway.domain.segments import (
     Age,
@@ -63,7 +65,8 @@ REGISTRY = {
         ("city", TraitType.TEXT, "s3"),
     )
 }
-TABLES = [audience_rows, events]
+TABLES = [audience_rows, events, subject_links]
+MERGED = 1000  # the second subject of person i is MERGED + i
 
 
 @pytest.fixture(scope="module", params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
@@ -83,15 +86,23 @@ def store(request: pytest.FixtureRequest) -> Iterator[Connection]:
 
 
 def answers(
-    store: Connection, segment: Segment, people: Sequence[Person], compiled: Callable[..., ColumnElement[bool]]
+    store: Connection,
+    segment: Segment,
+    people: Sequence[Person],
+    compiled: Callable[..., ColumnElement[bool]],
+    *,
+    scattered: bool = False,
 ) -> list[bool | None]:
-    """What the store answers for each person, after storing just these people."""
+    """What the store answers for each person, after storing just these people; `scattered` over two subjects each."""
     for table in TABLES:
         store.execute(delete(table))
     rows = [{"subject_id": i, "regions": "", "flags": 0, **_slots(person)} for i, person in enumerate(people, 1)]
     store.execute(audience_rows.insert(), rows)
     if history := [_event(i, kind, at, n) for i, p in enumerate(people, 1) for n, (kind, at) in enumerate(p.events)]:
-        store.execute(events.insert(), history)
+        store.execute(events.insert(), [_moved(event) if scattered else event for event in history])
+    if scattered:
+        links = [{"subject_id": MERGED + i, "head_id": i} for i in range(1, len(people) + 1) if i % 3]
+        store.execute(subject_links.insert(), links)
     condition = compiled(segment, REGISTRY, NOW)
     statement = (
         select(type_coerce(condition, Boolean).label("answer"))
@@ -108,8 +119,14 @@ def _slots(person: Person) -> dict[str, int | str | None]:
     return {trait.slot: person.traits.get(name) for name, trait in REGISTRY.items()}
 
 
-def _event(subject: int, kind: str, at: int, n: int) -> dict[str, object]:
+def _event(subject: int, kind: str, at: int, n: int) -> dict[str, Any]:
     return {"subject_id": subject, "type": kind, "at": at, "source": "test", "event_key": f"{subject}-{n}"}
+
+
+def _moved(event: dict[str, Any]) -> dict[str, Any]:
+    """Every other event of two people in three is their second subject's."""
+    subject, n = map(int, event["event_key"].split("-"))
+    return event | {"subject_id": MERGED + subject} if n % 2 and subject % 3 else event
 
 
 def disagreements(
@@ -117,9 +134,11 @@ def disagreements(
     segment: Segment,
     people: Sequence[Person],
     compiled: Callable[..., ColumnElement[bool]] = compile_segment,
+    *,
+    scattered: bool = False,
 ) -> list[tuple[Person, bool | None, bool | None]]:
     """The checker: who is answered differently by the store and by the reference."""
-    told = answers(store, segment, people, compiled)
+    told = answers(store, segment, people, compiled, scattered=scattered)
     want = [evaluate(segment, person, NOW) for person in people]
     return [(p, t, w) for p, t, w in zip(people, told, want, strict=True) if t is not w]
 
@@ -187,6 +206,22 @@ def _compared_days(tree: Segment) -> list[TraitCompare]:
 @settings(derandomize=True, deadline=None, max_examples=400)
 def test_the_store_answers_as_the_reference_does(store: Connection, question: tuple[Segment, list[Person]]) -> None:
     assert disagreements(store, *question) == []
+
+
+OVER_ALL = partial(compile_segment, merged=True)
+
+
+@given(question=questions())
+@settings(derandomize=True, deadline=None, max_examples=200)
+def test_events_of_every_subject_of_a_person_count(store: Connection, question: tuple[Segment, list[Person]]) -> None:
+    assert disagreements(store, *question, OVER_ALL, scattered=True) == []
+
+
+def test_a_search_among_the_heads_own_events_alone_is_found(store: Connection) -> None:
+    question = parse_text("count(visit) == 2")
+    twice = [Person({}, [("visit", NOW - 1), ("visit", NOW)])]
+    assert disagreements(store, question, twice, OVER_ALL, scattered=True) == []
+    assert disagreements(store, question, twice, compile_segment, scattered=True) != []
 
 
 # -- the same checker goes red -----------------------------------------------------------------------------------

@@ -26,7 +26,7 @@ from sqlalchemy import (
 
 from consent_gateway.db.dialects import chunks
 from consent_gateway.db.engine import Session
-from consent_gateway.db.tables import CAPPED_CHANNELS, NEWEST_CONTACTS, audience_rows, subject_keys
+from consent_gateway.db.tables import CAPPED_CHANNELS, NEWEST_CONTACTS, audience_rows, subject_keys, subject_links
 from consent_gateway.domain.audiences import (
     CAPPED,
     COVERED,
@@ -70,10 +70,23 @@ class Person:
 
 
 def read_people(session: Session, reading: Reading, ids: Sequence[SubjectId], now: int) -> dict[SubjectId, Person]:
-    """Return the people of `ids` that exist, each quantised at `now` for the question that `reading` belongs to."""
+    """Return the people of `ids` that exist, each quantised at `now` for the question that `reading` belongs to.
+
+    A subject that was merged into another has no row: it is read as the person it belongs to, with its own data key.
+    Only whoever is missing costs the second query.
+    """
+    found = read_rows(session, reading, ids, now)
+    missing = [i for i in ids if i not in found]
+    return found | read_rows(session, reading, missing, now, merged=True) if missing else found
+
+
+def read_rows(
+    session: Session, reading: Reading, ids: Sequence[SubjectId], now: int, *, merged: bool = False
+) -> dict[SubjectId, Person]:
+    """Return those of `ids` that have a row of their own or, with `merged`, those that are read by that of another."""
     month = month_of(now)
     found: dict[SubjectId, Person] = {}
-    sql = _people_sql(session.dialect.name, reading.slot, cap_columns(reading))
+    sql = _people_sql(session.dialect.name, reading.slot, cap_columns(reading), merged=merged)
     for part in chunks(ids, MAX_READ):
         # The driver's own parameters: this is the one query of every decision, and compiling it costs more than it.
         wanted = json.dumps(part) if session.dialect.name == "sqlite" else part
@@ -97,12 +110,13 @@ def population(session: Session) -> int:
 
 
 @lru_cache(maxsize=256)
-def _people_sql(dialect: str, slot: int | None, cap_columns: tuple[str, ...]) -> str:
+def _people_sql(dialect: str, slot: int | None, cap_columns: tuple[str, ...], *, merged: bool) -> str:
+    named_by = subject_links.c.subject_id if merged else _c.subject_id
     until = literal_column("0") if slot is None else _c[f"c{slot}"]
     named = literal_column("0") if slot is None else _c[f"r{slot}"]
     scope = literal_column("0") if slot is None else _c[f"p{slot}"]
     statement = select(
-        _c.subject_id,
+        named_by,
         subject_keys.c.wrapped_dek,
         _c.regions,
         _c.birth_month,
@@ -111,9 +125,11 @@ def _people_sql(dialect: str, slot: int | None, cap_columns: tuple[str, ...]) ->
         named,
         scope,
         *(_c[name] for name in cap_columns),
-    ).join(subject_keys, subject_keys.c.subject_id == _c.subject_id)
+    )
+    rows = audience_rows.join(subject_links, subject_links.c.head_id == _c.subject_id) if merged else audience_rows
+    statement = statement.select_from(rows.join(subject_keys, subject_keys.c.subject_id == named_by))
     among = "IN (SELECT value FROM json_each(?))" if dialect == "sqlite" else "= ANY(%s)"
-    return f"{statement.compile()} WHERE audience_rows.subject_id {among}"
+    return f"{statement.compile()} WHERE {named_by} {among}"
 
 
 def cap_columns(reading: Reading) -> tuple[str, ...]:

@@ -15,9 +15,9 @@ from collections.abc import Callable
 from datetime import date
 from typing import Any
 
-from sqlalchemy import ColumnElement, FromClause, ScalarSelect, Select, and_, false, func, not_, or_, select, true
+from sqlalchemy import ColumnElement, FromClause, Select, and_, case, false, func, not_, or_, select, true
 
-from consent_gateway.db.tables import audience_rows, events
+from consent_gateway.db.tables import audience_rows, events, subject_links
 from consent_gateway.domain.ids import TraitId
 from consent_gateway.domain.segments import (
     Age,
@@ -51,24 +51,26 @@ _COMPARE: dict[Op, Callable[[Any, Any], ColumnElement[bool]]] = {
 
 
 def compile_segment(
-    segment: Segment, registry: TraitRegistry, now: int, rows: FromClause = audience_rows
+    segment: Segment, registry: TraitRegistry, now: int, rows: FromClause = audience_rows, *, merged: bool = False
 ) -> ColumnElement[bool]:
     """Return the condition on `rows` (the audience rows or an alias of them) that the segment means at `now`.
 
+    With `merged` (somebody is) the events of every subject of a person count; without, the rows need not be asked.
     Its value is NULL where the answer is unknown, so that a WHERE keeps members only. Raises `InputError` as
     `domain.segments.check` does: nothing unchecked becomes SQL.
     """
     check(segment, registry)
-    return _Compiler(registry, now, rows).condition(segment)
+    return _Compiler(registry, now, rows, merged=merged).condition(segment)
 
 
 class _Compiler:
     """One compilation: the register, the instant and the rows that all conditions share."""
 
-    def __init__(self, registry: TraitRegistry, now: int, rows: FromClause) -> None:
+    def __init__(self, registry: TraitRegistry, now: int, rows: FromClause, *, merged: bool) -> None:
         self._registry = registry
         self._now = now
         self._rows = rows
+        self._merged = merged
 
     def condition(self, segment: Segment) -> ColumnElement[bool]:
         match segment:
@@ -108,10 +110,18 @@ class _Compiler:
             counted = counted.where(events.c.at >= self._now - clause.within)
         return _COMPARE[clause.op](self._search(counted, clause), clause.count)
 
-    def _search(self, found: Select[int], clause: EventClause) -> ScalarSelect[int]:
+    def _search(self, found: Select[int], clause: EventClause) -> ColumnElement[int]:
         """Restrict to the person's events of the clause's type up to the instant."""
-        mine = (events.c.subject_id == self._rows.c.subject_id, events.c.type == clause.type)
-        return found.where(*mine, events.c.at <= self._now).correlate(self._rows).scalar_subquery()
+        found = found.where(events.c.type == clause.type, events.c.at <= self._now)
+        person = self._rows.c.subject_id
+        own = found.where(events.c.subject_id == person).correlate(self._rows).scalar_subquery()
+        if not self._merged:
+            return own
+        # Only a head pays for the search among its members: for everyone else it is one look into a hash.
+        members = select(subject_links.c.subject_id).where(subject_links.c.head_id == person).correlate(self._rows)
+        whole = found.where(events.c.subject_id.in_(members.union_all(select(person).correlate(self._rows))))
+        is_head = person.in_(select(subject_links.c.head_id))
+        return case((is_head, whole.correlate(self._rows).scalar_subquery()), else_=own)
 
     def _has_age(self, at: ColumnElement[Any], age: Age, seconds: int) -> ColumnElement[bool]:
         edge = self._now - seconds  # that instant itself is still newer

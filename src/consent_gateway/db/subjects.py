@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import delete, func, insert, select, tuple_, update
+from sqlalchemy import delete, func, insert, or_, select, tuple_, update
 
 from consent_gateway.db.dialects import chunks, insert_ignoring, upsert
 from consent_gateway.db.engine import Session
@@ -18,8 +18,10 @@ from consent_gateway.db.tables import (
     contacts,
     events,
     identifiers,
+    merges,
     sealed_groups,
     subject_keys,
+    subject_links,
     subject_traits,
     subjects,
     suppressions,
@@ -42,6 +44,8 @@ _OWNED = (
     contacts,
     subject_traits,
     audit_openings,
+    subject_links,
+    merges,
 )
 
 
@@ -236,9 +240,11 @@ def suppressed(session: Session, tokens: Collection[Token]) -> set[Token]:
 
 
 def stray_rows(session: Session) -> list[SubjectId]:
-    """Return the ids of audience rows that belong to nobody; a scan would count them."""
+    """Return the ids of audience rows that belong to nobody, or to somebody served as another: a scan counts them."""
     known = select(subjects.c.id).where(subjects.c.id == audience_rows.c.subject_id).exists()
-    return [SubjectId(i) for i in session.execute(select(audience_rows.c.subject_id).where(~known)).scalars()]
+    linked = select(subject_links.c.subject_id).where(subject_links.c.subject_id == audience_rows.c.subject_id).exists()
+    statement = select(audience_rows.c.subject_id).where(or_(~known, linked))
+    return [SubjectId(i) for i in session.execute(statement).scalars()]
 
 
 def drop_rows(session: Session, ids: Sequence[SubjectId]) -> None:

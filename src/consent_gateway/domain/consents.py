@@ -9,7 +9,9 @@ channel, contact point and recipient. The *standing* of a person for a purpose o
 4. what is known per contact point is folded on its own, then joined: a person is reachable while one address is open;
    an address about which nothing is known does not open what another one closed;
 5. a named third party is folded on its own; a general no holds for it too, a general yes does not name it. Being
-   asked again (`pending`) changes no earlier answer, and a no holds again when the grant after it has ended.
+   asked again (`pending`) changes no earlier answer, and a no holds again when the grant after it has ended;
+6. where people were merged, the events are those of all members, and clocks of different sources differ: a grant of
+   one does not count over a no of another that is less than `CLOCKS_APART` older (`DATE_ONLY` if it was imported).
 
 Consent is a *set* of properties, not a level: "explicit" (GDPR), "written" (TCPA) and "separate" (PIPL) are not
 ordered. In the audience row a standing is one integer: 0 never asked, negative a no, otherwise valid-until in
@@ -27,6 +29,8 @@ from consent_gateway.domain.purposes import Channel, PurposeTree
 
 FOREVER = 253_402_300_799  # 9999-12-31T23:59:59Z; a grant without an end
 NEVER, WITHDRAWN, REFUSED, PENDING = 0, -1, -2, -3
+CLOCKS_APART = 300  # seconds by which two sources may differ about when something was said
+DATE_ONLY = 86_400  # an imported no is often known by its day alone
 
 
 class ConsentKind(StrEnum):
@@ -147,12 +151,12 @@ def fold(
     tree: PurposeTree,
     points: Sequence[int] = (),
 ) -> Standings:
-    """Derive the standings of one subject for `purpose` on `channel` from all of the subject's events.
+    """Derive the standings of one person for `purpose` on `channel` from all of the person's events.
 
-    `points` are the subject's contact points that the channel can write to. The order of `events` does not
-    matter, nor do duplicates. Rules 1 to 5 of the module docstring.
+    `points` are the person's contact points that the channel can write to. The order of `events` does not
+    matter, nor do duplicates. Rules 1 to 6 of the module docstring.
     """
-    relevant = _relevant(events, purpose, channel, tree)
+    relevant = _certain(_relevant(events, purpose, channel, tree))
     if not relevant:
         return Standings()
     recipients = {e.recipient for e in relevant if e.recipient is not None}
@@ -179,6 +183,24 @@ def _relevant(
 
 
 _REVOKING = frozenset({ConsentKind.REFUSED, ConsentKind.WITHDRAWN})
+
+
+def _certain(events: list[ConsentEvent]) -> list[ConsentEvent]:
+    """Leave out the grants that may be older than a no of another member of the same person (rule 6)."""
+    noes = [e for e in events if e.kind in _REVOKING]
+    if not noes or len({e.subject_id for e in events}) == 1:
+        return events
+    return [e for e in events if e.kind is not ConsentKind.GIVEN or not any(_unclear(no, e) for no in noes)]
+
+
+def _unclear(no: ConsentEvent, grant: ConsentEvent) -> bool:
+    apart = DATE_ONLY if no.imported else CLOCKS_APART
+    return (
+        no.subject_id != grant.subject_id
+        and 0 <= grant.at - no.at < apart
+        and no.contact_point in (None, grant.contact_point)
+        and no.recipient in (None, grant.recipient)
+    )
 
 
 def _over_points(events: Sequence[ConsentEvent], points: Sequence[int]) -> Standing:

@@ -3,20 +3,36 @@
 Every use case that changes a person's identifiers, ledger, choices, events or traits calls the writer for it in its own
 transaction. Rows are locked in the order of their ids before the truth is read, so that two writers cannot overlook
 each other; `services.reconcile` is the independent second computation.
+
+People who were merged have one row, that of the head: each writer takes any of their subjects and computes over all
+(`domain.merges` has the rules). Whoever writes has locked a subject of the person, and who merges locks them all, so
+that a cluster stays as it was read.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from consent_gateway.db import audience_rows, consents, events, subjects
+from consent_gateway.db import audience_rows, merges, subjects
 from consent_gateway.db.subjects import ContactPoint, Token
+from consent_gateway.db.tables import CAPPED_CHANNELS, NEWEST_CONTACTS
 from consent_gateway.domain.consents import ConsentEvent, fold
 from consent_gateway.domain.ids import PurposeId, SubjectId
+from consent_gateway.domain.merges import Clusters
 from consent_gateway.domain.purposes import Channel
 from consent_gateway.domain.registers import Registers
 from consent_gateway.domain.segments import TraitDefinition, TraitOrigin
 from consent_gateway.domain.subjects import CHOICE_FLAG, REACHED_BY, SUPPRESSED_BY, Flag
+from consent_gateway.services.clusters import (
+    Summaries,
+    behaviour_of_people,
+    choices_of_people,
+    contacts_of_people,
+    declared_of_people,
+    ledgers_of_people,
+    points_of_people,
+    profiles_of_people,
+)
 from consent_gateway.services.gateway import Work
 
 _PRESENT = {"email": Flag.HAS_EMAIL, "phone": Flag.HAS_PHONE, "device_id": Flag.HAS_DEVICE}
@@ -28,13 +44,50 @@ def refresh_flags(work: Work, ids: Sequence[SubjectId]) -> None:
     """Recompute the contact-point bits of people from their identifiers and the suppression list."""
     if not ids:
         return
-    points = subjects.contact_points(work.session, ids)
-    drafts = {i: [Token(p.kind, p.token) for p in points.get(i, [])] for i in ids}
-    fresh = contact_flags(work, drafts)
+    people = merges.clusters(work.session, ids)
+    stored = audience_rows.rows(work.session, list(people), ["flags"])
+    points = points_of_people(work, people)
+    fresh = contact_flags(work, {i: [Token(p.kind, p.token) for p in held] for i, held in points.items()})
     keep = ~(sum(_PRESENT.values()) | sum(SUPPRESSED_BY.values()))
-    stored = audience_rows.rows(work.session, ids, ["flags"])
     changes = {i: {"flags": (row["flags"] & keep) | int(fresh[i])} for i, row in stored.items()}
     audience_rows.update_rows(work.session, changes)
+
+
+def refresh_profiles(work: Work, ids: Sequence[SubjectId]) -> None:
+    """Write regions and birth month of people from what each of their subjects claims."""
+    people = merges.clusters(work.session, ids)
+    audience_rows.rows(work.session, list(people), [])  # locked, in the order of their ids, before the truth is read
+    fresh = profiles_of_people(work, people)
+    changes = {i: {"regions": regions, "birth_month": born} for i, (regions, born) in fresh.items()}
+    audience_rows.update_rows(work.session, changes)
+
+
+def refresh_merged(work: Work, ids: Sequence[SubjectId]) -> None:
+    """Write what an import tells about people whose rows are computed over several subjects."""
+    if ids:
+        refresh_profiles(work, ids)
+        rebuild_traits(work, ids)
+
+
+def whole_rows(work: Work, people: Clusters) -> dict[SubjectId, audience_rows.Values]:
+    """Return the whole row of each person who exists, by the head, recomputed from the truth over every member."""
+    points = points_of_people(work, people)
+    ledgers = ledgers_of_people(work, people)
+    choices = choices_of_people(work, people)
+    behaviour = behaviour_of_people(work, people)
+    contacts = contacts_of_people(work, people)
+    declared = declared_of_people(work, people)
+    reach = contact_flags(work, {i: [Token(p.kind, p.token) for p in held] for i, held in points.items()})
+    slots = [(p, channel, slot) for (p, channel), slot in work.registers.slots.items()]
+    rows: dict[SubjectId, audience_rows.Values] = {}
+    for i, (regions, born) in profiles_of_people(work, people).items():
+        flags = choices[i] | reach[i]
+        row = audience_rows.blank(i) | {"regions": regions, "birth_month": born, "flags": int(flags)}
+        row |= standing_columns(work.registers, ledgers[i], points[i], slots)
+        row |= trait_columns(work.registers, behaviour[i], declared[i])
+        row |= history_columns(behaviour[i], contacts[i])
+        rows[i] = row
+    return rows
 
 
 def contact_flags(work: Work, tokens: Mapping[SubjectId, Sequence[Token]]) -> dict[SubjectId, Flag]:
@@ -63,9 +116,10 @@ def refresh_choices(work: Work, ids: Sequence[SubjectId]) -> None:
     """Recompute the choice bits of people from their choices."""
     if not ids:
         return
-    fresh = consents.choice_flags(work.session, ids)
-    stored = audience_rows.rows(work.session, ids, ["flags"])
-    changes = {i: {"flags": (row["flags"] & ~_CHOICE_MASK) | int(fresh.get(i, Flag(0)))} for i, row in stored.items()}
+    people = merges.clusters(work.session, ids)
+    stored = audience_rows.rows(work.session, list(people), ["flags"])
+    fresh = choices_of_people(work, people)
+    changes = {i: {"flags": (row["flags"] & ~_CHOICE_MASK) | int(fresh[i])} for i, row in stored.items()}
     audience_rows.update_rows(work.session, changes)
 
 
@@ -73,15 +127,19 @@ def refresh_standings(work: Work, ids: Sequence[SubjectId], purposes: Iterable[P
     """Fold the ledgers of people again for every slot that an event about `purposes` can change."""
     if not ids:
         return
-    audience_rows.rows(work.session, sorted(ids), [])  # locked, in the order of their ids, before the fold
+    people = merges.clusters(work.session, ids)
+    audience_rows.rows(work.session, list(people), [])  # locked, in the order of their ids, before the fold
     work.catch_up()
     slots = {slot for purpose in purposes for slot in work.registers.slots_of(purpose)}
     if not slots:
         return
-    ledgers = consents.ledger(work.session, ids)
-    points = subjects.contact_points(work.session, ids)
-    changes = {i: standing_columns(work.registers, ledgers.get(i, []), points.get(i, []), sorted(slots)) for i in ids}
+    ledgers = ledgers_of_people(work, people)
+    points = points_of_people(work, people)
+    changes = {i: standing_columns(work.registers, ledgers[i], points[i], sorted(slots)) for i in people}
     audience_rows.update_rows(work.session, changes)
+
+
+# -- columns ---------------------------------------------------------------------------------------------------------
 
 
 def standing_columns(
@@ -106,30 +164,45 @@ def points_of(channel: Channel, points: Sequence[ContactPoint]) -> list[int]:
 
 def rebuild_traits(work: Work, ids: Sequence[SubjectId]) -> None:
     """Write the trait columns of people from their events and declared values."""
-    audience_rows.rows(work.session, ids, [])  # locks the rows, in the order of their ids, before the truth is read
-    summaries = events.summaries(work.session, ids)
-    declared = events.declared_traits(work.session, ids)
-    changes = {i: trait_columns(work.registers, i, summaries, declared.get(i, {})) for i in ids}
+    people = merges.clusters(work.session, ids)
+    audience_rows.rows(work.session, list(people), [])  # locked, in the order of their ids, before the truth is read
+    behaviour = behaviour_of_people(work, people)
+    declared = declared_of_people(work, people)
+    changes = {i: trait_columns(work.registers, behaviour[i], declared[i]) for i in people}
     audience_rows.update_rows(work.session, changes)
 
 
 def trait_columns(
-    registers: Registers,
-    subject_id: SubjectId,
-    summaries: Mapping[tuple[SubjectId, str], tuple[int, int, int]],
-    declared: Mapping[str, int | str | None],
+    registers: Registers, behaviour: Summaries, declared: Mapping[str, int | str | None]
 ) -> dict[str, int | str | None]:
     """Return the trait columns of one person from the summaries of their events and their declared values."""
-    return {t.slot: _trait_value(t, subject_id, summaries, declared) for t in registers.traits.values()}
+    return {t.slot: _trait_value(t, behaviour, declared) for t in registers.traits.values()}
 
 
 def _trait_value(
-    trait: TraitDefinition,
-    subject_id: SubjectId,
-    summaries: Mapping[tuple[SubjectId, str], tuple[int, int, int]],
-    declared: Mapping[str, int | str | None],
+    trait: TraitDefinition, behaviour: Summaries, declared: Mapping[str, int | str | None]
 ) -> int | str | None:
     if trait.origin == TraitOrigin.DECLARED:
         return declared.get(trait.id)
-    found = summaries.get((subject_id, trait.event_type or ""))
+    found = behaviour.get(trait.event_type or "")
     return None if found is None else found[_AGGREGATE[trait.origin]]
+
+
+def history_columns(behaviour: Summaries, contacts: Mapping[str, Sequence[int]]) -> dict[str, int | None]:
+    """Return when a person did something last, and the newest contacts on each channel."""
+    columns: dict[str, int | None] = {"last_activity": max((last for _, _, last in behaviour.values()), default=None)}
+    for channel in CAPPED_CHANNELS:
+        columns |= newest_columns(channel, contacts.get(channel, []))
+    return columns
+
+
+def contact_columns(channel: str) -> list[str]:
+    """Return the columns of the newest contacts on a channel, newest first."""
+    return [f"{channel}_{n}" for n in range(1, NEWEST_CONTACTS + 1)]
+
+
+def newest_columns(channel: str, times: Sequence[int]) -> dict[str, int | None]:
+    """Return the contact columns of one channel from any number of contact times."""
+    newest: list[int | None] = [*sorted(times, reverse=True)[:NEWEST_CONTACTS]]
+    newest += [None] * (NEWEST_CONTACTS - len(newest))
+    return dict(zip(contact_columns(channel), newest, strict=True))

@@ -5,8 +5,9 @@ classes are the audience. It is one entry in the log, which commits to the manif
 pseudonyms in ascending order of subject, so that a member can be proven in without listing the others.
 
 An audience is a proposal. While its members are read out they are decided again (promise P2): the same question as
-then, about the people as they are now; who withdrew, objected or was erased since is not in the stream. A chunk is
-computed, and everything it needed is given back, before it is handed over: a slow reader holds nothing.
+then, about the people as they are now; who withdrew, objected, was erased or was merged into somebody else since is not
+in the stream. A chunk is computed, and everything it needed is given back, before it is handed over: a slow reader
+holds nothing.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from dataclasses import asdict, dataclass
 from consent_gateway.audit.canonical import canonical_json
 from consent_gateway.audit.entries import EntryKind
 from consent_gateway.audit.merkle import leaf_hashes, root_from_leaves
-from consent_gateway.db import audience_rows
+from consent_gateway.db import audience_rows, merges
 from consent_gateway.db import audiences as audience_db
 from consent_gateway.db import registers as register_rows
 from consent_gateway.db.audiences import AudienceRow
@@ -158,7 +159,7 @@ def losses_json(item: Loss) -> dict[str, object]:
 def _decide_classes(
     work: Work, segment: Segment, asked: Asked
 ) -> tuple[list[tuple[int, LossStage | None, str]], list[SubjectId]]:
-    condition = compile_segment(segment, work.registers.traits, work.now)
+    condition = compile_segment(segment, work.registers.traits, work.now, merged=merges.any_link(work.session))
     outcomes: list[tuple[int, LossStage | None, str]] = []
     members: list[SubjectId] = []
     for key, ids in classes(work.session, asked.reading, condition, work.now):
@@ -178,7 +179,8 @@ def _reachable(asked: Asked, key: ClassKey) -> bool:
 def _still_permitted(work: Work, row: AudienceRow, ids: list[SubjectId]) -> list[str]:
     use = use_of(row)
     asked = work.gateway.decider.ask(use, work.registers, work.gateway.rules)
-    people = audience_rows.read_people(work.session, asked.reading, ids, work.now)
+    # Who was merged into somebody since has no row: the next audience names the person once.
+    people = audience_rows.read_rows(work.session, asked.reading, ids, work.now)
     kept = [i for i in ids if (p := people.get(i)) is not None and _may_be_read(work, asked, p.key)]
     return work.gateway.vault.pseudonymiser.bulk(kept, sector(use.recipient, work.registers), row.epoch)
 

@@ -92,7 +92,10 @@ def _check(work: Work, resolver: Resolver, item: ConsentItem) -> _Accepted | Fie
     if isinstance(found, FieldProblem):
         return found
     point = None if item.contact_point is None else _point(resolver, item, found)
-    return point if isinstance(point, FieldProblem) else (_settled(item, at), found, point)
+    if isinstance(point, FieldProblem):
+        return point
+    # What is said about an address stays with the subject that has it, also when they were merged.
+    return (_settled(item, at), found, None) if point is None else (_settled(item, at), point.subject_id, point.id)
 
 
 def _check_no(work: Work, resolver: Resolver, item: ConsentItem) -> _Accepted | FieldProblem:
@@ -113,8 +116,9 @@ def _check_no(work: Work, resolver: Resolver, item: ConsentItem) -> _Accepted | 
     point = None if item.contact_point is None else resolver.point(item.contact_point)
     if point is UNKNOWN:
         return UNKNOWN_POINT
-    own = isinstance(point, ContactPoint) and point.subject_id == found
-    return _settled(no, at), found, _if_writable(no, point) if own else None
+    if isinstance(point, ContactPoint) and resolver.same_person(point.subject_id, found) and _if_writable(no, point):
+        return _settled(no, at), point.subject_id, point.id
+    return _settled(no, at), found, None
 
 
 def _settled(item: ConsentItem, at: int | FieldProblem) -> ConsentItem:
@@ -150,16 +154,16 @@ def _grant_problem(work: Work, item: ConsentItem, at: int) -> FieldProblem | Non
     return None
 
 
-def _point(resolver: Resolver, item: ConsentItem, subject_id: SubjectId) -> int | FieldProblem:
+def _point(resolver: Resolver, item: ConsentItem, subject_id: SubjectId) -> ContactPoint | FieldProblem:
     """Return the contact point that a grant names, which must be the person's own and one the channel writes to."""
     point = UNKNOWN_POINT if item.contact_point is None else resolver.point(item.contact_point)
     if isinstance(point, FieldProblem):
         return UNKNOWN_POINT if point is UNKNOWN else point
-    if point.subject_id != subject_id:
+    if not resolver.same_person(point.subject_id, subject_id):
         return FieldProblem("$.contact_point", "unknown_contact_point", "the person has no such contact point")
     if not _can_write(item.channel, point.kind):
         return FieldProblem("$.contact_point", "wrong_contact_point", "the channel cannot write to it")
-    return point.id
+    return point
 
 
 def _keep(work: Work, resolver: Resolver, source: str, found: FieldProblem, item: ConsentItem) -> bool:

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 
 from consent_gateway.audit.canonical import canonical_json
 from consent_gateway.audit.entries import EntryKind
-from consent_gateway.db import intake, subjects
+from consent_gateway.db import intake, merges, subjects
 from consent_gateway.domain.ids import SubjectId
 from consent_gateway.domain.subjects import SUPPRESSED_BY
 from consent_gateway.errors import NotFoundError
+from consent_gateway.services import people
 from consent_gateway.services.gateway import Work
 from consent_gateway.services.vault import CONTACT, open_group
 from consent_gateway.vault.envelope import derive_audit_key
@@ -34,10 +35,20 @@ class Erasure:
 def erase(work: Work, subject_id: SubjectId, reason: str) -> Erasure:
     """Erase a person (GDPR Art 17, CCPA 1798.105, PIPL Art 47); NotFoundError if there is no such person.
 
-    1. lock the person; 2. tombstones of every identifier; 3. suppress the contact points; 4. the entry; 5. delete.
+    1. lock the person, with every subject that was merged into them: they are erased together, each with an entry of
+    their own; 2. tombstones of every identifier; 3. suppress the contact points; 4. the entries; 5. delete.
+    RaceError if the person was merged or separated meanwhile.
     """
-    if not subjects.lock(work.session, subject_id):
+    members = people.lock_people(work, [subject_id]).get(subject_id)
+    if members is None:
         raise NotFoundError
+    done = {member: _erase_subject(work, member, reason) for member in members}
+    merges.forget(work.session, members)
+    clear_caches()  # the normalisers remember spellings
+    return Erasure(sum(d.tombstones for d in done.values()), sum(d.rows for d in done.values()), done[subject_id].uid)
+
+
+def _erase_subject(work: Work, subject_id: SubjectId, reason: str) -> Erasure:
     dek = work.gateway.vault.keys(work.session, [subject_id])[subject_id]
     group = subjects.sealed(work.session, [subject_id], CONTACT)[subject_id]
     forms = [Normalised(kind, value, VERSIONS[kind]) for kind, value in open_group(dek, group)["points"]]
@@ -54,7 +65,6 @@ def erase(work: Work, subject_id: SubjectId, reason: str) -> Erasure:
     work.openings = [opening for opening in work.openings if opening.subject_id != subject_id]
     intake.forget_quarantined(work.session, [work.gateway.vault.token(form) for form in forms])
     counts = subjects.delete_person(work.session, subject_id)
-    clear_caches()  # the normalisers remember spellings
     return Erasure(len(forms), sum(counts.values()), uid)
 
 

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from consent_gateway.audit.entries import EntryKind
-from consent_gateway.db import audience_rows, events
-from consent_gateway.db.tables import CAPPED_CHANNELS, NEWEST_CONTACTS
+from consent_gateway.db import audience_rows, events, merges
+from consent_gateway.db.tables import CAPPED_CHANNELS
 from consent_gateway.domain.ids import SubjectId, is_slug
 from consent_gateway.domain.purposes import Channel
 from consent_gateway.domain.registers import Registers
 from consent_gateway.domain.segments import TraitOrigin
 from consent_gateway.errors import FieldProblem
+from consent_gateway.services.audience_rows import contact_columns, newest_columns
 from consent_gateway.services.gateway import Work
 from consent_gateway.services.intake import Incoming, Intake, Refusals, keep_counts, require_size, require_source
 from consent_gateway.services.items import ContactItem, EventItem
@@ -156,10 +157,16 @@ def _finish(
 # -- keeping the audience row true ---------------------------------------------------------------------------------
 
 
+def _by_person(work: Work, fresh: Sequence[tuple[Found, SubjectId]]) -> list[tuple[Found, SubjectId]]:
+    """Return what was stored about each subject with the head of the person, whose row it counts in."""
+    heads = merges.heads(work.session, {i for _, i in fresh}) if merges.any_link(work.session) else {}
+    return [(item, heads.get(i, i)) for item, i in fresh]
+
+
 def _roll_events(work: Work, fresh: Sequence[tuple[EventItem, SubjectId]]) -> None:
     sums: dict[SubjectId, dict[str, Summary]] = {}
-    for item, subject_id in fresh:
-        by_type = sums.setdefault(subject_id, {})
+    for item, person in _by_person(work, fresh):
+        by_type = sums.setdefault(person, {})
         if item.type in by_type:
             by_type[item.type].add(item.at)
         else:
@@ -194,17 +201,12 @@ def merge_aggregate(origin: TraitOrigin, held: int | None, found: Summary) -> in
 
 def _roll_contacts(work: Work, fresh: Sequence[tuple[ContactItem, SubjectId]]) -> None:
     times: dict[SubjectId, dict[str, list[int]]] = {}
-    for item, subject_id in fresh:
+    for item, person in _by_person(work, fresh):
         if item.channel in CAPPED_CHANNELS:
-            times.setdefault(subject_id, {}).setdefault(item.channel, []).append(item.at)
+            times.setdefault(person, {}).setdefault(item.channel, []).append(item.at)
     names = [name for channel in CAPPED_CHANNELS for name in contact_columns(channel)]
     stored = audience_rows.rows(work.session, sorted(times), names)
     audience_rows.update_rows(work.session, {i: _newest(row, times[i]) for i, row in stored.items()})
-
-
-def contact_columns(channel: str) -> list[str]:
-    """Return the columns of the newest contacts on a channel, newest first."""
-    return [f"{channel}_{n}" for n in range(1, NEWEST_CONTACTS + 1)]
 
 
 def _newest(row: Mapping[str, Any], added: Mapping[str, list[int]]) -> dict[str, int | None]:
@@ -213,10 +215,3 @@ def _newest(row: Mapping[str, Any], added: Mapping[str, list[int]]) -> dict[str,
         names = contact_columns(channel)
         values |= newest_columns(channel, [*(row[n] for n in names if row[n] is not None), *times])
     return values
-
-
-def newest_columns(channel: str, times: Sequence[int]) -> dict[str, int | None]:
-    """Return the contact columns of one channel from any number of contact times."""
-    newest: list[int | None] = [*sorted(times, reverse=True)[:NEWEST_CONTACTS]]
-    newest += [None] * (NEWEST_CONTACTS - len(newest))
-    return dict(zip(contact_columns(channel), newest, strict=True))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
+from consent_gateway.db import merges
 from consent_gateway.db import subjects as subject_rows
 from consent_gateway.db.subjects import ContactPoint, Token
 from consent_gateway.domain.ids import RecipientId, SubjectId
 from consent_gateway.domain.subjects import IdentifierKind
-from consent_gateway.errors import FieldProblem
+from consent_gateway.errors import FieldProblem, RaceError
 from consent_gateway.services.gateway import Work
 from consent_gateway.services.items import SubjectRef
 from consent_gateway.vault.normal_forms import Normalised, Rejected
@@ -59,6 +60,20 @@ def _walk(value: object, region: str | None, depth: int) -> Iterator[Normalised]
         yield from _walk(item, here, depth - 1)
 
 
+def lock_people(work: Work, ids: Collection[SubjectId]) -> dict[SubjectId, list[SubjectId]]:
+    """Lock everyone to whom `ids` belong, every subject of each, in the order of their ids until the transaction ends.
+
+    Returns the members of each of `ids` that exists. RaceError if a merge or its undoing came in between: tried again,
+    it is seen. Who holds one subject of a person holds off whoever merges, separates or erases them.
+    """
+    members = {i for found in merges.clusters(work.session, ids).values() for i in found}
+    live = subject_rows.lock_all(work.session, members)
+    locked = merges.clusters(work.session, live)
+    if {i for found in locked.values() for i in found} != live:
+        raise RaceError
+    return {i: found for found in locked.values() for i in found if i in set(ids)}
+
+
 class Resolver:
     """Resolves the people of one batch with one query.
 
@@ -82,6 +97,7 @@ class Resolver:
             work.session, tokens, work.gateway.vault.generation
         )
         self._live = self._lock(named) if writing else None
+        self._heads = merges.heads(work.session, self._live) if self._live and merges.any_link(work.session) else {}
 
     def _lock(self, refs: Iterable[SubjectRef]) -> set[SubjectId]:
         work = self._work
@@ -111,6 +127,10 @@ class Resolver:
             return form
         found = self._points.get(self._work.gateway.vault.token(form))
         return UNKNOWN if found is None or not self._is_live(found.subject_id) else found
+
+    def same_person(self, one: SubjectId, other: SubjectId) -> bool:
+        """Tell whether two of the subjects that were locked are one person, by a merge or anyway."""
+        return self._heads.get(one, one) == self._heads.get(other, other)
 
     def _is_live(self, subject_id: SubjectId) -> bool:
         return self._live is None or subject_id in self._live

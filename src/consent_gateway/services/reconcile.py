@@ -11,13 +11,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from consent_gateway.audit.entries import EntryKind
-from consent_gateway.db import audience_rows, consents, events, subjects
-from consent_gateway.db.subjects import Token
-from consent_gateway.db.tables import CAPPED_CHANNELS
+from consent_gateway.db import audience_rows, merges, subjects
 from consent_gateway.domain.ids import SubjectId
-from consent_gateway.domain.subjects import Flag
-from consent_gateway.services.audience_rows import contact_flags, standing_columns, trait_columns
-from consent_gateway.services.events import newest_columns
+from consent_gateway.services.audience_rows import whole_rows
 from consent_gateway.services.gateway import Gateway, Work
 
 PAGE = 500
@@ -30,14 +26,15 @@ class Report:
     compared: int = 0
     differing: int = 0
     missing: int = 0
-    stray: int = 0  # rows that belong to nobody
+    stray: int = 0  # rows that belong to nobody, or to somebody who is served as another
+    links: int = 0  # links that are not what the merges in force say
     columns: dict[str, int] = field(default_factory=dict)
     repaired: bool = False
 
     @property
     def clean(self) -> bool:
         """Tell whether every row was as the truth has it."""
-        return self.differing == self.missing == self.stray == 0
+        return self.differing == self.missing == self.stray == self.links == 0
 
 
 def reconcile(gateway: Gateway, *, repair: bool = False) -> Report:
@@ -59,37 +56,19 @@ def _finish(work: Work, report: Report) -> None:
     report.stray = len(stray)
     if report.repaired:
         subjects.drop_rows(work.session, stray)
-    names = ("compared", "differing", "missing", "stray")
+    names = ("compared", "differing", "missing", "stray", "links")
     work.record(EntryKind.RECONCILE_RUN, {name: getattr(report, name) for name in names})
 
 
 def truth(work: Work, ids: Sequence[SubjectId]) -> dict[SubjectId, dict[str, Any]]:
-    """Return the audience rows of people as the truth has them."""
-    profiles = subjects.profiles(work.session, ids)
-    points = subjects.contact_points(work.session, ids)
-    ledgers = consents.ledger(work.session, ids)
-    choices = consents.choice_flags(work.session, ids)
-    summaries = events.summaries(work.session, ids)
-    contacts = events.newest_contacts(work.session, ids)
-    declared = events.declared_traits(work.session, ids)
-    reach = contact_flags(work, {i: [Token(p.kind, p.token) for p in points.get(i, [])] for i in ids})
-    slots = [(p, channel, slot) for (p, channel), slot in work.registers.slots.items()]
-    rows: dict[SubjectId, dict[str, Any]] = {}
-    for i, (regions, born) in profiles.items():
-        flags = choices.get(i, Flag(0)) | reach[i]
-        row = audience_rows.blank(i) | {"regions": regions, "birth_month": born, "flags": int(flags)}
-        row |= standing_columns(work.registers, ledgers.get(i, []), points.get(i, []), slots)
-        row |= trait_columns(work.registers, i, summaries, declared.get(i, {}))
-        row["last_activity"] = max((s[2] for (who, _), s in summaries.items() if who == i), default=None)
-        for channel in CAPPED_CHANNELS:
-            row |= newest_columns(channel, contacts.get((i, channel), []))
-        rows[i] = row
-    return rows
+    """Return the audience rows of the people to whom `ids` belong as the truth has them, by the head of each."""
+    return whole_rows(work, merges.connected(work.session, ids))
 
 
 def _page(work: Work, ids: Sequence[SubjectId], report: Report) -> None:
-    stored = audience_rows.rows(work.session, ids)
-    wanted = truth(work, ids)
+    _check_links(work, ids, report)
+    wanted = {i: row for i, row in truth(work, ids).items() if i in set(ids)}
+    stored = audience_rows.rows(work.session, list(wanted))
     for i, row in wanted.items():
         held = stored.get(i)
         report.compared += 1
@@ -105,3 +84,16 @@ def _page(work: Work, ids: Sequence[SubjectId], report: Report) -> None:
                 report.columns[name] = report.columns.get(name, 0) + 1
             if report.repaired:
                 audience_rows.update_rows(work.session, {i: wrong})
+
+
+def _check_links(work: Work, ids: Sequence[SubjectId], report: Report) -> None:
+    """Compare the links of a page with the merges they follow from."""
+    people = merges.connected(work.session, ids)
+    page = set(ids)
+    wanted = {(i, head) for head, members in people.items() for i in members if i != head and i in page}
+    stored = {(i, head) for i, head in merges.heads(work.session, ids).items()}
+    if wanted == stored:
+        return
+    report.links += len(wanted ^ stored)
+    if report.repaired:
+        merges.relink(work.session, people)

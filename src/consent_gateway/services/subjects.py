@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from consent_gateway.audit.entries import EntryKind
-from consent_gateway.db import audience_rows, events, subjects
+from consent_gateway.db import audience_rows, events, merges, subjects
 from consent_gateway.db.subjects import SealedGroup, Token
 from consent_gateway.domain.ids import RecipientId, SubjectId, TraitId
 from consent_gateway.domain.registers import Registers
@@ -22,7 +22,7 @@ from consent_gateway.domain.subjects import (
     split_regions,
 )
 from consent_gateway.errors import FieldProblem, InputError, NotFoundError
-from consent_gateway.services.audience_rows import contact_flags, refresh_flags, refresh_standings
+from consent_gateway.services.audience_rows import contact_flags, refresh_flags, refresh_merged, refresh_standings
 from consent_gateway.services.cleaning import Clean, clean
 from consent_gateway.services.gateway import Work
 from consent_gateway.services.intake import Incoming, Intake, Refusals, keep_counts, require_size, require_source
@@ -32,6 +32,13 @@ from consent_gateway.services.people import UNKNOWN, Resolver
 from consent_gateway.services.vault import CONTACT, PROFILE, open_group, seal_group
 from consent_gateway.vault.normal_forms import Normalised
 
+CONFLICT = FieldProblem(
+    "$",
+    "identity_conflict",
+    "the identifiers belong to different people; if they are one person, say so by POST /v1/subjects/merge"
+    " and send the row again",
+)
+
 
 @dataclass(slots=True)
 class Draft:
@@ -40,6 +47,14 @@ class Draft:
     subject_id: SubjectId | None
     rows: list[Clean] = field(default_factory=list)
     identifiers: dict[Token, Normalised] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """Who holds the identifiers of a batch, and who of them is served as another because of a merge."""
+
+    holders: Mapping[Token, SubjectId]
+    heads: Mapping[SubjectId, SubjectId]
 
 
 def import_subjects(work: Work, source: str, rows: Sequence[Incoming[SubjectItem]], content_sha256: str) -> Intake:
@@ -52,7 +67,7 @@ def import_subjects(work: Work, source: str, rows: Sequence[Incoming[SubjectItem
     # Locked before the tombstones are read: an erasure that is under way ends first, and its tombstones are seen.
     stored = _lock_known(work, cleaned)
     cleaned = _without_erased(work, refusals, cleaned)
-    drafts = _join(refusals, cleaned, stored)
+    drafts = _join(refusals, cleaned, Known(stored, merges.heads(work.session, set(stored.values()))))
     intake = Intake("subjects", source_id, len(rows))
     new = [d for d in drafts if d.subject_id is None]
     known = [d for d in drafts if d.subject_id is not None]
@@ -66,7 +81,7 @@ def import_subjects(work: Work, source: str, rows: Sequence[Incoming[SubjectItem
 
 
 def lookup(work: Work, ref: SubjectRef, recipient: str | None) -> str:
-    """Return the pseudonym under which `recipient` (the caller's own by default) knows a person.
+    """Return the pseudonym under which `recipient` (the caller's own by default) knows a person: that of the head.
 
     NotFoundError for nobody; InputError for an identifier that cannot be one, such as a phone without a country.
     """
@@ -76,6 +91,7 @@ def lookup(work: Work, ref: SubjectRef, recipient: str | None) -> str:
     if isinstance(found, FieldProblem) or found not in subjects.profiles(work.session, [found]):
         raise NotFoundError
     target = RecipientId(recipient) if recipient else work.actor.recipient
+    found = merges.heads(work.session, [found]).get(found, found)
     return work.gateway.vault.pseudonym(found, target, work.registers, work.gateway.rules.pseudonym_epoch)
 
 
@@ -103,29 +119,40 @@ def _lock_known(work: Work, rows: list[Clean]) -> dict[Token, SubjectId]:
     return {token: p.subject_id for token, p in found.items() if p.subject_id in live}
 
 
-def _join(refusals: Refusals, rows: list[Clean], stored: Mapping[Token, SubjectId]) -> list[Draft]:
-    """Give every row its person: a stored one, one that an earlier row of the batch began, or a new one."""
+def _join(refusals: Refusals, rows: list[Clean], known: Known) -> list[Draft]:
+    """Give every row its person: a stored one, one that an earlier row of the batch began, or a new one.
+
+    What a row says about somebody who was merged goes to the subject whose identifiers it names, the first of several.
+    """
     drafts: list[Draft] = []
     by_subject: dict[SubjectId, Draft] = {}
     by_token: dict[Token, Draft] = {}
     for row in rows:
         meant = {id(d): d for t in row.identifiers if (d := by_token.get(t)) is not None}
-        for subject_id in {stored[t] for t in row.identifiers if t in stored}:
+        for subject_id in {known.holders[t] for t in row.identifiers if t in known.holders}:
             draft = by_subject.setdefault(subject_id, Draft(subject_id))
             meant[id(draft)] = draft
-        if len(meant) > 1:
-            refusals.refuse(
-                row.row,
-                FieldProblem("$", "identity_conflict", "the identifiers belong to different people"),
-            )
+        found = _one_person(list(meant.values()), known.heads)
+        if found is None:
+            refusals.refuse(row.row, CONFLICT)
             continue
-        draft = next(iter(meant.values())) if meant else Draft(None)
-        if not draft.rows:
-            drafts.append(draft)
-        draft.rows.append(row)
-        draft.identifiers |= row.identifiers
-        by_token.update(dict.fromkeys(row.identifiers, draft))
+        if not found.rows:
+            drafts.append(found)
+        found.rows.append(row)
+        fresh = {t: f for t, f in row.identifiers.items() if t not in known.holders and by_token.get(t, found) is found}
+        found.identifiers |= fresh
+        by_token.update(dict.fromkeys(fresh, found))
     return drafts
+
+
+def _one_person(meant: list[Draft], heads: Mapping[SubjectId, SubjectId]) -> Draft | None:
+    """Return the draft that a row belongs to, None if it means several people."""
+    if len(meant) < 2:  # noqa: PLR2004 - one, or nobody yet
+        return meant[0] if meant else Draft(None)
+    people = {None if d.subject_id is None else heads.get(d.subject_id, d.subject_id) for d in meant}
+    if len(people) > 1 or None in people:
+        return None
+    return min(meant, key=lambda d: d.subject_id or 0)
 
 
 # -- writing -----------------------------------------------------------------------------------------------------
@@ -190,6 +217,7 @@ def _update(work: Work, intake: Intake, drafts: list[Draft]) -> None:
     profile = subjects.sealed(work.session, ids, PROFILE)
     points = subjects.contact_points(work.session, ids)
     declared = events.declared_traits(work.session, ids)
+    merged = merges.clustered(work.session, ids)
     changes: dict[SubjectId, dict[str, Any]] = {}
     groups: list[SealedGroup] = []
     joined: list[SubjectId] = []
@@ -218,7 +246,8 @@ def _update(work: Work, intake: Intake, drafts: list[Draft]) -> None:
         intake.accepted += len(draft.rows)
     for group in groups:
         subjects.put_sealed(work.session, [group])
-    audience_rows.update_rows(work.session, changes)
+    audience_rows.update_rows(work.session, {i: values for i, values in changes.items() if i not in merged})
+    refresh_merged(work, sorted(merged & set(changes)))
     refresh_flags(work, list(changes))
     # A further address can be open where the person's others are closed: the standings are folded again.
     refresh_standings(work, joined, work.registers.purposes.purposes)

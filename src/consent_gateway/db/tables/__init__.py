@@ -10,7 +10,7 @@ Each column is classified beside its table, and together in `CLASSIFICATION`: a 
 
 from __future__ import annotations
 
-from consent_gateway.db.tables import intake, log, people, records, registers
+from consent_gateway.db.tables import intake, links, log, people, records, registers
 from consent_gateway.db.tables.base import (
     CAPPED_CHANNELS,
     CONSENT_SLOTS,
@@ -26,6 +26,7 @@ from consent_gateway.db.tables.intake import (
     quarantine_identifiers,
     waiting_opt_outs,
 )
+from consent_gateway.db.tables.links import merges, subject_links
 from consent_gateway.db.tables.log import (
     audience_members,
     audiences,
@@ -85,6 +86,7 @@ __all__ = [
     "idempotency_keys",
     "identifiers",
     "imports",
+    "merges",
     "metadata",
     "notices",
     "principals",
@@ -100,6 +102,7 @@ __all__ = [
     "slots",
     "sources",
     "subject_keys",
+    "subject_links",
     "subject_traits",
     "subjects",
     "suppressions",
@@ -110,7 +113,7 @@ __all__ = [
 
 CLASSIFICATION: dict[str, str] = {
     f"{table}.{column}": kind
-    for module in (registers, records, people, intake, log)
+    for module in (registers, records, people, intake, log, links)
     for table, classes in module.CLASSES.items()
     for kind, columns in classes.items()
     for column in columns.split()

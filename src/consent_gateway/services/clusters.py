@@ -1,0 +1,82 @@
+"""What all the members of each person have, by the head of the person: the truth that audience rows are computed from.
+
+`people` says who is one person; here each kind of truth is read once for all of them and put together by the rules of
+`domain.merges`. For somebody who was never merged that is what the one subject has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from consent_gateway.db import consents, events, subjects
+from consent_gateway.db.subjects import ContactPoint
+from consent_gateway.db.tables import CAPPED_CHANNELS
+from consent_gateway.domain.consents import ConsentEvent
+from consent_gateway.domain.ids import SubjectId
+from consent_gateway.domain.merges import Clusters, agreed, summed, united_profile
+from consent_gateway.domain.subjects import Flag
+from consent_gateway.services.gateway import Work
+
+Summaries = Mapping[str, tuple[int, int, int]]
+"""What a person did: `(count, first, last)` by event type."""
+
+
+def points_of_people(work: Work, people: Clusters) -> dict[SubjectId, list[ContactPoint]]:
+    """Return every identifier of each person."""
+    held = subjects.contact_points(work.session, _members(people))
+    return {head: [p for i in members for p in held.get(i, [])] for head, members in people.items()}
+
+
+def ledgers_of_people(work: Work, people: Clusters) -> dict[SubjectId, list[ConsentEvent]]:
+    """Return every consent event of each person."""
+    held = consents.ledger(work.session, _members(people))
+    return {head: [e for i in members for e in held.get(i, [])] for head, members in people.items()}
+
+
+def choices_of_people(work: Work, people: Clusters) -> dict[SubjectId, Flag]:
+    """Return the choices that are on for any member of each person."""
+    held = consents.choice_flags(work.session, _members(people))
+    found = dict.fromkeys(people, Flag(0))
+    for head, members in people.items():
+        for i in members:
+            found[head] |= held.get(i, Flag(0))
+    return found
+
+
+def profiles_of_people(work: Work, people: Clusters) -> dict[SubjectId, tuple[str, int | None]]:
+    """Return regions and birth month of each person who exists."""
+    held = subjects.profiles(work.session, _members(people))
+    known = {head: [held[i] for i in members if i in held] for head, members in people.items()}
+    return {head: united_profile(profiles) for head, profiles in known.items() if profiles}
+
+
+def behaviour_of_people(work: Work, people: Clusters) -> dict[SubjectId, Summaries]:
+    """Return the summaries of what each person did."""
+    held: dict[SubjectId, dict[str, tuple[int, int, int]]] = {}
+    for (i, kind), found in events.summaries(work.session, _members(people)).items():
+        held.setdefault(i, {})[kind] = found
+    return {head: _summed([held[i] for i in members if i in held]) for head, members in people.items()}
+
+
+def _summed(parts: Sequence[Summaries]) -> Summaries:
+    kinds = {kind for part in parts for kind in part}
+    return {kind: summed([part[kind] for part in parts if kind in part]) for kind in kinds}
+
+
+def declared_of_people(work: Work, people: Clusters) -> dict[SubjectId, dict[str, int | str | None]]:
+    """Return the declared traits of each person."""
+    held = events.declared_traits(work.session, _members(people))
+    return {head: agreed([held[i] for i in members if i in held]) for head, members in people.items()}
+
+
+def contacts_of_people(work: Work, people: Clusters) -> dict[SubjectId, dict[str, list[int]]]:
+    """Return the newest contact times of each person by channel; the caps count those of every member."""
+    held = events.newest_contacts(work.session, _members(people))
+    return {
+        head: {channel: [at for i in members for at in held.get((i, channel), [])] for channel in CAPPED_CHANNELS}
+        for head, members in people.items()
+    }
+
+
+def _members(people: Clusters) -> list[SubjectId]:
+    return [i for members in people.values() for i in members]
