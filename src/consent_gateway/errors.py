@@ -12,7 +12,7 @@ name the field, never its value. Anything that is not a `GatewayError` is a bug 
     ├── AuthenticationError   401
     ├── ForbiddenError        403
     ├── NotFoundError         404
-    ├── ConflictError         409  ── RaceError, IdempotencyError (422), ErasedError
+    ├── ConflictError         409  ── RaceError, IdempotencyError (422), ErasedError, IncompleteError
     └── UnavailableError      503  ── StoreError, AuditError, KeyringError (500 at start)
 """
 
@@ -160,6 +160,14 @@ class ErasedError(ConflictError):
     code = "erased"
     title = "This person was erased"
     hint = "Do not send this person's data again; a tombstone refuses it."
+
+
+class IncompleteError(ConflictError):
+    """A record or receipt has mandatory fields that no register can fill; it says nothing rather than half of it."""
+
+    code = "record_incomplete"
+    title = "The registers do not hold what a record has to say"
+    hint = "Register what is listed in `errors` (controller, processing of the purpose, parties, notice), ask again."
 
 
 class UnavailableError(GatewayError):

@@ -12,7 +12,7 @@ from edge import Edge, running
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 SCOPES = ("admin", "ingest", "decide", "audience", "erase", "audit")
-PUBLIC = {"/health/live", "/health/ready", "/checkpoint", "/v1/audit/checkpoint", "/v1/audit/vkey"}
+PUBLIC = {"/health/live", "/health/ready", "/checkpoint", "/v1/audit/checkpoint", "/v1/audit/vkey", "/v1/receipts/keys"}
 PAGES = {"/docs", "/problems", "/problems/{code}", "/openapi.json"}
 SECURITY = {
     "x-content-type-options": "nosniff",
@@ -45,6 +45,7 @@ NEEDED = {
     ("POST", "/v1/imports/{kind}"): "ingest",
     ("POST", "/v1/subjects"): "ingest",
     ("POST", "/v1/consents"): "ingest",
+    ("POST", "/v1/consents/receipt"): "ingest",
     ("POST", "/v1/choices"): "ingest",
     ("POST", "/v1/events"): "ingest",
     ("POST", "/v1/contacts"): "ingest",

@@ -87,7 +87,7 @@ def test_every_operation_answers_errors_as_problems(document: dict[str, Any]) ->
 def test_writes_name_the_idempotency_key(document: dict[str, Any]) -> None:
     for path, item in document["paths"].items():
         names = {p["name"] for p in item.get("post", {}).get("parameters", ())}
-        reading = path in ("/v1/decisions", "/v1/subjects/lookup")
+        reading = path in ("/v1/decisions", "/v1/subjects/lookup", "/v1/consents/receipt")
         assert ("Idempotency-Key" in names) == ("post" in item and not reading)
 
 
@@ -174,6 +174,10 @@ GOOD: dict[str, Any] = {
     },
     "/v1/traits": {"id": "visits", "type": "integer", "origin": "declared", "description": ""},
     "/v1/segments": {"id": "all", "text": "everyone", "description": ""},
+    "/v1/consents/receipt": {
+        "subject": {"email": "nobody@example.org"}, "purpose": "direct_marketing", "channel": "email",
+        "format": "iso27560",
+    },
     "/v1/subjects/lookup": {"identifier": {"email": "nobody@example.org"}, "recipient": "self"},
     "/v1/subjects/{pseudonym}/erase": {"reason": "request"},
     "/v1/decisions": {
@@ -331,7 +335,7 @@ def test_good_bodies_fit_and_are_taken(edge: Edge, document: dict[str, Any], pat
     reply = edge.admin.post(
         path.replace("{pseudonym}", "p1-" + UID), json={"source": "crm", "items": [body]} if path in ROWS else body
     )
-    unknown = ("/v1/subjects/lookup", "/v1/subjects/{pseudonym}/erase")
+    unknown = ("/v1/subjects/lookup", "/v1/subjects/{pseudonym}/erase", "/v1/consents/receipt")
     assert reply.status_code == (404 if path in unknown else 201 if path == "/v1/audiences" else 200), reply.text
 
 

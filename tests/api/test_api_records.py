@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 
+from consent_gateway.audit.consent_receipts import verify_document
+from consent_gateway.audit.verifier import verify_receipt
+from consent_gateway.db.tables import idempotency_keys
 from edge import Edge, running
 
 PARTY = {
@@ -97,3 +102,87 @@ def test_a_period_is_a_duration_of_one_unit(edge: Edge, retention: str) -> None:
     reply = edge.admin.post("/v1/purposes", json=PURPOSE | {"processing": PROCESSING | {"retention": retention}})
     assert reply.status_code == 400
     assert [e["path"] for e in reply.json()["errors"]] == ["$.processing.retention"]
+
+
+# -- receipts ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def receipted(edge: Edge) -> Edge:
+    """Somebody who said yes, and everything that a receipt has to say about it."""
+    post(edge, "/v1/controller", CONTROLLER)
+    post(edge, "/v1/purposes", PURPOSE | {"processing": PROCESSING})
+    notice = {"id": "privacy", "version": 1, "language": "de", "title": "Datenschutz", "text": "Wir schreiben Ihnen."}
+    post(edge, "/v1/notices", notice)
+    post(edge, "/v1/sources", {"id": "crm", "name": "CRM", "channel": "web", "party": "first", "notice": "privacy"})
+    person = {"email": "anna@example.org", "member_no": "M-1", "country": "DE"}
+    post(edge, "/v1/subjects", {"source": "crm", "items": [person]})
+    said = {
+        "subject": {"member_no": "M-1"}, "purpose": "direct_marketing", "kind": "given", "channel": "email",
+        "at": "2026-01-31T12:00:00Z", "properties": ["affirmative"], "notice": "privacy", "notice_version": 1,
+    }  # fmt: skip
+    post(edge, "/v1/consents", {"source": "crm", "items": [said]})
+    return edge
+
+
+ASKED = {"subject": {"member_no": "M-1"}, "purpose": "direct_marketing", "channel": "email"}
+
+
+@pytest.mark.parametrize("form", ["iso27560", "kantara"])
+def test_the_reply_is_the_document_byte_for_byte(receipted: Edge, form: str) -> None:
+    reply = receipted.admin.post("/v1/consents/receipt", json=ASKED | {"format": form})
+    assert reply.status_code == 200, reply.text
+    keys = receipted.client(None).get("/v1/receipts/keys")
+    assert keys.headers["content-type"] == "application/jwk-set+json"
+    assert verify_document(reply.content, keys.content).ok
+    assert not verify_document(reply.content.replace(b'"DE"', b'"FR"', 1), keys.content).ok
+
+
+def test_the_entry_of_a_receipt_can_be_had_and_holds(receipted: Edge) -> None:
+    document = receipted.admin.post("/v1/consents/receipt", json=ASKED).content
+    receipted.settle()
+    uid = json.loads(document)["receipt"]["log"]["entry"]
+    entry = receipted.admin.get(f"/v1/audit/entries/{uid}/bytes").content
+    keys = receipted.client(None).get("/v1/receipts/keys").content
+    assert verify_document(document, keys, entry).ok
+    proof = receipted.admin.get(f"/v1/audit/entries/{uid}/receipt").content
+    vkey = receipted.client(None).get("/v1/audit/vkey").text.strip()
+    assert verify_receipt(vkey, proof, entry).ok
+
+
+def test_a_recipient_gets_no_receipt(receipted: Edge) -> None:
+    """A receipt names a person alike for everyone: two recipients could join their tables on it (P9)."""
+    receipted.admin.post(
+        "/v1/recipients", json={"id": "house", "name": "H", "kind": "processor", "country": "DE", "contract": True}
+    )
+    client = receipted.client(receipted.issue("house", "ingest", recipient="house"))
+    assert client.post("/v1/consents/receipt", json=ASKED).status_code == 403
+    own = receipted.client(receipted.issue("desk", "ingest"))
+    assert own.post("/v1/consents/receipt", json=ASKED).status_code == 200
+
+
+def test_no_reply_is_kept_that_would_outlive_the_person(receipted: Edge) -> None:
+    key = {"idempotency-key": "r-1"}
+    first, again = (receipted.admin.post("/v1/consents/receipt", json=ASKED, headers=key) for _ in range(2))
+    assert first.content != again.content
+    assert "idempotent-replayed" not in again.headers
+    with receipted.gateway.store.reading() as session:
+        kept = session.execute(select(idempotency_keys.c.response)).scalars().all()
+    assert not any(b"pii_principal_id" in bytes(reply) for reply in kept)
+
+
+def test_what_is_missing_is_listed(receipted: Edge) -> None:
+    reply = receipted.admin.post("/v1/consents/receipt", json=ASKED | {"purpose": "service_message"})
+    assert reply.status_code == 404
+    said = {
+        "subject": {"member_no": "M-1"},
+        "purpose": "service_message",
+        "kind": "given",
+        "at": "2026-01-31T12:00:00Z",
+    }
+    post(receipted, "/v1/consents", {"source": "crm", "items": [said]})
+    reply = receipted.admin.post(
+        "/v1/consents/receipt", json={"subject": {"member_no": "M-1"}, "purpose": "service_message"}
+    )
+    assert (reply.status_code, reply.json()["code"]) == (409, "record_incomplete")
+    assert [e["path"] for e in reply.json()["errors"]] == ["$.purpose.processing"]

@@ -395,7 +395,19 @@ def test_the_proof_vectors_hold(command: Command) -> None:
 def test_help_and_version(command: Command) -> None:
     assert command("--version").out.strip().endswith(__version__)
     text = command("--help").out
-    for name in ("init", "serve", "doctor", "migrate", "import", "keys", "reconcile", "policy", "audit", "demo"):
+    for name in (
+        "init",
+        "serve",
+        "doctor",
+        "migrate",
+        "import",
+        "keys",
+        "reconcile",
+        "policy",
+        "audit",
+        "receipts",
+        "demo",
+    ):
         assert re.search(rf"^  {name} ", text, re.MULTILINE)
         assert command(name, "--help").status == 0
 

@@ -66,14 +66,24 @@ class Desk:
         return Response(await self.run(work), media_type=JSON)
 
     async def write(
-        self, request: Asked, scope: str, act: Callable[[Work], Any], status: int = 200, event: Event | None = None
+        self,
+        request: Asked,
+        scope: str,
+        act: Callable[[Work], Any],
+        status: int = 200,
+        event: Event | None = None,
+        *,
+        kept: bool = True,
     ) -> Response[bytes]:
-        """Answer a changing request: authenticate, repeat or carry out, keep the reply, commit, log `event`, answer."""
+        """Answer a changing request: authenticate, repeat or carry out, keep the reply, commit, log `event`, answer.
+
+        `kept`: False for a reply that tells about a person and would outlive them; it takes no idempotency key.
+        """
         body = await request.body()
 
         def work() -> tuple[int, bytes, bool]:
             principal = authenticate(self.gateway, request.scope["headers"], scope)
-            return self._retried(lambda: self._once(principal, request, body, act, status))
+            return self._retried(lambda: self._once(principal, request, body, act, status, kept=kept))
 
         code, content, replayed = await self.run(work)
         if event is not None and not replayed:
@@ -92,9 +102,9 @@ class Desk:
         return attempt()
 
     def _once(
-        self, principal: Principal, request: Asked, body: bytes, act: Callable[[Work], Any], status: int
+        self, principal: Principal, request: Asked, body: bytes, act: Callable[[Work], Any], status: int, *, kept: bool
     ) -> tuple[int, bytes, bool]:
-        key = request.headers.get("idempotency-key")
+        key = request.headers.get("idempotency-key") if kept else None
         if key is not None and not (0 < len(key) <= _MAX_KEY and key.isascii() and key.isprintable()):
             message = f"1 to {_MAX_KEY} printable ASCII characters"
             raise InputError(fields=(FieldProblem("Idempotency-Key", "invalid_key", message),))

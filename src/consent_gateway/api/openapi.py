@@ -50,9 +50,10 @@ _GPC: Schema = {
     "schema": {"type": "string"},
 }
 _READING = ("/v1/decisions", "/v1/subjects/lookup")  # POST, because a question holds personal data; changes nothing
+_UNKEPT = ("/v1/consents/receipt",)  # the reply tells about a person and would outlive them
 _SIGNALLED = ("/v1/consents", "/v1/choices", "/v1/imports/{kind}")
 _KEYED = ("/v1", "/tile")
-_OPEN = ("/v1/audit/checkpoint", "/v1/audit/vkey")
+_OPEN = ("/v1/audit/checkpoint", "/v1/audit/vkey", "/v1/receipts/keys")
 
 
 def document(app: Litestar) -> Schema:
@@ -118,7 +119,7 @@ def _complete(path: str, operation: Schema, handler: HTTPRouteHandler) -> None:
 
 
 def _name_headers(path: str, method: str, operation: Schema) -> None:
-    headers = [_KEY] if method == "post" and path not in _READING else []
+    headers = [_KEY] if method == "post" and path not in (*_READING, *_UNKEPT) else []
     if path in _SIGNALLED:
         headers.append(_GPC)
     if headers:

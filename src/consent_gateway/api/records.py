@@ -1,15 +1,18 @@
-"""Records and receipts over HTTP: the controller."""
+"""Records and receipts over HTTP: the controller, consent receipts, and the keys they are signed with."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 from litestar import Request, Response, get, post
 
 from consent_gateway.api.desk import body_as, desk_of, documented
-from consent_gateway.api.wire import ControllerIn
+from consent_gateway.api.wire import ControllerIn, ReceiptIn, ReceiptOut
 from consent_gateway.db import records as record_rows
-from consent_gateway.services import records
+from consent_gateway.domain.purposes import OWN
+from consent_gateway.errors import ForbiddenError
+from consent_gateway.services import receipts, records
 from consent_gateway.services.gateway import Work
 
 Call = Request[Any, Any, Any]
@@ -35,4 +38,27 @@ async def show_controller(request: Call) -> Response[bytes]:
     )
 
 
-HANDLERS = (put_controller, show_controller)
+@post("/v1/consents/receipt", status_code=200, tags=["records"], **documented(ReceiptIn, ReceiptOut))
+async def issue_receipt(request: Call) -> Response[bytes]:
+    """Issue a signed receipt of what a person said about a purpose; keep the reply byte for byte, it can be verified.
+
+    Only a key of our own may: a receipt names the person by one pseudonym for everybody.
+    """
+    data = await body_as(request, ReceiptIn, "ingest")
+
+    def act(work: Work) -> msgspec.Raw:
+        if work.actor.recipient != OWN:
+            raise ForbiddenError("only a key of our own issues receipts: they name a person alike for everyone")
+        return msgspec.Raw(receipts.issue(work, data.subject.ref(), data.purpose, data.channel, data.format))
+
+    return await desk_of(request).write(request, "ingest", act, kept=False)
+
+
+@get("/v1/receipts/keys", tags=["records"])
+async def show_receipt_keys(request: Call) -> Response[bytes]:
+    """Return the public keys of consent receipts (a JWK set, RFC 7517); no key is needed to see them."""
+    found = {"keys": [key.members for key in receipts.keys(desk_of(request).gateway)]}
+    return Response(msgspec.json.encode(found), media_type="application/jwk-set+json")
+
+
+HANDLERS = (put_controller, show_controller, issue_receipt, show_receipt_keys)

@@ -11,6 +11,8 @@
     notes        signed notes and verifier keys (C2SP signed-note)
     checkpoints  the signed head of the log and its cosignatures
     receipts     proof, index and checkpoint in one file (C2SP tlog-proof)
+    jws          detached Ed25519 signatures and their keys (RFC 7515, 7797, 8037)
+    consent_receipts  the documents that people keep, and their check without a server
     log          the sequencer's arithmetic over a store port
     verifier     checks from the outside; `singlefile` prints it as one runnable file
     vectors      published test vectors against the checks above

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from inspect import signature
 from pathlib import Path
 
+from consent_gateway.audit.consent_receipts import verify_document
 from consent_gateway.audit.verifier import (
     Finding,
     verify_directory,
@@ -23,6 +24,7 @@ USAGE = """usage:
   tree    VKEY DIR [OLD_NOTE]                 re-hash a whole log in tlog-tiles layout, compare with an old checkpoint
   prefix  VKEY OLD_NOTE NEW_NOTE PROOF        does the new checkpoint extend the old one? PROOF: base64 lines
   payload ENTRY NAME SALT_HEX PAYLOAD         is this what the entry committed to?
+  consent DOCUMENT JWKS [ENTRY]               is this consent receipt as it was issued? JWKS: a file with its keys
 VKEY is the log's public key, from a source that is not the log. Exit status: 0 holds, 1 does not, 2 usage.
 """
 _HOLDS, _FAILS, _USAGE = range(3)
@@ -72,9 +74,16 @@ def _payload(entry: str, name: str, salt_hex: str, payload: str) -> Finding:
     return verify_payload(Path(entry).read_bytes(), name, bytes.fromhex(salt_hex), Path(payload).read_bytes())
 
 
+def _consent(document: str, keys: str, entry: str | None = None) -> Finding:
+    """Check the document of a consent receipt against a key file and, if it is there, its entry file."""
+    logged = None if entry is None else Path(entry).read_bytes()
+    return verify_document(Path(document).read_bytes(), Path(keys).read_bytes(), logged)
+
+
 _CHECKS: dict[str, Callable[..., Finding]] = {
     "receipt": _receipt,
     "tree": _tree,
     "prefix": _prefix,
     "payload": _payload,
+    "consent": _consent,
 }

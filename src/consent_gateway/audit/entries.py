@@ -57,6 +57,7 @@ class EntryKind(StrEnum):
     ADMIN_ACTION = "admin.action"
     CONTROLLER_REGISTERED = "controller.registered"
     PROCESSING_REGISTERED = "processing.registered"
+    RECEIPT_ISSUED = "receipt.issued"
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from importlib.resources import files
 
 PACKAGE = "consent_gateway.audit"
 STANDALONE_MODULES = (
+    "canonical",
     "commitments",
     "merkle",
     "tiles",
@@ -22,15 +23,18 @@ STANDALONE_MODULES = (
     "checkpoints",
     "receipts",
     "verifier",
+    "jws",
+    "consent_receipts",
     "command",
 )
 _HEAD = '''#!/usr/bin/env python3
-"""Verify a consent gateway's audit log: Python 3.11+ and `cryptography`, nothing of the product.
+"""Verify a consent gateway's audit log and receipts: Python 3.11+ and `cryptography`, nothing of the product.
 
     python verify.py receipt VKEY PROOF ENTRY [WITNESS_VKEY...]
     python verify.py tree VKEY DIR [OLD_NOTE]
     python verify.py prefix VKEY OLD_NOTE NEW_NOTE PROOF
     python verify.py payload ENTRY NAME SALT_HEX PAYLOAD
+    python verify.py consent DOCUMENT JWKS [ENTRY]
 
 Generated from the product's own modules, each under its name below.
 """

@@ -1,7 +1,7 @@
 """`consent-gateway`: the commands. Every command that a program may read has `--json`.
 
-Expected failures end with status 2 and one line that says what is wrong and what to do; `audit verify`, `policy test`,
-`signals test` and `reconcile` end with 1 when what they checked does not hold.
+Expected failures end with status 2 and one line that says what is wrong and what to do; `audit verify`, `receipts
+verify`, `policy test`, `signals test` and `reconcile` end with 1 when what they checked does not hold.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import click
 from rich.console import Console
 
 from consent_gateway import __version__
-from consent_gateway.cli import audit, bench, demo_command, importer, keys, policy, running, signals, upkeep
+from consent_gateway.cli import audit, bench, demo_command, importer, keys, policy, receipts, running, signals, upkeep
 from consent_gateway.errors import GatewayError
 
 _USAGE = 2
@@ -34,6 +34,7 @@ for command in (
     policy.policy,
     signals.signals,
     audit.audit,
+    receipts.receipts,
     keys.keys,
     upkeep.reconcile,
     upkeep.doctor,

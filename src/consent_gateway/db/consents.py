@@ -34,7 +34,7 @@ def ledger(session: Session, ids: Iterable[SubjectId]) -> dict[SubjectId, list[C
     for part in chunks(ids):
         statement = select(consent_events).where(consent_events.c.subject_id.in_(part)).order_by(consent_events.c.id)
         for row in session.execute(statement):
-            found.setdefault(SubjectId(row.subject_id), []).append(_event(row))
+            found.setdefault(SubjectId(row.subject_id), []).append(event_of(row))
     return found
 
 
@@ -60,7 +60,8 @@ def choice_flags(session: Session, ids: Iterable[SubjectId]) -> dict[SubjectId, 
     return flags
 
 
-def _event(row: Any) -> ConsentEvent:
+def event_of(row: Any) -> ConsentEvent:
+    """Return the event in a row of the ledger."""
     return ConsentEvent(
         subject_id=SubjectId(row.subject_id),
         purpose=PurposeId(row.purpose),

@@ -1,4 +1,4 @@
-"""The registers behind records and receipts as rows: the controller, the parties, the processing."""
+"""What records and receipts are made of, as rows: controller, parties, processing, notices, and a person's history."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ from typing import Any
 
 from sqlalchemy import select
 
+from consent_gateway.db.consents import event_of
 from consent_gateway.db.dialects import upsert
 from consent_gateway.db.engine import Session
-from consent_gateway.db.tables import controller, purpose_processing, recipient_parties
-from consent_gateway.domain.ids import PurposeId, RecipientId
+from consent_gateway.db.tables import consent_events, controller, notices, purpose_processing, recipient_parties
+from consent_gateway.domain.ids import PurposeId, RecipientId, SubjectId
 from consent_gateway.domain.records import Address, Controller, DataCategory, Processing
+from consent_gateway.domain.records.consent import LedgerEvent, Notice
 
 _THE_ONE = 1
 
@@ -62,6 +64,22 @@ def put_processing(session: Session, purpose: PurposeId, found: Processing) -> N
 def processing(session: Session) -> dict[PurposeId, Processing]:
     """Return what is registered about the processing for each purpose."""
     return {PurposeId(row.purpose): _processing(row) for row in session.execute(select(purpose_processing))}
+
+
+def history(session: Session, subject_id: SubjectId) -> list[LedgerEvent]:
+    """Return every consent event of a person with how it came, in the order of arrival."""
+    statement = select(consent_events).where(consent_events.c.subject_id == subject_id).order_by(consent_events.c.id)
+    return [
+        LedgerEvent(event_of(row), row.notice_version, row.language, row.method, row.received_at)
+        for row in session.execute(statement)
+    ]
+
+
+def published(session: Session) -> list[Notice]:
+    """Return every version of every notice, without its text."""
+    wanted = (notices.c[name] for name in ("id", "version", "language", "title", "text_sha256", "published_at"))
+    statement = select(*wanted).order_by(notices.c.id, notices.c.version, notices.c.language)
+    return [Notice(*row) for row in session.execute(statement)]
 
 
 def _address(row: Any) -> Address:

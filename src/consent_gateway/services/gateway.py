@@ -78,10 +78,20 @@ class Work:
         return uid
 
     def record_about(
-        self, kind: EntryKind, fields: Mapping[str, object], subject_id: SubjectId, audit_key: bytes, payload: bytes
+        self,
+        kind: EntryKind,
+        fields: Mapping[str, object],
+        subject_id: SubjectId,
+        audit_key: bytes,
+        payload: bytes,
+        *,
+        uid: bytes | None = None,
     ) -> bytes:
-        """Queue an entry about one person: the log gets a commitment, the opening goes with the person."""
-        uid = secrets.token_bytes(UID_BYTES)
+        """Queue an entry about one person: the log gets a commitment, the opening goes with the person.
+
+        `uid` is for whoever had to name the entry before it is written: 16 bytes, fresh and random.
+        """
+        uid = uid or secrets.token_bytes(UID_BYTES)
         sealed = {"subject": commit(audit_key, uid, "subject", payload)}
         self.entries.append((uid, EntryWriter(kind, self.actor.id).write(self.now_ms, uid, fields, sealed)))
         self.openings.append(log_store.Opening(uid, "subject", subject_id, payload))

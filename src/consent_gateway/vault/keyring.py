@@ -147,6 +147,10 @@ class Keyring:
         """Return the 32-byte Ed25519 seed (RFC 8032) of the audit log; independent of every erasable key."""
         return self.roots.log_signing_seed
 
+    def receipt_signing_seed(self) -> bytes:
+        """Return the 32-byte Ed25519 seed of consent receipts; not that of the log, so that neither speaks for both."""
+        return self._key(self.roots.log_signing_seed, 32, b"receipt-signing")
+
     def fingerprint(self) -> str:
         """Return 32 hex digits that name this keyring for its whole life and reveal nothing of it.
 

@@ -37,7 +37,14 @@ from consent_gateway.api.wire.intake import (
     RejectionOut,
     SubjectIn,
 )
-from consent_gateway.api.wire.records import ControllerIn, DataCategoryIn, PartyIn, ProcessingIn
+from consent_gateway.api.wire.records import (
+    ControllerIn,
+    DataCategoryIn,
+    PartyIn,
+    ProcessingIn,
+    ReceiptIn,
+    ReceiptOut,
+)
 from consent_gateway.api.wire.registers import NoticeIn, PurposeIn, RecipientIn, SegmentIn, SourceIn, TraitIn
 
 __all__ = [
@@ -72,6 +79,8 @@ __all__ = [
     "ProcessingIn",
     "PurposeIn",
     "ReasonOut",
+    "ReceiptIn",
+    "ReceiptOut",
     "RecipientIn",
     "RejectionOut",
     "SegmentIn",

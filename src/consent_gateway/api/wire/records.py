@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import Field, StringConstraints
+from pydantic import BaseModel, Field, StringConstraints
 
-from consent_gateway.api.wire.base import MAX_TEXT, NO_NUL, Slug, Strict, Text
+from consent_gateway.api.wire.base import MAX_TEXT, NO_NUL, Slug, Strict, SubjectRefIn, Text
 from consent_gateway.domain.ids import RecipientId
+from consent_gateway.domain.purposes import Channel
 from consent_gateway.domain.records import Address, Controller, DataCategory, Processing
+from consent_gateway.domain.records.consent import Form
 
 Country = Annotated[str, StringConstraints(pattern=r"^[A-Z]{2}$")]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=MAX_TEXT, pattern=NO_NUL)]
@@ -92,3 +94,19 @@ class ProcessingIn(Strict):
             recipients=tuple(RecipientId(r) for r in self.recipients),
             service=self.service,
         )
+
+
+class ReceiptIn(Strict):
+    """A receipt of what a person said about a purpose; on one channel, or on all."""
+
+    subject: SubjectRefIn
+    purpose: Slug
+    channel: Annotated[Channel, Field(strict=False)] | None = None
+    format: Annotated[Form, Field(strict=False)] = Form.ISO27560
+
+
+class ReceiptOut(BaseModel):
+    """A receipt and its detached signature (RFC 7515 appendix F, RFC 7797) over its canonical JSON (RFC 8785)."""
+
+    receipt: dict[str, Any]
+    signature: str

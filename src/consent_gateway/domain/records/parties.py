@@ -80,11 +80,12 @@ class Processing:
 
 @dataclass(frozen=True, slots=True)
 class Party:
-    """One party of a record: who, in which role, where."""
+    """One party of a record: who, what it is to the processing (an IRI of DPV, and our own word), where."""
 
     id: str
     name: str
     role: str
+    type: str
     country: str
     address: Address
 
