@@ -16,9 +16,10 @@ from consent_gateway.domain.consents import ConsentKind, ConsentProperty
 from consent_gateway.domain.decisions import Answer
 from consent_gateway.domain.ids import PurposeId, RecipientId, SourceId, SubjectId
 from consent_gateway.domain.purposes import Channel, Party, Recipient, RecipientKind, Source
+from consent_gateway.domain.registers import Principal
 from consent_gateway.domain.subjects import Choice
 from consent_gateway.policies.packs import load_builtin
-from consent_gateway.services import registers
+from consent_gateway.services import policies, principals, registers
 from consent_gateway.services.choices import record_choices
 from consent_gateway.services.consents import record_consents
 from consent_gateway.services.decider import Decider, Use
@@ -212,3 +213,40 @@ def dump(store: Store) -> dict[str, list[tuple[Any, ...]]]:
             table.name: sorted((tuple(row) for row in session.execute(select(table))), key=repr)
             for table in tables.metadata.sorted_tables
         }
+
+
+def a_pack_text(pack_id: str = "trial", version: int = 1, **changes: str) -> str:
+    """A small pack of product policy: it denies direct marketing by post, and nothing else."""
+    values = {"channel": "post", "until": "", "review_by": "2030-01-01", "effective_from": "2020-01-01"} | changes
+    return f"""\
+id: {pack_id}
+version: {version}
+title: A trial
+title_zh: 试行
+jurisdiction: policy
+effective_from: {values["effective_from"]}
+{values["until"]}
+review_by: {values["review_by"]}
+reviewer: compliance
+territory: [{{}}]
+default_reason: null
+rules:
+  - {{id: {pack_id}.channel, law: policy, cites: "our own rule", mark: POLICY, effect: deny, reason: frequency_cap,
+     when: {{purpose: direct_marketing, channel: {values["channel"]}}}}}
+"""
+
+
+def an_officer(gateway: Gateway, name: str, *scopes: str) -> Principal:
+    """A person with a key of their own, by default with the scope that changes policies."""
+    with gateway.work() as work:
+        key = principals.issue(work, name, "self", frozenset(scopes or ("policy",)))
+    with gateway.look() as work:
+        return work.registers.principals[principals.digest(key)]
+
+
+def put_in_force(gateway: Gateway, text: str, *, proposer: Principal, approver: Principal) -> None:
+    """Propose a text and activate it, by two people."""
+    with gateway.work(proposer) as work:
+        found = policies.propose(work, text)
+    with gateway.work(approver) as work:
+        policies.activate(work, found.row["name"], found.row["version"])

@@ -33,7 +33,7 @@ from consent_gateway.db.migrate import require_head
 from consent_gateway.errors import NotFoundError
 from consent_gateway.policies.choices import AS_SHIPPED, Choices, read_choices
 from consent_gateway.policies.packs import load_builtin
-from consent_gateway.services import audit_log
+from consent_gateway.services import audit_log, policies
 from consent_gateway.services.audit_log import require_own_log
 from consent_gateway.services.decider import Decider
 from consent_gateway.services.gateway import Gateway
@@ -112,6 +112,7 @@ def build_app(settings: Settings, telemetry: Telemetry, gateway: Gateway) -> App
     """Return the ASGI application over a gateway; its lifespan starts and stops the worker."""
     require_head(gateway.store)
     require_own_log(gateway)
+    policies.record_first(gateway)
     worker = Worker(gateway, lambda error: telemetry.log.error(Event.AUDIT_FAILED, exc_info=error))
     gateway.on_recorded = worker.wake
     batcher = DecisionBatcher(gateway)

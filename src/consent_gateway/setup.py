@@ -14,7 +14,7 @@ from consent_gateway.audit.entries import EntryKind
 from consent_gateway.db.engine import Store
 from consent_gateway.db.migrate import current, upgrade
 from consent_gateway.errors import ConflictError
-from consent_gateway.services import principals, registers
+from consent_gateway.services import policies, principals, registers
 from consent_gateway.services.audit_log import Sequencer
 from consent_gateway.services.gateway import Gateway
 from consent_gateway.settings import Settings
@@ -42,6 +42,7 @@ def create_store(settings: Settings) -> tuple[Gateway, str]:
             EntryKind.LOG_CREATED,
             {"origin": settings.log_origin, "keyring": gateway.vault.provider.keyring.fingerprint()},
         )
+        policies.record_shipped(work)
         registers.seed(work)
         key = principals.issue(work, FIRST_PRINCIPAL, "self", frozenset({"admin"}))
     Sequencer(gateway).drain()

@@ -11,7 +11,7 @@ import pytest
 from edge import Edge, running
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
-SCOPES = ("admin", "ingest", "decide", "audience", "erase", "audit")
+SCOPES = ("admin", "ingest", "decide", "audience", "erase", "audit", "policy")
 PUBLIC = {"/health/live", "/health/ready", "/checkpoint", "/v1/audit/checkpoint", "/v1/audit/vkey", "/v1/receipts/keys"}
 PAGES = {"/docs", "/problems", "/problems/{code}", "/openapi.json"}
 SECURITY = {
@@ -26,6 +26,8 @@ PARAMETERS = {
     "audience": "0" * 32,
     "uid": "0" * 32,
     "path": "0/000",
+    "pack": "gdpr",
+    "version": "1",
 }
 NEEDED = {
     ("GET", "/v1/controller"): "ingest",
@@ -61,6 +63,11 @@ NEEDED = {
     ("GET", "/v1/audit/entries/{uid}/bytes"): "audit",
     ("GET", "/v1/audit/entries/{uid}/receipt"): "audit",
     ("GET", "/tile/{path}"): "audit",
+    ("GET", "/v1/policies"): "policy",
+    ("GET", "/v1/policies/{pack}/{version}"): "policy",
+    ("POST", "/v1/policies"): "policy",
+    ("POST", "/v1/policies/{pack}/{version}/shadow"): "policy",
+    ("POST", "/v1/policies/{pack}/{version}/activate"): "policy",
 }
 
 

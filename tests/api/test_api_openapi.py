@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from builders import a_pack_text
 from consent_gateway.api import wire
 from consent_gateway.web.schemas import sample
 from edge import Edge, running
@@ -188,7 +189,19 @@ GOOD: dict[str, Any] = {
         "purpose": "direct_marketing", "channel": "email", "recipient": "self", "subjects": [{"member_no": "M-1"}],
     },
     "/v1/audiences": {"purpose": "direct_marketing", "channel": "email", "text": "everyone", "ttl_seconds": 60},
+    "/v1/policies": {"text": a_pack_text()},
+    "/v1/policies/{pack}/{version}/shadow": {"on": True},
+    "/v1/policies/{pack}/{version}/activate": {"effective_at": "2030-01-01T00:00:00Z"},
 }  # fmt: skip
+# What the good bodies get that do not simply succeed: nobody is there, or the pack is in force already.
+REPLIES = {
+    "/v1/subjects/lookup": 404,
+    "/v1/subjects/{pseudonym}/erase": 404,
+    "/v1/consents/receipt": 404,
+    "/v1/audiences": 201,
+    "/v1/policies/{pack}/{version}/shadow": 409,
+    "/v1/policies/{pack}/{version}/activate": 409,
+}
 ROWS: dict[str, Any] = {
     "/v1/subjects": {"email": "anna@example.org", "country": "DE", "given_name": "Anna", "traits": {}},
     "/v1/consents": {
@@ -314,9 +327,14 @@ def mutations(draw: st.DrawFn) -> tuple[str, Any]:
     return path, body
 
 
+def filled(path: str) -> str:
+    """A path with its parameters."""
+    return path.replace("{pseudonym}", "p1-" + UID).replace("{pack}", "gdpr").replace("{version}", "1")
+
+
 def send(edge: Edge, path: str, body: Any) -> tuple[int, list[dict[str, str]]]:
     """Send a body, as the one row of a batch where the route takes rows; return status and what is wrong."""
-    url = path.replace("{pseudonym}", "p1-" + UID)
+    url = filled(path)
     if path not in ROWS:
         reply = edge.admin.post(url, json=body)
         return reply.status_code, reply.json().get("errors", [])
@@ -332,11 +350,8 @@ def send(edge: Edge, path: str, body: Any) -> tuple[int, list[dict[str, str]]]:
 def test_good_bodies_fit_and_are_taken(edge: Edge, document: dict[str, Any], path: str) -> None:
     body = GOOD.get(path) or ROWS[path]
     assert fits(document, body_schema(document, path), body)
-    reply = edge.admin.post(
-        path.replace("{pseudonym}", "p1-" + UID), json={"source": "crm", "items": [body]} if path in ROWS else body
-    )
-    unknown = ("/v1/subjects/lookup", "/v1/subjects/{pseudonym}/erase", "/v1/consents/receipt")
-    assert reply.status_code == (404 if path in unknown else 201 if path == "/v1/audiences" else 200), reply.text
+    reply = edge.admin.post(filled(path), json={"source": "crm", "items": [body]} if path in ROWS else body)
+    assert reply.status_code == REPLIES.get(path, 200), reply.text
 
 
 @LAWS

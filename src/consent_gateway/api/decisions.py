@@ -55,7 +55,7 @@ async def decide_many(request: Request[Any, Any, Any]) -> Response[bytes]:
         return {
             "results": [short_out(answer) for answer in answers],
             "permitted": sum(answer.permitted for answer in answers),
-            "packs": [pack.name for pack in work.gateway.decider.packs(work.now).packs],
+            "packs": [pack.name for pack in work.law.packs.packs],
             "at": instant(work.now),
             "entry": {"uid": uid.hex()},
         }

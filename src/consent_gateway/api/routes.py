@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from litestar.handlers import HTTPRouteHandler
 
-from consent_gateway.api import audiences, audit, decisions, health, ingest, records, registers, subjects
+from consent_gateway.api import audiences, audit, decisions, health, ingest, policies, records, registers, subjects
 
 HANDLERS: tuple[HTTPRouteHandler, ...] = (
     *health.HANDLERS,
@@ -15,4 +15,5 @@ HANDLERS: tuple[HTTPRouteHandler, ...] = (
     *decisions.HANDLERS,
     *audiences.HANDLERS,
     *audit.HANDLERS,
+    *policies.HANDLERS,
 )

@@ -14,8 +14,10 @@ from consent_gateway.app import build_app, build_gateway, build_telemetry
 from consent_gateway.cli.options import emit, json_option, read_settings, store_option
 from consent_gateway.db import migrate as migrations
 from consent_gateway.db.engine import Store
+from consent_gateway.services import policies
 from consent_gateway.services.audit_log import require_own_log
 from consent_gateway.services.worker import Worker
+from consent_gateway.settings import Settings
 from consent_gateway.setup import create_store
 from consent_gateway.telemetry import Event
 
@@ -100,5 +102,19 @@ def migrate(store: Path | None, revision: str) -> None:
         migrations.downgrade(database)
     else:
         migrations.upgrade(database, revision)
+    if migrations.current(database) == migrations.head():
+        _record_packs(settings)
     click.echo(f"schema: {before or 'nothing'} -> {migrations.current(database) or 'nothing'}")
     database.dispose()
+
+
+def _record_packs(settings: Settings) -> None:
+    """Put the packs that came with this software in force, where people did not put their own there."""
+    if not settings.keyring().exists():
+        return
+    gateway = build_gateway(settings)
+    with gateway.work() as work:
+        changed = policies.record_shipped(work)
+    if changed:
+        click.echo(f"packs now in force: {', '.join(changed)}")
+    gateway.store.dispose()

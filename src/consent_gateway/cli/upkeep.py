@@ -85,7 +85,8 @@ def diagnose(read: Callable[[], Settings]) -> list[dict[str, str | bool]]:
 
 
 def _policies(gateway: Gateway) -> list[dict[str, str | bool]]:
-    packs = gateway.decider.packs(int(gateway.clock().timestamp()))
+    with gateway.look() as work:
+        packs = work.law.packs
     names = ", ".join(pack.name for pack in packs.packs)
     faults = [_bad("policy", fault) for fault in packs.faults]
     return faults or [_ok("policies", names)]

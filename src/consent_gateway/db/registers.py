@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import func, insert, select, update
 from sqlalchemy.sql import Select
 
+from consent_gateway.db import policies
 from consent_gateway.db.dialects import insert_ignoring, upsert
 from consent_gateway.db.engine import Session
 from consent_gateway.db.tables import (
@@ -70,6 +71,7 @@ def load(session: Session) -> Registers:
         sources={s.id: s for s in map(_source, _rows(session, select(sources)))},
         traits={t.id: t for t in map(_trait, _rows(session, select(traits).order_by(traits.c.id)))},
         principals={p.key: p for p in map(_principal, _rows(session, _live_principals()))},
+        policies=policies.load(session),
     )
 
 

@@ -7,10 +7,11 @@ one version of the registers; `version` grows with every change.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from consent_gateway.domain.consents import Standings
 from consent_gateway.domain.ids import PurposeId, RecipientId, SourceId, TraitId
+from consent_gateway.domain.policies import Policies
 from consent_gateway.domain.purposes import Channel, PurposeTree, Recipient, RecipientKind, Source
 from consent_gateway.domain.scopes import OWN_SIDE, Side, Slot, pack
 from consent_gateway.domain.segments import TraitDefinition
@@ -37,6 +38,7 @@ class Registers:
     sources: Mapping[SourceId, Source]
     traits: Mapping[TraitId, TraitDefinition]
     principals: Mapping[bytes, Principal]  # by SHA-256 of the API key; revoked ones are not here
+    policies: Policies = field(default_factory=Policies)
 
     def slots_of(self, purpose: PurposeId) -> list[tuple[PurposeId, Channel, int]]:
         """Return the slots that an event about `purpose` can change: its own and those of narrower purposes."""

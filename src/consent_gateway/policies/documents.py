@@ -13,6 +13,7 @@ import yaml
 from pydantic import ValidationError
 
 from consent_gateway.errors import PolicyError
+from consent_gateway.policies.shape import require_plain
 
 Path = tuple[int | str, ...]
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the C parser where the wheel has it
@@ -21,6 +22,7 @@ _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the C parser whe
 def document(name: str, text: str) -> tuple[yaml.Node, Any]:
     """Return the nodes and the plain data of a text; raises `PolicyError` that names file and line."""
     try:
+        require_plain(name, yaml.parse(text, Loader=_LOADER))
         node = yaml.compose(text, Loader=_LOADER)
         if node is None:
             raise PolicyError(f"{name}: the file is empty")
@@ -31,6 +33,8 @@ def document(name: str, text: str) -> tuple[yaml.Node, Any]:
     except yaml.MarkedYAMLError as error:
         at = error.problem_mark.line + 1 if error.problem_mark else 1
         raise PolicyError(f"{name}, line {at}: {error.problem}") from None
+    except yaml.YAMLError:
+        raise PolicyError(f"{name}: the text has characters that YAML does not allow") from None
 
 
 def _repeated(node: yaml.Node) -> Iterator[yaml.Node]:

@@ -174,7 +174,7 @@ def load(texts: Mapping[str, str], choices: Choices = AS_SHIPPED) -> PackSet:
         except PolicyError as error:
             faults.append(error.detail)
             packs.append(broken_pack(name, error.detail))
-    return PackSet(tuple(packs), reasons, tuple(faults))
+    return PackSet(tuple(packs), reasons, tuple(faults), dict(texts), choices.values)
 
 
 @lru_cache(maxsize=4)

@@ -13,7 +13,7 @@ which fired reason leads an answer, the same in every pack.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date
 from enum import StrEnum
 from types import MappingProxyType
@@ -176,6 +176,9 @@ class PackSet:
     packs: tuple[Pack, ...]
     reasons: Mapping[str, ReasonText]
     faults: tuple[str, ...] = ()
+    # What it was read from: name to text, the catalogue included; and the operator's choices, as `choices.Choices`.
+    texts: Mapping[str, str] = field(default_factory=dict)
+    chosen: tuple[tuple[str, str, str, int], ...] = ()
 
     def as_of(self, today: date) -> PackSet:
         """Return the packs as they stand on `today`: past its review, or out of force, a pack permits no marketing.

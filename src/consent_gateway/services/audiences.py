@@ -61,7 +61,7 @@ def resolve(work: Work, segment: Segment, use: Use, ttl_seconds: int | None = No
     blocks = work.gateway.vault.pseudonymiser.bulk_bytes(members, sector(use.recipient, work.registers), epoch)
     root = manifest_root(blocks)
     ttl = min(ttl_seconds or rules.audience_ttl_seconds, rules.audience_ttl_seconds)
-    packs = [pack.name for pack in work.gateway.decider.packs(work.now).packs]
+    packs = [pack.name for pack in work.law.packs.packs]
     shown = [losses_json(item) for item in shown_losses.losses]
     audience_id = secrets.token_hex(16)
     uid = work.record(
@@ -75,7 +75,8 @@ def resolve(work: Work, segment: Segment, use: Use, ttl_seconds: int | None = No
             "size": len(members),
             "waterfall": shown,
             "manifest_root": root.hex(),
-            "packs": " ".join(packs),
+            "packs": work.law.names,
+            "policy": work.law.digest,
             "expires_at": work.now + ttl,
         },
     )

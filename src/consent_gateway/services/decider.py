@@ -7,7 +7,6 @@ the packs, so it may be remembered by them; nothing about a person is.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
 
 from consent_gateway.db.audience_rows import Reading
 from consent_gateway.domain.audiences import CAPPED, CODE_STATES, COVERED, THREE_IN_24H, UNKNOWN_AGE, ClassKey
@@ -15,6 +14,7 @@ from consent_gateway.domain.caps import candidate_zones, local_minutes
 from consent_gateway.domain.consents import ConsentProperty
 from consent_gateway.domain.decisions import Answer, deny_by_default
 from consent_gateway.domain.ids import PurposeId, RecipientId
+from consent_gateway.domain.policies import Policies
 from consent_gateway.domain.purposes import Basis, Channel, PurposeKind, RecipientKind
 from consent_gateway.domain.registers import Registers
 from consent_gateway.domain.scopes import PROPERTY_MASK
@@ -23,10 +23,12 @@ from consent_gateway.errors import FieldProblem, InputError
 from consent_gateway.policies import engine
 from consent_gateway.policies.facts import Question, Situation, Suppressed, UnknownFactError, build
 from consent_gateway.policies.rules import PackSet
+from consent_gateway.services.law import Law, Standing, day_of
 from consent_gateway.services.rules import Rules
 
 _MEMORY = 65_536
-_MINUTE, _DAY = 60, 86_400
+_LAWS = 16
+_MINUTE = 60
 _CHOICE_BITS = sum(CHOICE_FLAG.values())
 # Marketing by these means is part of an information society service, for which children need a parent (GDPR Art 8).
 _ELECTRONIC = frozenset({Channel.EMAIL, Channel.SMS, Channel.PUSH, Channel.IN_APP, Channel.ONLINE_ADS})
@@ -81,14 +83,16 @@ class Asked:
     reading: Reading
     closed: bool  # no slot holds what was said about this purpose on this channel, so that nothing may be assumed
     reach: Flag
+    law: Law
 
 
 class Decider:
-    """Decides classes with one set of packs. Thread-safe: memory is only ever a repetition of the same answers."""
+    """Decides classes by the law of the registers' version. Thread-safe: memory only ever repeats the same answers."""
 
-    def __init__(self, packs: PackSet) -> None:
-        self._all = packs
-        self._standing: tuple[int, PackSet] = (-1, packs)
+    def __init__(self, shipped: PackSet) -> None:
+        self._shipped = shipped
+        self._laws: dict[Policies, Law] = {}
+        self._newest: tuple[Policies, Law] | None = None  # by identity, to hash nothing on the way of a decision
         self._answers: dict[tuple[Asked, ClassKey, int], Answer] = {}
         self._asked: dict[tuple[int, Use], Asked] = {}
 
@@ -96,31 +100,41 @@ class Decider:
         """Return the answer for everyone in a class at `now` (seconds)."""
         if asked.closed:
             return NOT_ENABLED
-        memo = (asked, key, now // _MINUTE)
+        memo = (asked, key, now // _MINUTE)  # the law changes on whole minutes only
         found = self._answers.get(memo)
         if found is None:
             if len(self._answers) >= _MEMORY:
                 self._answers.clear()
-            found = self._answers[memo] = engine.decide_for(self.packs(now), asked.question, situation(key, now))
+            packs = asked.law.standing(now).packs
+            found = self._answers[memo] = engine.decide_for(packs, asked.question, situation(key, now))
         return found
 
     def explain(self, asked: Asked, key: ClassKey, now: int) -> Answer:
         """Return the answer with the smallest change of facts that would permit."""
         if asked.closed:
             return NOT_ENABLED
+        packs = asked.law.standing(now).packs
         try:
-            return engine.explain(self.packs(now), build(asked.question, situation(key, now)))
+            return engine.explain(packs, build(asked.question, situation(key, now)))
         except UnknownFactError as error:
-            return engine.deny_unknown(self.packs(now), error.detail)
+            return engine.deny_unknown(packs, error.detail)
 
-    def packs(self, now: int) -> PackSet:
-        """Return the packs as they stand on the day: past its review date, a pack permits no marketing."""
-        day, standing = self._standing
-        if day != now // _DAY:
-            standing = self._all.as_of(_date(now))
-            self._standing = (now // _DAY, standing)
-            self._answers.clear()
-        return standing
+    def law(self, registers: Registers) -> Law:
+        """Return the law of a version of the registers."""
+        policies, newest = registers.policies, self._newest
+        if newest is not None and newest[0] is policies:
+            return newest[1]
+        found = self._laws.get(policies)
+        if found is None:
+            if len(self._laws) >= _LAWS:
+                self._laws.clear()
+            found = self._laws[policies] = Law(policies, self._shipped)
+        self._newest = (policies, found)
+        return found
+
+    def standing(self, registers: Registers, now: int) -> Standing:
+        """Return the packs as they stand at `now`: past its review date, a pack permits no marketing."""
+        return self.law(registers).standing(now)
 
     def ask(self, use: Use, registers: Registers, rules: Rules) -> Asked:
         """Return the question that a use puts; InputError names the field that is not registered."""
@@ -129,11 +143,11 @@ class Decider:
         if found is None:
             if len(self._asked) >= _MEMORY:
                 self._asked.clear()
-            found = self._asked[memo] = put_question(use, registers, rules)
+            found = self._asked[memo] = put_question(use, registers, rules, self.law(registers))
         return found
 
 
-def put_question(use: Use, registers: Registers, rules: Rules) -> Asked:
+def put_question(use: Use, registers: Registers, rules: Rules, law: Law) -> Asked:
     """Return the law's question for a use, and the parts of a row that it reads."""
     purpose, recipient = registers.purposes.purposes.get(use.purpose), registers.recipients.get(use.recipient)
     if purpose is None:
@@ -166,7 +180,7 @@ def put_question(use: Use, registers: Registers, rules: Rules) -> Asked:
         cap_limit=rules.cap.limit,
         cap_window=rules.cap.window_seconds,
     )
-    return Asked(use, question, reading, slot is None and purpose.kind not in _UNSAID, reach)
+    return Asked(use, question, reading, slot is None and purpose.kind not in _UNSAID, reach, law)
 
 
 def situation(key: ClassKey, now: int) -> Situation:
@@ -189,7 +203,7 @@ def situation(key: ClassKey, now: int) -> Situation:
         capped=bool(key.caps & CAPPED),
         contacts_24h=3 if key.caps & THREE_IN_24H else 0,
         local_minutes=local_minutes(now, candidate_zones(regions)),
-        today=_date(now),
+        today=day_of(now),
     )
 
 
@@ -204,7 +218,3 @@ def _contact_flags(channel: Channel) -> tuple[Flag, Flag]:
         return Flag(0), Flag(0)
     kind, present = reached
     return present, SUPPRESSED_BY.get(kind, Flag(0))
-
-
-def _date(now: int) -> date:
-    return datetime.fromtimestamp(now, UTC).date()

@@ -86,7 +86,7 @@ def decide_batch(work: Work, use: Use, refs: Sequence[SubjectRef]) -> tuple[list
     permitted = sum(answer.permitted for answer in answers)
     uid = work.record(
         EntryKind.DECISIONS_BATCH,
-        {**_use_fields(use), "subjects": len(refs), "permitted": permitted, "packs": _packs(work)},
+        {**_use_fields(use), **_law_fields(work), "subjects": len(refs), "permitted": permitted},
     )
     return answers, uid
 
@@ -124,7 +124,7 @@ def _decide_use(
     ids = sorted({i for _, _, i in asks if i is not None})
     people = audience_rows.read_people(work.session, asked.reading, ids, work.now)
     writers: dict[str, EntryWriter] = {}
-    fields = _use_fields(use) | {"packs": _packs(work)}
+    fields = _use_fields(use) | _law_fields(work)
     encoded: dict[tuple[str, str], bytes] = {}
     for n, ask, subject_id in asks:
         person = None if subject_id is None else people.get(subject_id)
@@ -164,5 +164,5 @@ def _use_fields(use: Use) -> dict[str, object]:
     return {"purpose": use.purpose, "channel": use.channel.value, "recipient": use.recipient}
 
 
-def _packs(work: Work) -> str:
-    return " ".join(pack.name for pack in work.gateway.decider.packs(work.now).packs)
+def _law_fields(work: Work) -> dict[str, object]:
+    return {"packs": work.law.names, "policy": work.law.digest}

@@ -24,6 +24,7 @@ from consent_gateway.domain.ids import RecipientId, SubjectId
 from consent_gateway.domain.registers import Principal, Registers
 from consent_gateway.errors import AuthenticationError
 from consent_gateway.services.decider import Decider
+from consent_gateway.services.law import Standing
 from consent_gateway.services.rules import Rules
 from consent_gateway.services.vault import Vault
 
@@ -66,6 +67,11 @@ class Work:
         """Compute the instant's two integer forms once: every row and entry asks for them."""
         self.now_ms = int(self.instant.timestamp() * _MILLIS)
         self.now = self.now_ms // _MILLIS
+
+    @property
+    def law(self) -> Standing:
+        """Return the packs that this work decides by."""
+        return self.gateway.decider.standing(self.registers, self.now)
 
     def is_live(self, principal: Principal) -> bool:
         """Tell whether a key still works: one that was revoked since, on whichever replica, does nothing any more."""

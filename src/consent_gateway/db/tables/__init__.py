@@ -10,7 +10,7 @@ Each column is classified beside its table, and together in `CLASSIFICATION`: a 
 
 from __future__ import annotations
 
-from consent_gateway.db.tables import intake, links, log, people, records, registers
+from consent_gateway.db.tables import intake, links, log, people, policies, records, registers
 from consent_gateway.db.tables.base import (
     CAPPED_CHANNELS,
     CONSENT_SLOTS,
@@ -50,6 +50,14 @@ from consent_gateway.db.tables.people import (
     suppressions,
     tombstones,
 )
+from consent_gateway.db.tables.policies import (
+    decision_facts,
+    policy_activations,
+    policy_sets,
+    policy_shadow_counts,
+    policy_texts,
+    vocabularies,
+)
 from consent_gateway.db.tables.records import controller, purpose_processing, recipient_parties
 from consent_gateway.db.tables.registers import (
     notices,
@@ -82,6 +90,7 @@ __all__ = [
     "consent_events",
     "contacts",
     "controller",
+    "decision_facts",
     "events",
     "idempotency_keys",
     "identifiers",
@@ -89,6 +98,10 @@ __all__ = [
     "merges",
     "metadata",
     "notices",
+    "policy_activations",
+    "policy_sets",
+    "policy_shadow_counts",
+    "policy_texts",
     "principals",
     "purpose_processing",
     "purposes",
@@ -108,12 +121,13 @@ __all__ = [
     "suppressions",
     "tombstones",
     "traits",
+    "vocabularies",
     "waiting_opt_outs",
 ]
 
 CLASSIFICATION: dict[str, str] = {
     f"{table}.{column}": kind
-    for module in (registers, records, people, intake, log, links)
+    for module in (registers, records, people, intake, log, links, policies)
     for table, classes in module.CLASSES.items()
     for kind, columns in classes.items()
     for column in columns.split()
