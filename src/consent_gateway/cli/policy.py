@@ -12,8 +12,10 @@ from rich.table import Table
 
 from consent_gateway.cli.options import emit, json_option
 from consent_gateway.clock import system_clock
+from consent_gateway.errors import InputError
 from consent_gateway.policies.cases import CaseResult, run_cases
-from consent_gateway.policies.choices import AS_SHIPPED, Choices, read_choices
+from consent_gateway.policies.choices import AS_SHIPPED, Choices, parse_choices, read_choices
+from consent_gateway.policies.documents import document
 from consent_gateway.policies.packs import load_builtin
 from consent_gateway.policies.render import pack_as_text
 from consent_gateway.policies.rules import PackSet
@@ -79,12 +81,24 @@ def show_pack(pack_id: str, language: str, choices: Path | None) -> None:
 @choices_option
 @json_option
 def test_cases(cases: Path, choices: Path | None, *, as_json: bool) -> None:
-    """Run a case file and print every case; status 1 if a statute or regulation case does not hold."""
-    packs = load_builtin(choices=_chosen(choices)).standing(system_clock().date())
-    results = run_cases(packs, json.loads(cases.read_text(encoding="utf-8")))
+    """Run a case file (JSON or YAML) and print every case; status 1 if a statute or regulation case does not hold.
+
+    A file may name under `choices` the settings that it is about.
+    """
+    given, today = _document(cases), system_clock().date()
+    named = parse_choices(cases.name, json.dumps(given["choices"])) if "choices" in given else AS_SHIPPED
+    chosen = named if choices is None else read_choices(choices)
+    results = run_cases(load_builtin(choices=chosen).standing(today), given, today)
     emit([_row(r) for r in results], as_json=as_json, show=lambda console: _show(console, results))
     if any(not r.holds and r.basis_kind in _BINDING for r in results):
         raise click.exceptions.Exit(_DIFFERS)
+
+
+def _document(path: Path) -> dict[str, Any]:
+    _, data = document(path.name, path.read_text(encoding="utf-8"))
+    if not isinstance(data, dict):
+        raise InputError(f"{path.name}: a case file is an object with a list `cases`")
+    return data
 
 
 def _today(choices: Path | None) -> PackSet:

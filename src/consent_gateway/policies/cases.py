@@ -43,13 +43,22 @@ class CaseResult:
         return same and not self.missing_obligations
 
 
-def run_cases(packs: PackSet, document: Mapping[str, Any]) -> list[CaseResult]:
-    """Answer every case of `document`; raises `InputError` if the file is not of the format."""
+def run_cases(packs: PackSet, document: Mapping[str, Any], today: date | None = None) -> list[CaseResult]:
+    """Answer every case of `document`; raises `InputError` if the file is not of the format.
+
+    A case without a day of its own is answered by the rules in force `today`, or without it by all rules.
+    """
     cases = document.get("cases")
     if not isinstance(cases, list):
         raise InputError("a case file is an object with a list `cases`")
     defaults = {**DEFAULTS, **document.get("defaults", {})}
-    return [_run(packs, case, defaults) for case in cases]
+    current = packs if today is None else packs.in_force(today)
+    return [_run(packs if "now" in {**defaults, **_given(case)} else current, case, defaults) for case in cases]
+
+
+def _given(case: Mapping[str, Any]) -> Given:
+    found = case.get("given") if isinstance(case, Mapping) else None
+    return found if isinstance(found, Mapping) else {}
 
 
 def _run(packs: PackSet, case: Mapping[str, Any], defaults: Given) -> CaseResult:

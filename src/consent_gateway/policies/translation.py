@@ -1,7 +1,8 @@
 """Translate the fields of a decision case to a question and a situation.
 
 The vocabulary is that of the case file's `field_notes`. Two readings where the file leaves room: consent that is
-given without a scope covers what is asked, and a scope that names `self` covers our processors too. The
+given without a scope covers what is asked, and a scope that names `self` covers our processors too. Several names
+are read for one thing where officers use several; a name that only some use is read only where it restricts. The
 translation knows fields, never cases; a value that it does not know raises ValueError.
 """
 
@@ -20,7 +21,7 @@ Given = Mapping[str, Any]
 
 DEFAULTS: Given = {"age": 30, "local_time": "14:00", "policy_available": True}
 # Fields that tell the story of a case; another field carries what matters for the decision.
-NARRATIVE = frozenset({"revocation_text", "note"})
+NARRATIVE = frozenset({"revocation_text", "note", "citizenship", "nationality", "affects_price"})
 # Names in use for the same thing, besides the vocabulary's own.
 _MECHANISMS = {
     "adequacy_decision": "adequacy",
@@ -40,6 +41,15 @@ _DESTINATIONS = {
     "email_service_provider": "service",
 }
 
+_RECIPIENTS = {
+    "service_provider": "processor",
+    "contractor": "processor",
+    "controller": "third_party",
+    "partner": "third_party",
+    "authority": "public_authority",
+    "foreign_authority": "public_authority",
+}
+
 _KINDS = {
     "general": ConsentProperty(0),
     "separate": ConsentProperty.SEPARATE,
@@ -47,8 +57,11 @@ _KINDS = {
     "parental": ConsentProperty.GUARDIAN,
     "written": ConsentProperty.WRITTEN,
     "two_step_opt_in": ConsentProperty.TWO_STEP,
+    "double_opt_in": ConsentProperty.TWO_STEP,
+    "guardian": ConsentProperty.GUARDIAN,
 }
-_PARENTS = frozenset({"parent", "guardian"})
+_PARENTS = frozenset({"parent", "guardian", "legal_guardian", "holder_of_parental_responsibility"})
+_CLEAR_ACTS = frozenset({"affirmative", "opt_in", "double_opt_in", "unticked_box", "signature"})
 
 
 def unread_fields(given: Given) -> tuple[str, ...]:
@@ -63,11 +76,12 @@ def question_of(facts: Given) -> Question:
     return Question(
         purpose_kind=PurposeKind(facts["purpose"]),
         channel=Channel(facts.get("channel", "none")),
-        recipient_kind=RecipientKind(facts.get("recipient_type", "self")),
+        recipient_kind=_recipient(facts),
+        recipient_known=bool(facts.get("recipient_registered", True)),
         recipient_country=_recipient_country(facts),
-        contract=bool(facts.get("processor_contract", facts.get("contract", True))),
+        contract=all(bool(facts.get(name, True)) for name in _CONTRACTS),
         transfer_mechanism=_known(_MECHANISMS, facts.get("transfer_mechanism")),
-        exported_people=facts.get("exported_non_sensitive_individuals_this_year"),
+        exported_people=_exported(facts),
         exported_sensitive=facts.get("exported_sensitive_individuals_this_year"),
         destination_kind=_known(_DESTINATIONS, facts.get("destination_kind")),
         basis=Basis(facts.get("legal_basis") or "none"),
@@ -104,8 +118,8 @@ def situation_of(facts: Given) -> Situation:
         scope_channel=scope is None or facts.get("channel", "none") in scope.get("channels", ()),
         scope_recipient=scope is None or _names_recipient(scope.get("recipients", ()), facts),
         notice_given=bool(facts.get("notice_given", True)),
-        notice_outdated=bool(facts.get("notice_outdated")),
-        objection=bool(facts.get("objection")),
+        notice_outdated=_any(facts, _CHANGES),
+        objection=_any(facts, _OBJECTIONS),
         restriction=bool(facts.get("restriction")),
         sale_share_opt_out=bool(facts.get("sale_share_opt_out")),
         limit_sensitive=bool(facts.get("limit_sensitive_use")),
@@ -114,8 +128,8 @@ def situation_of(facts: Given) -> Situation:
         personalisation_refused=bool(facts.get("personalisation_refused")),
         sensitive=tuple(facts.get("sensitive") or ()),
         corporate=facts.get("subscriber_type") == "corporate",
-        do_not_call=any(bool(facts.get(name)) for name in _REGISTERS),
-        suppressed=Suppressed.MARKETING if facts.get("suppressed") else Suppressed.NO,
+        do_not_call=_any(facts, _REGISTERS),
+        suppressed=_suppressed(facts.get("suppressed")),
         capped=_capped(facts.get("frequency")),
         contacts_24h=int(facts.get("sends_same_subject_24h") or 0),
         local_minutes=_local_minutes(facts),
@@ -130,6 +144,7 @@ def situation_of(facts: Given) -> Situation:
         opt_out_offered=bool(soft.get("opt_out_offered_at_collection")),
         expressed_interest=bool(soft.get("expressed_interest_or_support")),
         collected_on=_day(facts.get("collected_at")),
+        revoked_elsewhere=_any(facts, _REVOKED),
     )
 
 
@@ -137,37 +152,85 @@ def _known(names: Mapping[str, str], value: str | None) -> str:
     return names.get(value, value) if value else "none"
 
 
-_REGISTERS = ("do_not_call", "dnc_listed", "dnc_registered", "tps_registered", "tps_listed")
-
-_FIELDS = frozenset(
-    words(
-        "residency residency_candidates current_location market_targeted controller_location "
-        "processing_location purpose channel recipient_type recipient_id recipient_location "
-        "processor_contract contract transfer_mechanism cross_border "
-        "exported_non_sensitive_individuals_this_year exported_sensitive_individuals_this_year "
-        "destination_kind legal_basis sender_type automated_decision significant_effect affects_price "
-        "unreasonable_difference non_personalised_option refusal_mechanism message "
-        "information_society_service child_directed requested_purpose soft_opt_in_conditions consent_scope "
-        "age suppressed consent_valid_until consent_state consent_kind consent_given_by consent_method "
-        "consent_evidence notice_given notice_outdated objection restriction sale_share_opt_out "
-        "limit_sensitive_use gpc gpc_subject_known gpc_previously_seen personalisation_refused sensitive "
-        "subscriber_type frequency sends_same_subject_24h local_time local_time_candidates deletion_completed "
-        "deletion_pending_technical last_opt_out_at refused_at now minutes_since_revocation "
-        "confirmation_already_sent financial_incentive collected_at policy_available"
+_REGISTERS = words(
+    "do_not_call dnc_listed dnc_registered dnc_registry tps_registered tps_listed ctps_registered ctps_listed"
+)
+_OBJECTIONS = words("objection opted_out email_opt_out marketing_opt_out unsubscribed")
+_CHANGES = words("notice_outdated notice_version_outdated purpose_changed method_changed data_kind_changed")
+_REVOKED = words("revoked_other_topic revoked_elsewhere")
+_CONTRACTS = words("processor_contract contract joint_arrangement")
+_ELSEWHERE = words("current_location ip_country phone_country sign_in_country")
+_INFRASTRUCTURE = words("ciio critical_infrastructure_operator")
+_ALIASES = frozenset(
+    (
+        *_REGISTERS,
+        *_OBJECTIONS,
+        *_CHANGES,
+        *_REVOKED,
+        *_CONTRACTS,
+        *_ELSEWHERE,
+        *_INFRASTRUCTURE,
+        "recipient_registered",
     )
-) | frozenset(_REGISTERS)
+)
+
+_FIELDS = (
+    frozenset(
+        words(
+            "residency residency_candidates current_location market_targeted controller_location "
+            "processing_location purpose channel recipient_type recipient_id recipient_location "
+            "processor_contract contract transfer_mechanism cross_border "
+            "exported_non_sensitive_individuals_this_year exported_sensitive_individuals_this_year "
+            "destination_kind legal_basis sender_type automated_decision significant_effect affects_price "
+            "unreasonable_difference non_personalised_option refusal_mechanism message "
+            "information_society_service child_directed requested_purpose soft_opt_in_conditions consent_scope "
+            "age suppressed consent_valid_until consent_state consent_kind consent_given_by consent_method "
+            "consent_evidence notice_given notice_outdated objection restriction sale_share_opt_out "
+            "limit_sensitive_use gpc gpc_subject_known gpc_previously_seen personalisation_refused sensitive "
+            "subscriber_type frequency sends_same_subject_24h local_time local_time_candidates deletion_completed "
+            "deletion_pending_technical last_opt_out_at refused_at now minutes_since_revocation "
+            "confirmation_already_sent financial_incentive collected_at policy_available"
+        )
+    )
+    | _ALIASES
+)
 
 
 def _regions(facts: Given) -> tuple[str | None, ...]:
-    """Unite residency, candidates, present location and targeted market (LAW part 2.1)."""
+    """Unite residency, candidates, other signs of a place and targeted market (LAW part 2.1); citizenship is none."""
     candidates = list(facts.get("residency_candidates") or ())
     residency = facts.get("residency")
     if residency is not None or not candidates:
         candidates.append(residency)
     markets = facts.get("market_targeted") or ()
     candidates += [markets] if isinstance(markets, str) else list(markets)
-    location = facts.get("current_location")
-    return tuple(dict.fromkeys([*candidates, *([location] if location else [])]))
+    candidates += [facts[name] for name in _ELSEWHERE if facts.get(name)]
+    return tuple(dict.fromkeys(candidates))
+
+
+def _any(facts: Given, names: Iterable[str]) -> bool:
+    return any(bool(facts.get(name)) for name in names)
+
+
+def _recipient(facts: Given) -> RecipientKind:
+    named = facts.get("recipient_type") or "self"
+    return RecipientKind(_RECIPIENTS.get(named, named))
+
+
+def _exported(facts: Given) -> int | None:
+    """Return the people exported this year; an operator of critical infrastructure has no lower tier (PIPL Art 40)."""
+    people = facts.get("exported_non_sensitive_individuals_this_year")
+    return max(people or 0, _TOP_TIER) if _any(facts, _INFRASTRUCTURE) else people
+
+
+_TOP_TIER = 1_000_000
+
+
+def _suppressed(value: object) -> Suppressed:
+    """Read yes or no, or the list by its name; a list of an unknown name raises ValueError."""
+    if isinstance(value, str):
+        return Suppressed(value)
+    return Suppressed.MARKETING if value else Suppressed.NO
 
 
 def _recipient_country(facts: Given) -> str | None:
@@ -196,7 +259,7 @@ def _properties(facts: Given) -> ConsentProperty:
         found |= _kind(kind)
     if facts.get("consent_given_by") in _PARENTS:
         found |= ConsentProperty.GUARDIAN
-    if facts.get("consent_method", "affirmative") == "affirmative":
+    if facts.get("consent_method", "affirmative") in _CLEAR_ACTS:
         found |= ConsentProperty.AFFIRMATIVE
     if facts.get("consent_evidence", "full") == "full":
         found |= ConsentProperty.EVIDENCE
@@ -211,8 +274,8 @@ def _kind(name: str) -> ConsentProperty:
 
 def _names_recipient(named: Iterable[str], facts: Given) -> bool:
     """Match the recipient by its id, or by its kind where it has no id; we and our processors are `self`."""
-    kind, name = facts.get("recipient_type", "self"), facts.get("recipient_id")
-    if kind in _OWN:
+    kind, name = facts.get("recipient_type") or "self", facts.get("recipient_id")
+    if _RECIPIENTS.get(kind, kind) in _OWN:
         return not {"self", kind, name}.isdisjoint(named)
     return (name or kind) in set(named)
 
