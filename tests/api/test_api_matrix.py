@@ -33,6 +33,7 @@ NEEDED = {
     ("GET", "/v1/controller"): "ingest",
     ("POST", "/v1/controller"): "admin",
     ("GET", "/v1/purposes"): "ingest",
+    ("GET", "/v1/purposes/record"): "audit",
     ("POST", "/v1/purposes"): "admin",
     ("GET", "/v1/notices"): "ingest",
     ("POST", "/v1/notices"): "admin",

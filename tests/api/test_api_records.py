@@ -104,6 +104,44 @@ def test_a_period_is_a_duration_of_one_unit(edge: Edge, retention: str) -> None:
     assert [e["path"] for e in reply.json()["errors"]] == ["$.processing.retention"]
 
 
+# -- the record of processing activities ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("accept", "query", "media"),
+    [
+        (None, "", "application/json"),
+        ("*/*", "", "application/json"),
+        ("text/html, text/csv;q=0.9", "", "text/csv; charset=utf-8"),
+        ("text/markdown", "", "text/markdown; charset=utf-8"),
+        ("text/csv", "?format=markdown", "text/markdown; charset=utf-8"),
+        ("application/json", "?format=csv", "text/csv; charset=utf-8"),
+    ],
+)
+def test_the_caller_chooses_the_form_of_the_record(edge: Edge, accept: str | None, query: str, media: str) -> None:
+    headers = {} if accept is None else {"accept": accept}
+    reply = edge.admin.get(f"/v1/purposes/record{query}", headers=headers)
+    assert (reply.status_code, reply.headers["content-type"]) == (200, media)
+    assert "direct_marketing" in reply.text
+    assert reply.headers["vary"] == "accept"
+    assert reply.headers["cache-control"] == "no-store"
+
+
+def test_the_record_is_told_in_both_languages_and_lists_its_gaps(edge: Edge) -> None:
+    english, chinese = (edge.admin.get(f"/v1/purposes/record?language={one}").json() for one in ("en", "zh"))
+    assert {(f["code"], f["where"]) for f in english["findings"]} >= {("purpose_without_processing", "service_message")}
+    assert [f["code"] for f in english["findings"]] == [f["code"] for f in chinese["findings"]]
+    assert "未登记处理情况" in {f["text"] for f in chinese["findings"]}
+    assert "营销" in edge.admin.get("/v1/purposes/record?language=zh&format=csv").text
+
+
+@pytest.mark.parametrize("query", ["format=xml", "language=fr", "format=JSON"])
+def test_other_forms_and_languages_are_refused(edge: Edge, query: str) -> None:
+    reply = edge.admin.get(f"/v1/purposes/record?{query}")
+    assert reply.status_code == 400
+    assert reply.json()["code"] == "invalid_input"
+
+
 # -- receipts ------------------------------------------------------------------------------------------------------
 
 

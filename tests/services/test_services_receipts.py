@@ -28,7 +28,7 @@ from consent_gateway.audit.consent_receipts import receipt_payload, verify_docum
 from consent_gateway.audit.entries import Entry, EntryKind, parse_entry
 from consent_gateway.audit.verifier import verify_payload
 from consent_gateway.clock import FixedClock
-from consent_gateway.db import tables
+from consent_gateway.db import merges, tables
 from consent_gateway.domain.consents import ConsentKind
 from consent_gateway.domain.ids import NoticeId, PurposeId, RecipientId, SourceId
 from consent_gateway.domain.purposes import Channel, Party, RecipientKind, Source
@@ -206,6 +206,21 @@ def test_the_pseudonym_is_of_a_space_that_no_recipient_has(complete: Gateway) ->
                 continue
             registers.put_recipient(work, a_recipient(name))
             assert work.gateway.vault.resolve(first["pii_principal_id"], RecipientId(name), work.registers) is None
+
+
+def test_somebody_who_was_merged_gets_one_receipt_of_everything(complete: Gateway) -> None:
+    take(complete, [a_person(2, country="CN")])
+    withdraw(complete, ref(2), notice="privacy", notice_version=3)
+    first, second = id_of(complete, ref(1)), id_of(complete, ref(2))
+    alone = content(issue(complete))
+    with complete.work() as work:
+        merges.relink(work.session, {first: [first, second]})
+    one, other = content(issue(complete)), content(issue(complete, 2))
+    assert one["pii_principal_id"] == other["pii_principal_id"] == alone["pii_principal_id"]
+    assert [e["event_state"].rpartition("#")[2] for e in one["events"]] == ["ConsentGiven", "ConsentWithdrawn"]
+    assert one["current"][0]["event_state"].endswith("ConsentWithdrawn")
+    assert one["processing"][0]["jurisdiction"] == ["CN", "DE"]
+    assert (one["events"], one["current"]) == (other["events"], other["current"])
 
 
 # -- what is not whole is not issued -------------------------------------------------------------------------------

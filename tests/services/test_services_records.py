@@ -8,16 +8,20 @@ from dataclasses import replace
 import pytest
 from sqlalchemy import select
 
-from builders import a_gateway, a_recipient, dump
+from builders import a_gateway, a_person, a_recipient, dump, take, with_source
 from consent_gateway.audit.entries import Entry, parse_entry
 from consent_gateway.db import records as record_rows
 from consent_gateway.db import tables
 from consent_gateway.db.engine import Store
 from consent_gateway.domain.ids import PurposeId, RecipientId
+from consent_gateway.domain.purposes import Channel
 from consent_gateway.domain.records import Address, Controller, DataCategory, Processing
 from consent_gateway.domain.records.parties import processing_of
+from consent_gateway.domain.segments import Everyone
 from consent_gateway.errors import ConflictError, InputError
-from consent_gateway.services import records, registers
+from consent_gateway.services import audiences, records, registers
+from consent_gateway.services.activities import activity_record, is_third
+from consent_gateway.services.decider import Use
 from consent_gateway.services.gateway import Gateway
 from consent_gateway.services.rules import Rules
 
@@ -112,3 +116,54 @@ def test_a_narrower_purpose_takes_over_what_it_does_not_say(sqlite_gateway: Gate
     own = replace(PROCESSING, retention="P1Y")
     assert processing_of(PurposeId("direct_marketing"), tree, held | {PurposeId("direct_marketing"): own}) is own
     assert processing_of(PurposeId("service_message"), tree, held) is None
+
+
+# -- the record of processing activities ---------------------------------------------------------------------------
+
+
+def gaps(gateway: Gateway) -> set[tuple[str, str]]:
+    with gateway.look() as work:
+        return {(f.code, f.where) for f in activity_record(work).findings}
+
+
+def test_a_store_that_nobody_described_is_full_of_gaps(gateway: Gateway) -> None:
+    with_source(gateway)
+    found = gaps(gateway)
+    assert {("controller_missing", "controller"), ("source_without_notice", "crm")} <= found
+    assert ("purpose_without_processing", "direct_marketing") in found
+
+
+def test_describing_it_closes_the_gaps(gateway: Gateway) -> None:
+    with gateway.work() as work:
+        records.put_controller(work, replace(CONTROLLER, measures="ISMS 4.2"))
+        for root in ("marketing", "service_message", "service_delivery"):
+            records.put_processing(work, PurposeId(root), PROCESSING)
+    assert gaps(gateway) == set()
+    with gateway.work() as work:
+        registers.put_recipient(work, a_recipient("cloud", country="US"))
+    assert gaps(gateway) == {("third_country_without_mechanism", "cloud")}
+
+
+def test_an_audience_for_somebody_who_is_not_declared_is_seen(gateway: Gateway) -> None:
+    with_source(gateway)
+    take(gateway, [a_person(1)])
+    with gateway.work() as work:
+        registers.put_recipient(work, a_recipient("house"))
+        records.put_processing(work, PurposeId("marketing"), PROCESSING)
+        use = Use(PurposeId("direct_marketing"), Channel.EMAIL, RecipientId("house"))
+        audiences.resolve(work, Everyone(), use)
+    assert ("recipient_undeclared", "direct_marketing: house") in gaps(gateway)
+
+
+@pytest.mark.parametrize(
+    ("home", "third", "near"),
+    [
+        ("DE", {"US", "CN", "IN"}, {"FR", "GB", "JP", "NO", ""}),
+        ("GB", {"US", "CN", "IN"}, {"FR", "GB", "JP", ""}),
+        ("CN", {"US", "DE", "GB"}, {"CN", ""}),
+        ("US", set(), {"US", "CN", "DE"}),
+        (None, {"US", "CN"}, {"FR"}),
+    ],
+)
+def test_third_countries_are_seen_from_the_controller(home: str | None, third: set[str], near: set[str]) -> None:
+    assert {c for c in third | near if is_third(home, c)} == third

@@ -12,7 +12,19 @@ import click
 from rich.console import Console
 
 from consent_gateway import __version__
-from consent_gateway.cli import audit, bench, demo_command, importer, keys, policy, receipts, running, signals, upkeep
+from consent_gateway.cli import (
+    audit,
+    bench,
+    demo_command,
+    importer,
+    keys,
+    policy,
+    receipts,
+    record,
+    running,
+    signals,
+    upkeep,
+)
 from consent_gateway.errors import GatewayError
 
 _USAGE = 2
@@ -41,6 +53,7 @@ for command in (
     bench.bench,
 ):
     cli.add_command(command)
+policy.policy.add_command(record.record)
 
 
 def main() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from dataclasses import asdict
 from typing import Any
 
@@ -11,7 +12,14 @@ from sqlalchemy import select
 from consent_gateway.db.consents import event_of
 from consent_gateway.db.dialects import upsert
 from consent_gateway.db.engine import Session
-from consent_gateway.db.tables import consent_events, controller, notices, purpose_processing, recipient_parties
+from consent_gateway.db.tables import (
+    audiences,
+    consent_events,
+    controller,
+    notices,
+    purpose_processing,
+    recipient_parties,
+)
 from consent_gateway.domain.ids import PurposeId, RecipientId, SubjectId
 from consent_gateway.domain.records import Address, Controller, DataCategory, Processing
 from consent_gateway.domain.records.consent import LedgerEvent, Notice
@@ -66,9 +74,9 @@ def processing(session: Session) -> dict[PurposeId, Processing]:
     return {PurposeId(row.purpose): _processing(row) for row in session.execute(select(purpose_processing))}
 
 
-def history(session: Session, subject_id: SubjectId) -> list[LedgerEvent]:
-    """Return every consent event of a person with how it came, in the order of arrival."""
-    statement = select(consent_events).where(consent_events.c.subject_id == subject_id).order_by(consent_events.c.id)
+def history(session: Session, members: Collection[SubjectId]) -> list[LedgerEvent]:
+    """Return every consent event of a person, all their subjects, with how it came, in the order of arrival."""
+    statement = select(consent_events).where(consent_events.c.subject_id.in_(members)).order_by(consent_events.c.id)
     return [
         LedgerEvent(event_of(row), row.notice_version, row.language, row.method, row.received_at)
         for row in session.execute(statement)
@@ -80,6 +88,12 @@ def published(session: Session) -> list[Notice]:
     wanted = (notices.c[name] for name in ("id", "version", "language", "title", "text_sha256", "published_at"))
     statement = select(*wanted).order_by(notices.c.id, notices.c.version, notices.c.language)
     return [Notice(*row) for row in session.execute(statement)]
+
+
+def disclosed(session: Session) -> frozenset[tuple[PurposeId, RecipientId]]:
+    """Return for which purpose which recipient was ever served an audience."""
+    statement = select(audiences.c.purpose, audiences.c.recipient).distinct()
+    return frozenset((PurposeId(r.purpose), RecipientId(r.recipient)) for r in session.execute(statement))
 
 
 def _address(row: Any) -> Address:

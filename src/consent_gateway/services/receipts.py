@@ -20,9 +20,9 @@ from consent_gateway.audit.consent_receipts import RECEIPT_COMMITMENT, receipt_p
 from consent_gateway.audit.entries import EntryKind
 from consent_gateway.audit.jws import Jwk, JwsSigner
 from consent_gateway.db import records as rows
-from consent_gateway.db import subjects
 from consent_gateway.domain.consents import FOREVER, ConsentState, Standing, fold
 from consent_gateway.domain.ids import PurposeId, RecipientId, SubjectId
+from consent_gateway.domain.merges import Clusters
 from consent_gateway.domain.purposes import OWN, Channel, Purpose
 from consent_gateway.domain.records import Address, Controller, Party, Processing, iso27560, kantara
 from consent_gateway.domain.records.consent import (
@@ -43,9 +43,10 @@ from consent_gateway.domain.subjects import split_regions
 from consent_gateway.errors import ConflictError, FieldProblem, IncompleteError, InputError, NotFoundError
 from consent_gateway.policies.regions import places
 from consent_gateway.services.audience_rows import points_of
+from consent_gateway.services.clusters import points_of_people, profiles_of_people
 from consent_gateway.services.gateway import UID_BYTES, Gateway, Work
 from consent_gateway.services.items import SubjectRef
-from consent_gateway.services.people import UNKNOWN, Resolver
+from consent_gateway.services.people import UNKNOWN, Resolver, lock_people
 from consent_gateway.vault.envelope import derive_audit_key
 
 _SPACE = "record:principal"  # no slug, so no recipient can register it and share it
@@ -78,8 +79,9 @@ def issue(work: Work, ref: SubjectRef, purpose_id: str, channel: Channel | None,
     purpose = work.registers.purposes.purposes.get(PurposeId(purpose_id))
     if purpose is None:
         raise InputError(fields=(FieldProblem("$.purpose", "unknown_purpose", "no such purpose is registered"),))
-    subject_id = _person(work, ref)
-    events = concerning(rows.history(work.session, subject_id), purpose.id, channel, work.registers.purposes)
+    person = _person(work, ref)
+    subject_id, members = next(iter(person.items()))
+    events = concerning(rows.history(work.session, members), purpose.id, channel, work.registers.purposes)
     if not events:
         raise NotFoundError("nothing is recorded about this purpose")
     registered = _registered(work, purpose, events, form)
@@ -87,7 +89,7 @@ def issue(work: Work, ref: SubjectRef, purpose_id: str, channel: Channel | None,
     uid = secrets.token_bytes(UID_BYTES)
     salt = opening_salt(audit_key, uid, RECEIPT_COMMITMENT)
     log = LogPlace(work.gateway.signer.key.name, uid.hex(), salt.hex())
-    receipt = _written(_record(work, subject_id, purpose, channel, events, registered, log), form)
+    receipt = _written(_record(work, person, purpose, channel, events, registered, log), form)
     fields: dict[str, object] = {"purpose": purpose.id, "form": form.value}
     payload = receipt_payload(receipt)
     work.record_about(EntryKind.RECEIPT_ISSUED, fields, subject_id, audit_key, payload, uid=uid)
@@ -101,13 +103,15 @@ def _signer(gateway: Gateway) -> JwsSigner:
     return JwsSigner(gateway.vault.provider.keyring.receipt_signing_seed())
 
 
-def _person(work: Work, ref: SubjectRef) -> SubjectId:
-    found = Resolver(work, [ref], writing=True).resolve(ref)
-    if found is UNKNOWN:
-        raise NotFoundError
-    if isinstance(found, FieldProblem):
+def _person(work: Work, ref: SubjectRef) -> Clusters:
+    """Return the one person who is meant, with every subject that was merged into them, all locked."""
+    found = Resolver(work, [ref]).resolve(ref)
+    if isinstance(found, FieldProblem) and found is not UNKNOWN:
         raise InputError(fields=(found,))
-    return found
+    members = None if isinstance(found, FieldProblem) else lock_people(work, [found]).get(found)
+    if members is None:
+        raise NotFoundError
+    return {members[0]: members}
 
 
 def _written(record: ConsentRecord, form: Form) -> dict[str, object]:
@@ -156,14 +160,14 @@ def _notice_of_source(work: Work, events: Sequence[LedgerEvent]) -> str | None:
 
 def _record(
     work: Work,
-    subject_id: SubjectId,
+    person: Clusters,
     purpose: Purpose,
     channel: Channel | None,
     events: Sequence[LedgerEvent],
     registered: _Registered,
     log: LogPlace,
 ) -> ConsentRecord:
-    regions, _ = subjects.profiles(work.session, [subject_id])[subject_id]
+    ((subject_id, (regions, _)),) = profiles_of_people(work, person).items()
     found = [region for region in split_regions(regions) if region is not None]
     return ConsentRecord(
         receipt_id=_urn(secrets.token_bytes(16), _RECEIPT_VERSION),
@@ -179,7 +183,7 @@ def _record(
         laws=tuple(_laws(found)),
         notice=registered.notice,
         moments=tuple(moments(events, purpose.basis, work.now)),
-        current=tuple(_current(work, subject_id, purpose, channel, events)),
+        current=tuple(_current(work, person, purpose, channel, events)),
         log=log,
     )
 
@@ -191,10 +195,10 @@ def _laws(regions: Sequence[str]) -> Iterator[str]:
 
 
 def _current(
-    work: Work, subject_id: SubjectId, purpose: Purpose, channel: Channel | None, events: Sequence[LedgerEvent]
+    work: Work, person: Clusters, purpose: Purpose, channel: Channel | None, events: Sequence[LedgerEvent]
 ) -> Iterator[Current]:
     """Yield what a decision would read now, by the same fold: on the channels that were asked for or spoken of."""
-    points = subjects.contact_points(work.session, [subject_id]).get(subject_id, [])
+    (points,) = points_of_people(work, person).values()
     enabled = {c for p, c in work.registers.slots if p == purpose.id}
     said = {e.event.channel for e in events if e.event.channel is not None}
     wanted = {channel} if channel is not None else (enabled | said or {Channel.NONE})
