@@ -95,6 +95,7 @@ def build_gateway(settings: Settings, clock: Clock = system_clock) -> Gateway:
         k_floor=settings.k_floor,
         audience_ttl_seconds=settings.audience_ttl_seconds,
         controller_country=settings.controller_country,
+        sender_type=settings.sender_type,
         cap=CapRule(settings.contact_cap, settings.contact_cap_days * _DAY_SECONDS),
     )
     signer = Signer(settings.log_origin, keyring.log_signing_seed())

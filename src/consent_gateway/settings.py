@@ -140,6 +140,17 @@ class Settings(BaseModel):
             "attacker": "Loosens what the law leaves open, never what it settles; decisions name every such choice."
         },
     )
+    sender_type: Literal["commercial", "charity"] = Field(
+        "commercial",
+        description=(
+            "Whether the controller is a charity (Charities Act 2011 s.1 and the like): the charity soft opt-in of "
+            "the UK is open to nobody else."
+        ),
+        json_schema_extra={
+            "attacker": "Opens the charity soft opt-in, for purposes registered as charitable and people who gave "
+            "their address to a charity."
+        },
+    )
     k_floor: int = Field(
         10,
         ge=2,

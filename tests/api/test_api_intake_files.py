@@ -188,20 +188,22 @@ STORED: Stored = {
         "source": columns("source", T.consent_events, T.choice_events, T.events, T.contacts, T.imports, T.quarantine),
     },
     wire.PurposeIn: {"id": (T.purposes.c.id, T.slots.c.purpose), "channels": (T.slots.c.channel,)}
-    | {name: (T.purposes.c[name],) for name in ("kind", "title", "title_zh", "dpv_iri", "basis", "parent")},
+    | {name: (T.purposes.c[name],) for name in ("kind", "title", "title_zh", "dpv_iri", "basis", "parent", "requested")}
+    | {name: (T.purposes.c[name],) for name in ("marks", "sensitive", "bases")},
     wire.NoticeIn: {name: (T.notices.c[name],) for name in ("id", "version", "language", "title", "text")},
     wire.SourceIn: {name: (T.sources.c[name],) for name in ("id", "name", "channel", "party", "notice", "purposes")},
     wire.RecipientIn: {
         name: (T.recipients.c[name],)
-        for name in ("id", "name", "kind", "country", "contract", "transfer_mechanism", "sector")
+        for name in ("id", "name", "kind", "country", "contract", "transfer_mechanism", "sector", "destination")
     },
     wire.TraitIn: {
         "id": (T.traits.c.id, T.subject_traits.c.trait),
-        **{name: (T.traits.c[name],) for name in ("type", "origin", "event_type", "description")},
+        **{name: (T.traits.c[name],) for name in ("type", "origin", "event_type", "description", "sensitive")},
     },
+    wire.ExportsIn: {name: (T.exports.c[name],) for name in ("year", "people", "sensitive_people")},
     wire.SegmentIn: {"text": SEALED, **{name: (T.segments.c[name],) for name in ("id", "expression", "description")}},
     wire.AudienceIn: {"segment": SEALED, "expression": SEALED, "text": SEALED, "ttl_seconds": SEALED, "message": SEALED}
-    | {name: (T.audiences.c[name],) for name in ("purpose", "channel", "recipient")},
+    | {name: (T.audiences.c[name],) for name in ("purpose", "channel", "recipient", "basis")},
 }
 INTEGERS = {SmallInteger: 2**15 - 1, Integer: 2**31 - 1, BigInteger: 2**63 - 1}
 

@@ -41,6 +41,8 @@ NEEDED = {
     ("POST", "/v1/sources"): "admin",
     ("GET", "/v1/recipients"): "ingest",
     ("POST", "/v1/recipients"): "admin",
+    ("GET", "/v1/exports"): "ingest",
+    ("POST", "/v1/exports"): "admin",
     ("GET", "/v1/traits"): "ingest",
     ("POST", "/v1/traits"): "admin",
     ("GET", "/v1/segments"): "audience",

@@ -174,6 +174,7 @@ GOOD: dict[str, Any] = {
         "transfer_mechanism": "none", "sector": "house", "party": {"contact": "Jo", "email": "jo@house.example"},
     },
     "/v1/traits": {"id": "visits", "type": "integer", "origin": "declared", "description": ""},
+    "/v1/exports": {"year": 2026, "people": 40_000, "sensitive_people": 0},
     "/v1/segments": {"id": "all", "text": "everyone", "description": ""},
     "/v1/consents/receipt": {
         "subject": {"email": "nobody@example.org"}, "purpose": "direct_marketing", "channel": "email",

@@ -119,7 +119,7 @@ def same_for_all(crm: Gateway, clock: FixedClock, rules: settings) -> None:
             together, _ = decide_batch(work, use, [ref(n) for n in range(1, PEOPLE + 1)])
             several = [d.answer for d in decide(work, [Ask(use, ref(n), SYSTEM) for n in range(1, PEOPLE + 1)])]  # type: ignore[union-attr]
             audience = audiences.resolve(work, Everyone(), use)
-            asked = crm.decider.ask(use, work.registers, crm.rules)
+            asked = crm.decider.ask(use, work.registers, crm.rules, work.now)
         assert together == alone == several
         reachable = [row["flags"] & asked.reach == asked.reach for row in found]
         lost = [loss(answer, reachable=r) for answer, r in zip(alone, reachable, strict=True)]

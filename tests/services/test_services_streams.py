@@ -34,7 +34,7 @@ from consent_gateway.domain.purposes import Basis
 from consent_gateway.domain.registers import Principal
 from consent_gateway.domain.segments import Everyone
 from consent_gateway.errors import AuthenticationError, GatewayError, NotFoundError
-from consent_gateway.services import audiences, principals
+from consent_gateway.services import audiences, principals, registers
 from consent_gateway.services.decider import Message, Use
 from consent_gateway.services.gateway import SYSTEM, Gateway
 from edge import running
@@ -229,6 +229,9 @@ def test_a_stream_that_forgets_the_message_is_found(sqlite_gateway: Gateway, mon
 
 def test_every_question_comes_back_as_it_was(sqlite_gateway: Gateway) -> None:
     messages = st.builds(Message, *[st.booleans()] * 4)
+    with sqlite_gateway.work() as work:
+        purpose = work.registers.purposes.purposes[EMAIL_MARKETING.purpose]
+        registers.put_purpose(work, replace(purpose, bases=tuple(Basis)), [])
 
     @settings(derandomize=True, deadline=None, max_examples=25)
     @given(messages, st.none() | st.sampled_from(Basis))

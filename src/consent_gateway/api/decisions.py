@@ -105,7 +105,7 @@ def use_of(data: UseIn, principal: Principal) -> Use:
     recipient = recipient_of(data.recipient, principal)
     if recipient is None:
         raise ForbiddenError("a recipient asks for itself only")
-    return Use(PurposeId(data.purpose), data.channel, recipient, message)
+    return Use(PurposeId(data.purpose), data.channel, recipient, message, data.basis)
 
 
 def recipient_of(named: str | None, principal: Principal) -> RecipientId | None:

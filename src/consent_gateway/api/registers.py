@@ -10,14 +10,15 @@ import msgspec
 from litestar import Request, Response, get, post
 
 from consent_gateway.api.desk import body_as, desk_of, documented
-from consent_gateway.api.wire import NoticeIn, PurposeIn, RecipientIn, SegmentIn, SourceIn, TraitIn
+from consent_gateway.api.wire import ExportsIn, NoticeIn, PurposeIn, RecipientIn, SegmentIn, SourceIn, TraitIn
 from consent_gateway.db import records as record_rows
 from consent_gateway.db import registers as register_rows
 from consent_gateway.domain.ids import NoticeId, PurposeId, RecipientId, SegmentId, SourceId, TraitId
-from consent_gateway.domain.purposes import Purpose, Recipient, Source
+from consent_gateway.domain.purposes import Recipient, Source
 from consent_gateway.domain.segments import Segment, parse_json, parse_text, to_text
 from consent_gateway.errors import FieldProblem, InputError
 from consent_gateway.services import records, registers
+from consent_gateway.services.exports import declare_exports
 from consent_gateway.services.gateway import Work
 
 Call = Request[Any, Any, Any]
@@ -29,11 +30,9 @@ async def put_purpose(request: Call) -> Response[bytes]:
     data = await body_as(request, PurposeIn, "admin")
 
     def act(work: Work) -> dict[str, Any]:
-        parent = PurposeId(data.parent) if data.parent else None
-        purpose = Purpose(PurposeId(data.id), data.kind, data.title, data.title_zh, data.dpv_iri, data.basis, parent)
-        registers.put_purpose(work, purpose, data.channels)
+        registers.put_purpose(work, data.purpose(), data.channels)
         if data.processing is not None:
-            records.put_processing(work, purpose.id, data.processing.plain())
+            records.put_processing(work, PurposeId(data.id), data.processing.plain())
         return {"id": data.id}
 
     return await desk_of(request).write(request, "admin", act)
@@ -62,6 +61,10 @@ def _purposes(work: Work) -> dict[str, Any]:
                 "parent": p.parent,
                 "channels": sorted(channels.get(p.id, [])),
                 "processing": processing.get(p.id),
+                "marks": sorted(p.marks),
+                "sensitive": p.sensitive,
+                "bases": p.bases,
+                "requested": p.requested,
             }
             for p in work.registers.purposes.purposes.values()
         ]
@@ -124,6 +127,7 @@ async def put_recipient(request: Call) -> Response[bytes]:
             data.contract,
             data.transfer_mechanism,
             data.sector or data.id,
+            destination=data.destination,
         )
         registers.put_recipient(work, recipient)
         if data.party is not None:
@@ -150,7 +154,9 @@ async def put_trait(request: Call) -> Response[bytes]:
     data = await body_as(request, TraitIn, "admin")
 
     def act(work: Work) -> dict[str, Any]:
-        trait = registers.put_trait(work, TraitId(data.id), data.type, data.origin, data.event_type, data.description)
+        trait = registers.put_trait(
+            work, TraitId(data.id), data.type, data.origin, data.event_type, data.description, data.sensitive
+        )
         return {"id": trait.id, "slot": trait.slot}
 
     return await desk_of(request).write(request, "admin", act)
@@ -162,6 +168,28 @@ async def list_traits(request: Call) -> Response[bytes]:
 
     def act(work: Work) -> dict[str, Any]:
         return {"items": list(work.registers.traits.values())}
+
+    return await desk_of(request).read(request, "ingest", act)
+
+
+@post("/v1/exports", status_code=200, tags=["registers"], **documented(ExportsIn, None))
+async def put_exports(request: Call) -> Response[bytes]:
+    """Declare how many people's data left China this year: beyond the thresholds a transfer needs a mechanism."""
+    data = await body_as(request, ExportsIn, "admin")
+
+    def act(work: Work) -> dict[str, Any]:
+        declare_exports(work, data.exports())
+        return {"year": data.year}
+
+    return await desk_of(request).write(request, "admin", act)
+
+
+@get("/v1/exports", tags=["registers"])
+async def list_exports(request: Call) -> Response[bytes]:
+    """List what was declared, by year."""
+
+    def act(work: Work) -> dict[str, Any]:
+        return {"items": list(work.registers.exports.values())}
 
     return await desk_of(request).read(request, "ingest", act)
 
@@ -217,6 +245,8 @@ HANDLERS = (
     list_recipients,
     put_trait,
     list_traits,
+    put_exports,
+    list_exports,
     save_segment,
     list_segments,
 )

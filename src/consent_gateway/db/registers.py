@@ -14,6 +14,7 @@ from consent_gateway.db.engine import Session
 from consent_gateway.db.tables import (
     NUMBER_SLOTS,
     TEXT_SLOTS,
+    exports,
     notices,
     principals,
     purposes,
@@ -28,6 +29,8 @@ from consent_gateway.domain.ids import NoticeId, PurposeId, RecipientId, SourceI
 from consent_gateway.domain.purposes import (
     Basis,
     Channel,
+    Destination,
+    Mark,
     Party,
     Purpose,
     PurposeKind,
@@ -36,7 +39,7 @@ from consent_gateway.domain.purposes import (
     RecipientKind,
     Source,
 )
-from consent_gateway.domain.registers import Principal, Registers
+from consent_gateway.domain.registers import Exports, Principal, Registers
 from consent_gateway.domain.segments import TraitDefinition, TraitOrigin, TraitType
 
 
@@ -72,13 +75,15 @@ def load(session: Session) -> Registers:
         traits={t.id: t for t in map(_trait, _rows(session, select(traits).order_by(traits.c.id)))},
         principals={p.key: p for p in map(_principal, _rows(session, _live_principals()))},
         policies=policies.load(session),
+        exports={e.year: e for e in map(_exports, _rows(session, select(exports)))},
     )
 
 
 def put_purpose(session: Session, purpose: Purpose) -> None:
     """Write one purpose."""
     row = {c.name: getattr(purpose, c.name) for c in purposes.columns}
-    upsert(session, purposes, [row])
+    lists = {name: json.dumps(sorted(row[name])) for name in ("marks", "sensitive", "bases")}
+    upsert(session, purposes, [row | lists])
 
 
 def add_slot(session: Session, purpose: PurposeId, channel: Channel, slot: int) -> None:
@@ -113,8 +118,20 @@ def add_trait(session: Session, trait: TraitDefinition, description: str) -> Non
         "event_type": trait.event_type,
         "slot": trait.slot,
         "description": description,
+        "sensitive": trait.sensitive,
     }
     session.execute(insert(traits), [row])
+
+
+def set_sensitive(session: Session, trait: TraitId, category: str | None) -> None:
+    """Say of which sensitive category a trait is."""
+    session.execute(update(traits).where(traits.c.id == trait).values(sensitive=category))
+
+
+def put_exports(session: Session, declared: Exports, at: int) -> None:
+    """Write how many people's data left China in a year, in place of what was declared before."""
+    row = {"year": declared.year, "people": declared.people, "sensitive_people": declared.sensitive_people}
+    upsert(session, exports, [row | {"declared_at": at}])
 
 
 def add_principal(session: Session, principal: Principal, key_sha256: bytes, at: int) -> bool:
@@ -202,6 +219,10 @@ def _purpose(row: Any) -> Purpose:
         dpv_iri=row.dpv_iri,
         basis=Basis(row.basis),
         parent=PurposeId(row.parent) if row.parent else None,
+        marks=frozenset(Mark(name) for name in json.loads(row.marks)),
+        sensitive=tuple(json.loads(row.sensitive)),
+        bases=tuple(Basis(name) for name in json.loads(row.bases)),
+        requested=PurposeId(row.requested) if row.requested else None,
     )
 
 
@@ -215,6 +236,7 @@ def _recipient(row: Any) -> Recipient:
         transfer_mechanism=row.transfer_mechanism,
         sector=row.sector,
         scope_bit=row.scope_bit,
+        destination=Destination(row.destination) if row.destination else None,
     )
 
 
@@ -236,7 +258,12 @@ def _trait(row: Any) -> TraitDefinition:
         slot=row.slot,
         origin=TraitOrigin(row.origin),
         event_type=row.event_type,
+        sensitive=row.sensitive,
     )
+
+
+def _exports(row: Any) -> Exports:
+    return Exports(row.year, row.people, row.sensitive_people)
 
 
 def _principal(row: Any) -> Principal:

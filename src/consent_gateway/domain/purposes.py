@@ -75,6 +75,27 @@ class RecipientKind(StrEnum):
 OWN = RecipientId("self")  # ourselves: registered in every store, and the recipient of our own keys
 
 
+class Destination(StrEnum):
+    """Where data ends up with a recipient: in a service for us, or in ads across contexts (11 CCR 7050)."""
+
+    SERVICE = "service"
+    SOCIAL_CUSTOM_AUDIENCE = "social_custom_audience"
+    AD_NETWORK = "ad_network"
+
+
+class Mark(StrEnum):
+    """What else the law asks about a purpose; declared in its register, never by who asks. Undeclared means no."""
+
+    AUTOMATED = "automated"  # GDPR Art 22, PIPL Art 24; calls: 47 CFR 64.1200(a)(2)
+    SIGNIFICANT = "significant"  # legal or similarly significant effects on the person
+    UNREASONABLE_PRICE = "unreasonable_price"  # PIPL Art 24(1)
+    NON_PERSONALISED_OPTION = "non_personalised_option"  # PIPL Art 24(2)
+    REFUSAL_MECHANISM = "refusal_mechanism"  # PIPL Art 24(2)
+    CHILD_DIRECTED = "child_directed"  # GDPR Art 8, Civ. Code 1798.120(c), PIPL Art 31
+    SIMILAR_PRODUCTS = "similar_products"  # ePD Art 13(2): our own similar products and nothing else
+    CHARITABLE = "charitable"  # DUAA 2025 s.114: charitable purposes and nothing else
+
+
 class Party(StrEnum):
     """Whose data a source brings: collected by us, by a partner for us, or bought."""
 
@@ -85,7 +106,11 @@ class Party(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Purpose:
-    """What data is used for; `parent` is the wider purpose it belongs to."""
+    """What data is used for; `parent` is the wider purpose it belongs to.
+
+    `sensitive` are the categories of sensitive data that the use involves ("health"), `bases` those it may rest on
+    besides `basis` where a question says so, `requested` what a request for consent asks consent for.
+    """
 
     id: PurposeId
     kind: PurposeKind
@@ -94,11 +119,18 @@ class Purpose:
     dpv_iri: str
     basis: Basis
     parent: PurposeId | None = None
+    marks: frozenset[Mark] = frozenset()
+    sensitive: tuple[str, ...] = ()
+    bases: tuple[Basis, ...] = ()
+    requested: PurposeId | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Recipient:
-    """Who gets data; `sector` groups systems that share one pseudonym space (OIDC sector identifier)."""
+    """Who gets data; `sector` groups systems that share one pseudonym space (OIDC sector identifier).
+
+    `country` of ourselves is "" where data stays in the place where it is collected.
+    """
 
     id: RecipientId
     name: str
@@ -108,6 +140,7 @@ class Recipient:
     transfer_mechanism: str
     sector: str
     scope_bit: int | None = None
+    destination: Destination | None = None
 
 
 @dataclass(frozen=True, slots=True)

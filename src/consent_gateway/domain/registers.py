@@ -28,6 +28,15 @@ class Principal:
 
 
 @dataclass(frozen=True, slots=True)
+class Exports:
+    """People whose data left China in one calendar year, as the operator declared (促进和规范数据跨境流动规定)."""
+
+    year: int
+    people: int
+    sensitive_people: int
+
+
+@dataclass(frozen=True, slots=True)
 class Registers:
     """One version of every register."""
 
@@ -39,6 +48,7 @@ class Registers:
     traits: Mapping[TraitId, TraitDefinition]
     principals: Mapping[bytes, Principal]  # by SHA-256 of the API key; revoked ones are not here
     policies: Policies = field(default_factory=Policies)
+    exports: Mapping[int, Exports] = field(default_factory=dict)  # by year; a year that is not here is not known
 
     def slots_of(self, purpose: PurposeId) -> list[tuple[PurposeId, Channel, int]]:
         """Return the slots that an event about `purpose` can change: its own and those of narrower purposes."""

@@ -17,7 +17,7 @@ import secrets
 import sys
 from array import array
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from consent_gateway.audit.canonical import canonical_json
 from consent_gateway.audit.entries import EntryKind
@@ -31,8 +31,8 @@ from consent_gateway.db.segments import compile_segment
 from consent_gateway.domain.audiences import ClassKey, Loss, LossStage, Waterfall, loss, waterfall
 from consent_gateway.domain.ids import PurposeId, RecipientId, SubjectId
 from consent_gateway.domain.purposes import Basis, Channel
-from consent_gateway.domain.registers import Principal
-from consent_gateway.domain.segments import Segment, check, parse_json, to_json
+from consent_gateway.domain.registers import Principal, Registers
+from consent_gateway.domain.segments import Segment, check, parse_json, to_json, traits_used
 from consent_gateway.errors import FieldProblem, InputError, NotFoundError
 from consent_gateway.services.decider import Asked, Message, Use
 from consent_gateway.services.gateway import SYSTEM, Gateway, Work
@@ -53,7 +53,8 @@ def resolve(work: Work, segment: Segment, use: Use, ttl_seconds: int | None = No
     """Resolve `segment` for `use` at this instant, record it, and keep its members until it expires."""
     rules = work.gateway.rules
     check(segment, work.registers.traits)
-    asked = work.gateway.decider.ask(use, work.registers, rules)
+    use = _with_sensitive(use, segment, work.registers)
+    asked = work.gateway.decider.ask(use, work.registers, rules, work.now)
     population = audience_rows.population(work.session)
     outcomes, members = _decide_classes(work, segment, asked)
     shown_losses = waterfall(population, outcomes, rules.k_floor)
@@ -118,7 +119,10 @@ def find(work: Work, audience_id: str) -> AudienceRow:
 
 
 def use_of(row: AudienceRow) -> Use:
-    """Return what an audience was resolved for; equal to the `Use` that `resolve` was given."""
+    """Return what an audience was resolved for; equal to the `Use` that `resolve` was given.
+
+    The categories of sensitive data follow from the segment and are not part of it.
+    """
     return Use(
         PurposeId(row.purpose),
         Channel(row.channel),
@@ -157,6 +161,16 @@ def losses_json(item: Loss) -> dict[str, object]:
     return {"stage": item.stage.value, "lost": item.lost, "remaining": item.remaining, "reasons": dict(item.reasons)}
 
 
+def _with_sensitive(use: Use, segment: Segment, registers: Registers) -> Use:
+    """Return the use with the categories of the traits that choose the people: choosing by health is using it.
+
+    LAW 1.6, "sensitive segment": GDPR Art 9, Civ. Code 1798.121, PIPL Art 28-29.
+    """
+    traits = (registers.traits.get(trait) for trait in traits_used(segment))
+    found = {t.sensitive for t in traits if t is not None and t.sensitive is not None}
+    return replace(use, sensitive=tuple(sorted({*use.sensitive, *found}))) if found else use
+
+
 def _decide_classes(
     work: Work, segment: Segment, asked: Asked
 ) -> tuple[list[tuple[int, LossStage | None, str]], list[SubjectId]]:
@@ -178,8 +192,8 @@ def _reachable(asked: Asked, key: ClassKey) -> bool:
 
 
 def _still_permitted(work: Work, row: AudienceRow, ids: list[SubjectId]) -> list[str]:
-    use = use_of(row)
-    asked = work.gateway.decider.ask(use, work.registers, work.gateway.rules)
+    use = _with_sensitive(use_of(row), parse_json(json.loads(row.segment)), work.registers)
+    asked = work.gateway.decider.ask(use, work.registers, work.gateway.rules, work.now)
     # Who was merged into somebody since has no row: the next audience names the person once.
     people = audience_rows.read_rows(work.session, asked.reading, ids, work.now)
     kept = [i for i in ids if (p := people.get(i)) is not None and _may_be_read(work, asked, p.key)]

@@ -7,6 +7,7 @@ the packs, so it may be remembered by them; nothing about a person is.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from consent_gateway.db.audience_rows import Reading
 from consent_gateway.domain.audiences import CAPPED, CODE_STATES, COVERED, THREE_IN_24H, UNKNOWN_AGE, ClassKey
@@ -15,7 +16,16 @@ from consent_gateway.domain.consents import ConsentProperty
 from consent_gateway.domain.decisions import Answer, deny_by_default
 from consent_gateway.domain.ids import PurposeId, RecipientId
 from consent_gateway.domain.policies import Policies
-from consent_gateway.domain.purposes import Basis, Channel, PurposeKind, RecipientKind
+from consent_gateway.domain.purposes import (
+    Basis,
+    Channel,
+    Destination,
+    Mark,
+    Purpose,
+    PurposeKind,
+    Recipient,
+    RecipientKind,
+)
 from consent_gateway.domain.registers import Registers
 from consent_gateway.domain.scopes import PROPERTY_MASK
 from consent_gateway.domain.subjects import CHOICE_FLAG, REACHED_BY, SUPPRESSED_BY, Choice, Flag, split_regions
@@ -29,6 +39,8 @@ from consent_gateway.services.rules import Rules
 _MEMORY = 65_536
 _LAWS = 16
 _MINUTE = 60
+_CHINA_SECONDS = 8 * 3600  # one legal time for the whole country
+_OURS = frozenset({RecipientKind.SELF, RecipientKind.PROCESSOR})
 _CHOICE_BITS = sum(CHOICE_FLAG.values())
 # Marketing by these means is part of an information society service, for which children need a parent (GDPR Art 8).
 _ELECTRONIC = frozenset({Channel.EMAIL, Channel.SMS, Channel.PUSH, Channel.IN_APP, Channel.ONLINE_ADS})
@@ -62,13 +74,18 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """What is asked about: purpose, channel, recipient and message; constant over a batch or an audience."""
+    """What is asked about: purpose, channel, recipient and message; constant over a batch or an audience.
+
+    `basis` is one that the purpose declares, its first one by default. `sensitive` are the categories of the traits
+    that chose the people, beyond those that the purpose involves.
+    """
 
     purpose: PurposeId
     channel: Channel
     recipient: RecipientId
     message: Message = Message()
     basis: Basis | None = None
+    sensitive: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -84,6 +101,7 @@ class Asked:
     closed: bool  # no slot holds what was said about this purpose on this channel, so that nothing may be assumed
     reach: Flag
     law: Law
+    sensitive: tuple[str, ...] = ()  # categories of sensitive data that the use involves
 
 
 class Decider:
@@ -94,7 +112,7 @@ class Decider:
         self._laws: dict[Policies, Law] = {}
         self._newest: tuple[Policies, Law] | None = None  # by identity, to hash nothing on the way of a decision
         self._answers: dict[tuple[Asked, ClassKey, int], Answer] = {}
-        self._asked: dict[tuple[int, Use], Asked] = {}
+        self._asked: dict[tuple[int, int, Use], Asked] = {}
 
     def answer(self, asked: Asked, key: ClassKey, now: int) -> Answer:
         """Return the answer for everyone in a class at `now` (seconds)."""
@@ -105,9 +123,11 @@ class Decider:
         if found is None:
             if len(self._answers) >= _MEMORY:
                 self._answers.clear()
-            packs = asked.law.standing(now).packs
-            found = self._answers[memo] = engine.decide_for(packs, asked.question, situation(key, now))
+            found = self._answers[memo] = self._decide(asked, key, now)
         return found
+
+    def _decide(self, asked: Asked, key: ClassKey, now: int) -> Answer:
+        return engine.decide_for(asked.law.standing(now).packs, asked.question, situation(asked, key, now))
 
     def explain(self, asked: Asked, key: ClassKey, now: int) -> Answer:
         """Return the answer with the smallest change of facts that would permit."""
@@ -115,7 +135,7 @@ class Decider:
             return NOT_ENABLED
         packs = asked.law.standing(now).packs
         try:
-            return engine.explain(packs, build(asked.question, situation(key, now)))
+            return engine.explain(packs, build(asked.question, situation(asked, key, now)))
         except UnknownFactError as error:
             return engine.deny_unknown(packs, error.detail)
 
@@ -136,41 +156,25 @@ class Decider:
         """Return the packs as they stand at `now`: past its review date, a pack permits no marketing."""
         return self.law(registers).standing(now)
 
-    def ask(self, use: Use, registers: Registers, rules: Rules) -> Asked:
-        """Return the question that a use puts; InputError names the field that is not registered."""
-        memo = (registers.version, use)
+    def ask(self, use: Use, registers: Registers, rules: Rules, now: int) -> Asked:
+        """Return the question that a use puts at `now`; InputError names the field that is not registered."""
+        year = year_in_china(now)
+        memo = (registers.version, year, use)
         found = self._asked.get(memo)
         if found is None:
             if len(self._asked) >= _MEMORY:
                 self._asked.clear()
-            found = self._asked[memo] = put_question(use, registers, rules, self.law(registers))
+            found = self._asked[memo] = put_question(use, registers, rules, self.law(registers), year)
         return found
 
 
-def put_question(use: Use, registers: Registers, rules: Rules, law: Law) -> Asked:
-    """Return the law's question for a use, and the parts of a row that it reads."""
-    purpose, recipient = registers.purposes.purposes.get(use.purpose), registers.recipients.get(use.recipient)
-    if purpose is None:
-        raise InputError(fields=(FieldProblem("$.purpose", "unknown_purpose", "no such purpose is registered"),))
-    if recipient is None:
-        raise InputError(fields=(FieldProblem("$.recipient", "unknown_recipient", "no such recipient is registered"),))
-    question = Question(
-        purpose_kind=purpose.kind,
-        channel=use.channel,
-        recipient_kind=recipient.kind,
-        recipient_known=True,
-        recipient_country=None if recipient.kind is RecipientKind.SELF else recipient.country,
-        contract=recipient.contract,
-        transfer_mechanism=recipient.transfer_mechanism,
-        basis=use.basis or purpose.basis,
-        unsubscribe=use.message.unsubscribe,
-        sender_identity=use.message.sender_identity,
-        postal_address=use.message.postal_address,
-        ad_label=use.message.ad_label,
-        controller_country=rules.controller_country,
-        information_society_service=use.channel in _ELECTRONIC,
-    )
-    slot = registers.slots.get((use.purpose, use.channel))
+def put_question(use: Use, registers: Registers, rules: Rules, law: Law, year: int) -> Asked:
+    """Return the law's question for a use in a calendar year of China, and the parts of a row that it reads.
+
+    InputError for a purpose or recipient that is not registered, and for a basis that the purpose does not declare.
+    """
+    purpose, recipient = _registered(use, registers)
+    slot = _slot(purpose, use.channel, registers)
     reach, suppression = _contact_flags(use.channel)
     reading = Reading(
         slot=slot,
@@ -180,10 +184,84 @@ def put_question(use: Use, registers: Registers, rules: Rules, law: Law) -> Aske
         cap_limit=rules.cap.limit,
         cap_window=rules.cap.window_seconds,
     )
-    return Asked(use, question, reading, slot is None and purpose.kind not in _UNSAID, reach, law)
+    question = _question(use, purpose, recipient, rules, registers, year)
+    sensitive = tuple(sorted({*purpose.sensitive, *use.sensitive}))
+    return Asked(use, question, reading, slot is None and purpose.kind not in _UNSAID, reach, law, sensitive)
 
 
-def situation(key: ClassKey, now: int) -> Situation:
+def year_in_china(now: int) -> int:
+    """Return the calendar year in China, in which exports are counted."""
+    return datetime.fromtimestamp(now + _CHINA_SECONDS, UTC).year
+
+
+def _registered(use: Use, registers: Registers) -> tuple[Purpose, Recipient]:
+    purpose, recipient = registers.purposes.purposes.get(use.purpose), registers.recipients.get(use.recipient)
+    if purpose is None:
+        raise InputError(fields=(FieldProblem("$.purpose", "unknown_purpose", "no such purpose is registered"),))
+    if recipient is None:
+        raise InputError(fields=(FieldProblem("$.recipient", "unknown_recipient", "no such recipient is registered"),))
+    if use.basis not in (None, purpose.basis, *purpose.bases):
+        message = "the purpose does not declare this basis"
+        raise InputError(fields=(FieldProblem("$.basis", "basis_not_declared", message),))
+    return purpose, recipient
+
+
+def _slot(purpose: Purpose, channel: Channel, registers: Registers) -> int | None:
+    """Return where rows hold what was said; a request for consent reads what was said about what it asks for."""
+    own = registers.slots.get((purpose.id, channel))
+    if purpose.requested is None:
+        return own
+    return registers.slots.get((purpose.requested, channel), own)
+
+
+def _question(
+    use: Use, purpose: Purpose, recipient: Recipient, rules: Rules, registers: Registers, year: int
+) -> Question:
+    """Put a use to the law: the message is the caller's word, everything else the registers' and the operator's."""
+    marks, exports = purpose.marks, registers.exports.get(year)
+    requested = None if purpose.requested is None else registers.purposes.purposes.get(purpose.requested)
+    return Question(
+        purpose_kind=purpose.kind,
+        channel=use.channel,
+        recipient_kind=recipient.kind,
+        recipient_known=True,
+        recipient_country=recipient.country or None,
+        contract=recipient.contract,
+        transfer_mechanism=recipient.transfer_mechanism,
+        exported_people=None if exports is None else exports.people,
+        exported_sensitive=None if exports is None else exports.sensitive_people,
+        destination_kind=_destination(recipient, use.channel),
+        basis=use.basis or purpose.basis,
+        sender_type=rules.sender_type,
+        automated=Mark.AUTOMATED in marks,
+        significant=Mark.SIGNIFICANT in marks,
+        unreasonable_price=Mark.UNREASONABLE_PRICE in marks,
+        non_personalised_option=Mark.NON_PERSONALISED_OPTION in marks,
+        refusal_mechanism=Mark.REFUSAL_MECHANISM in marks,
+        child_directed=Mark.CHILD_DIRECTED in marks,
+        similar_products=Mark.SIMILAR_PRODUCTS in marks,
+        charitable_purpose_only=Mark.CHARITABLE in marks,
+        unsubscribe=use.message.unsubscribe,
+        opt_out_in_message=use.message.unsubscribe,
+        sender_identity=use.message.sender_identity,
+        postal_address=use.message.postal_address,
+        ad_label=use.message.ad_label,
+        controller_country=rules.controller_country,
+        information_society_service=use.channel in _ELECTRONIC,
+        same_legal_entity=recipient.kind in _OURS,
+        requested_purpose=None if requested is None else requested.kind,
+    )
+
+
+def _destination(recipient: Recipient, channel: Channel) -> str:
+    """Return where data ends up: as declared, and online advertising by others is advertising across contexts."""
+    if recipient.destination is not None:
+        return recipient.destination.value
+    elsewhere = channel is Channel.ONLINE_ADS and recipient.kind is not RecipientKind.SELF
+    return Destination.AD_NETWORK.value if elsewhere else "none"
+
+
+def situation(asked: Asked, key: ClassKey, now: int) -> Situation:
     """Return what the law needs to know of a class at `now`; the only translation from rows to the law."""
     flags = Flag(key.flags)
     regions = split_regions(key.regions)
@@ -199,6 +277,7 @@ def situation(key: ClassKey, now: int) -> Situation:
         limit_sensitive=_on(flags, Choice.LIMIT_SENSITIVE),
         gpc=_on(flags, Choice.GPC),
         personalisation_refused=_on(flags, Choice.PERSONALISATION_REFUSED),
+        sensitive=asked.sensitive,
         suppressed=Suppressed.MARKETING if flags & sum(SUPPRESSED_BY.values()) else Suppressed.NO,
         capped=bool(key.caps & CAPPED),
         contacts_24h=3 if key.caps & THREE_IN_24H else 0,

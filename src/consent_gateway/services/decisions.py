@@ -78,7 +78,7 @@ def decide_batch(work: Work, use: Use, refs: Sequence[SubjectRef]) -> tuple[list
     """Decide many people for one use with one entry in the log; returns the answers in order and the entry's uid."""
     if len(refs) > MAX_BATCH:
         raise InputError(fields=(FieldProblem("$.subjects", "too_many", f"at most {MAX_BATCH} subjects a call"),))
-    asked = work.gateway.decider.ask(use, work.registers, work.gateway.rules)
+    asked = work.gateway.decider.ask(use, work.registers, work.gateway.rules, work.now)
     resolver = Resolver(work, refs)
     ids = [None if isinstance(found := resolver.resolve(ref), FieldProblem) else found for ref in refs]
     people = audience_rows.read_people(work.session, asked.reading, sorted({i for i in ids if i}), work.now)
@@ -117,7 +117,7 @@ def _decide_use(
     results: dict[int, Decision | GatewayError],
 ) -> None:
     try:
-        asked = work.gateway.decider.ask(use, work.registers, work.gateway.rules)
+        asked = work.gateway.decider.ask(use, work.registers, work.gateway.rules, work.now)
     except InputError as error:
         results.update({n: error for n, _, _ in asks})
         return

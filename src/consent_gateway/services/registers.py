@@ -15,6 +15,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from consent_gateway.audit.canonical import canonical_json
@@ -125,6 +126,7 @@ def put_purpose(work: Work, purpose: Purpose, channels: Sequence[Channel]) -> No
     known = work.registers.purposes.purposes
     if purpose.parent is not None and purpose.parent not in known:
         raise InputError(fields=(FieldProblem("$.parent", "unknown_purpose", "the wider purpose is not registered"),))
+    _check_requested(known, purpose)
     held = known.get(purpose.id)
     if held is not None and (held.kind, held.parent) != (purpose.kind, purpose.parent):
         raise ConflictError("a purpose keeps its kind and its place: answers that were given depend on them")
@@ -137,7 +139,13 @@ def put_purpose(work: Work, purpose: Purpose, channels: Sequence[Channel]) -> No
         _refold_everyone(work, purpose.id)
     work.record(
         EntryKind.PURPOSE_REGISTERED,
-        {"purpose": purpose.id, "kind": purpose.kind.value, "channels": [c.value for c in channels]},
+        {
+            "purpose": purpose.id,
+            "kind": purpose.kind.value,
+            "channels": [c.value for c in channels],
+            "basis": purpose.basis.value,
+            **_declared(purpose),
+        },
     )
 
 
@@ -158,12 +166,18 @@ def put_recipient(work: Work, recipient: Recipient) -> None:
         recipient.transfer_mechanism,
         recipient.sector,
         bit,
+        recipient.destination,
     )
     register_rows.put_recipient(work.session, stored)
     work.changed_registers()
     work.record(
         EntryKind.RECIPIENT_REGISTERED,
-        {"recipient": recipient.id, "kind": recipient.kind.value, "country": recipient.country},
+        {
+            "recipient": recipient.id,
+            "kind": recipient.kind.value,
+            "country": recipient.country,
+            **({} if recipient.destination is None else {"destination": recipient.destination.value}),
+        },
     )
 
 
@@ -209,9 +223,18 @@ def put_notice(work: Work, notice: NoticeId, version: int, language: str, title:
 
 
 def put_trait(
-    work: Work, trait_id: TraitId, kind: TraitType, origin: TraitOrigin, event_type: str | None, description: str
+    work: Work,
+    trait_id: TraitId,
+    kind: TraitType,
+    origin: TraitOrigin,
+    event_type: str | None,
+    description: str,
+    sensitive: str | None = None,
 ) -> TraitDefinition:
-    """Declare a trait; event-derived ones are computed at once for everyone."""
+    """Declare a trait; event-derived ones are computed at once for everyone.
+
+    Declared again, only its category of sensitive data changes: it counts from the next question on.
+    """
     _require_slug(trait_id, "$.id")
     if (origin == TraitOrigin.DECLARED) != (event_type is None):
         raise InputError(fields=(FieldProblem("$.event_type", "mismatch", "needed exactly for event-derived traits"),))
@@ -220,15 +243,17 @@ def put_trait(
     if held is not None:
         if (held.type, held.origin, held.event_type) != (kind, origin, event_type):
             raise ConflictError("a trait keeps its type and origin")
-        return held
+        return held if held.sensitive == sensitive else _reclassify(work, held, sensitive)
     slot = register_rows.free_trait_slot(work.session, text=kind == TraitType.TEXT)
     if slot is None:
         raise ConflictError("every trait slot of the audience row is taken")
-    trait = TraitDefinition(id=trait_id, type=kind, slot=slot, origin=origin, event_type=event_type)
+    trait = TraitDefinition(
+        id=trait_id, type=kind, slot=slot, origin=origin, event_type=event_type, sensitive=sensitive
+    )
     register_rows.add_trait(work.session, trait, description)
     work.changed_registers()
     _for_everyone(work, lambda ids: rebuild_traits(work, ids))
-    work.record(EntryKind.ADMIN_ACTION, {"action": "trait_declared", "trait": trait_id, "origin": origin.value})
+    _record_trait(work, trait)
     return trait
 
 
@@ -248,6 +273,40 @@ def _require_slug(name: str, path: str) -> None:
     if not is_slug(name):
         message = "a lower-case letter, then up to 62 of a-z, 0-9 and _"
         raise InputError(fields=(FieldProblem(path, "invalid_name", message),))
+
+
+def _check_requested(known: Mapping[PurposeId, Purpose], purpose: Purpose) -> None:
+    if purpose.requested is None:
+        return
+    if purpose.kind is not PurposeKind.CONSENT_REQUEST:
+        message = "only a request for consent asks for consent to something"
+        raise InputError(fields=(FieldProblem("$.requested", "mismatch", message),))
+    if purpose.requested not in known:
+        raise InputError(fields=(FieldProblem("$.requested", "unknown_purpose", "no such purpose is registered"),))
+
+
+def _declared(purpose: Purpose) -> dict[str, object]:
+    """Return what the register says about a purpose beyond its kind, as far as it says anything."""
+    said: dict[str, object] = {
+        "marks": sorted(m.value for m in purpose.marks),
+        "sensitive": sorted(purpose.sensitive),
+        "bases": sorted(b.value for b in purpose.bases),
+        "requested": purpose.requested,
+    }
+    return {name: value for name, value in said.items() if value}
+
+
+def _reclassify(work: Work, held: TraitDefinition, sensitive: str | None) -> TraitDefinition:
+    register_rows.set_sensitive(work.session, held.id, sensitive)
+    work.changed_registers()
+    trait = replace(held, sensitive=sensitive)
+    _record_trait(work, trait)
+    return trait
+
+
+def _record_trait(work: Work, trait: TraitDefinition) -> None:
+    fields = {"action": "trait_declared", "trait": trait.id, "origin": trait.origin.value}
+    work.record(EntryKind.ADMIN_ACTION, fields | ({"sensitive": trait.sensitive} if trait.sensitive else {}))
 
 
 def _require_same_words(work: Work, row: Mapping[str, Any]) -> None:

@@ -21,5 +21,6 @@ class Rules:
     audience_ttl_seconds: int = 86_400
     cap: CapRule = field(default_factory=lambda: CapRule(3, 7 * 86_400))
     controller_country: str | None = None
+    sender_type: str = "commercial"  # or "charity"
     pseudonym_epoch: int = 1
     max_future_seconds: int = 300

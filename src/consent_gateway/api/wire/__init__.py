@@ -45,7 +45,7 @@ from consent_gateway.api.wire.records import (
     ReceiptIn,
     ReceiptOut,
 )
-from consent_gateway.api.wire.registers import NoticeIn, PurposeIn, RecipientIn, SegmentIn, SourceIn, TraitIn
+from consent_gateway.api.wire.registers import ExportsIn, NoticeIn, PurposeIn, RecipientIn, SegmentIn, SourceIn, TraitIn
 
 __all__ = [
     "ITEMS",
@@ -68,6 +68,7 @@ __all__ = [
     "ErasureIn",
     "ErasureOut",
     "EventIn",
+    "ExportsIn",
     "IntakeOut",
     "LawReasonOut",
     "LookupIn",

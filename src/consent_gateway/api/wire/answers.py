@@ -13,7 +13,7 @@ from consent_gateway.api.wire.base import (
     Strict,
     SubjectRefIn,
 )
-from consent_gateway.domain.purposes import Channel
+from consent_gateway.domain.purposes import Basis, Channel
 from consent_gateway.services.decider import Message
 
 
@@ -50,6 +50,9 @@ class UseIn(Strict):
     channel: Annotated[Channel, Field(strict=False)]
     recipient: Slug | None = Field(None, description="the caller's own recipient by default")
     message: MessageIn | None = None
+    basis: Annotated[Basis, Field(strict=False)] | None = Field(
+        None, description="one that the purpose declares; its first one by default"
+    )
 
 
 class DecisionIn(UseIn):

@@ -16,8 +16,21 @@ from consent_gateway.api.wire.base import (
     Text,
 )
 from consent_gateway.api.wire.records import PartyIn, ProcessingIn
-from consent_gateway.domain.purposes import Basis, Channel, Party, PurposeKind, RecipientKind
+from consent_gateway.domain.ids import PurposeId
+from consent_gateway.domain.purposes import (
+    Basis,
+    Channel,
+    Destination,
+    Mark,
+    Party,
+    Purpose,
+    PurposeKind,
+    RecipientKind,
+)
+from consent_gateway.domain.registers import Exports
 from consent_gateway.domain.segments import TraitOrigin, TraitType
+
+Category = Slug
 
 
 class PurposeIn(Strict):
@@ -32,6 +45,32 @@ class PurposeIn(Strict):
     parent: Slug | None = None
     channels: list[Annotated[Channel, Field(strict=False)]] = Field(default_factory=list, max_length=8)
     processing: ProcessingIn | None = Field(None, description="for records and receipts; absent: as it was")
+    marks: list[Annotated[Mark, Field(strict=False)]] = Field(default_factory=list, max_length=8)
+    sensitive: list[Category] = Field(
+        default_factory=list,
+        max_length=16,
+        description="categories of sensitive data that the use involves; one that no law lists is sensitive everywhere",
+    )
+    bases: list[Annotated[Basis, Field(strict=False)]] = Field(
+        default_factory=list, max_length=6, description="bases that a question may name besides `basis`"
+    )
+    requested: Slug | None = Field(None, description="of a request for consent: the purpose that consent is asked for")
+
+    def purpose(self) -> Purpose:
+        """Return the plain value."""
+        return Purpose(
+            PurposeId(self.id),
+            self.kind,
+            self.title,
+            self.title_zh,
+            self.dpv_iri,
+            self.basis,
+            PurposeId(self.parent) if self.parent else None,
+            frozenset(self.marks),
+            tuple(sorted(set(self.sensitive))),
+            tuple(sorted(set(self.bases))),
+            PurposeId(self.requested) if self.requested else None,
+        )
 
 
 class NoticeIn(Strict):
@@ -82,6 +121,9 @@ class RecipientIn(Strict):
     transfer_mechanism: Transfer = "none"
     sector: Slug | None = None
     party: PartyIn | None = Field(None, description="for records and receipts; absent: as it was")
+    destination: Annotated[Destination, Field(strict=False)] | None = Field(
+        None, description="where the data ends up; online advertising by others counts as `ad_network` if absent"
+    )
 
 
 class TraitIn(Strict):
@@ -92,6 +134,19 @@ class TraitIn(Strict):
     origin: Annotated[TraitOrigin, Field(strict=False)] = TraitOrigin.DECLARED
     event_type: Slug | None = None
     description: Text = ""
+    sensitive: Category | None = Field(None, description="category of sensitive data that the values are or give away")
+
+
+class ExportsIn(Strict):
+    """How many people's data left China in a calendar year so far, over everything that is exported."""
+
+    year: Annotated[int, Field(ge=2024, le=2200)]
+    people: Annotated[int, Field(ge=0, le=2_000_000_000)]
+    sensitive_people: Annotated[int, Field(ge=0, le=2_000_000_000)]
+
+    def exports(self) -> Exports:
+        """Return the plain value."""
+        return Exports(self.year, self.people, self.sensitive_people)
 
 
 class SegmentIn(Strict):

@@ -60,6 +60,7 @@ from consent_gateway.db.tables.policies import (
 )
 from consent_gateway.db.tables.records import controller, purpose_processing, recipient_parties
 from consent_gateway.db.tables.registers import (
+    exports,
     notices,
     principals,
     purposes,
@@ -92,6 +93,7 @@ __all__ = [
     "controller",
     "decision_facts",
     "events",
+    "exports",
     "idempotency_keys",
     "identifiers",
     "imports",

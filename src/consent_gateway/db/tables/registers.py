@@ -27,6 +27,10 @@ purposes = Table(
     Column("dpv_iri", Text, nullable=False),
     Column("basis", String(24), nullable=False),
     Column("parent", String(63)),
+    Column("marks", Text, nullable=False, server_default="[]"),  # JSON list
+    Column("sensitive", Text, nullable=False, server_default="[]"),  # JSON list of categories
+    Column("bases", Text, nullable=False, server_default="[]"),  # JSON list
+    Column("requested", String(63)),
 )
 
 slots = Table(
@@ -49,6 +53,7 @@ recipients = Table(
     Column("transfer_mechanism", String(32), nullable=False),
     Column("sector", String(63), nullable=False),
     Column("scope_bit", SmallInteger),
+    Column("destination", String(24)),
 )
 
 notices = Table(
@@ -83,6 +88,16 @@ traits = Table(
     Column("event_type", String(63)),
     Column("slot", String(4), nullable=False, unique=True),  # n0..n11 or s0..s3
     Column("description", Text, nullable=False),
+    Column("sensitive", String(63)),  # category
+)
+
+exports = Table(
+    "exports",
+    metadata,
+    Column("year", SmallInteger, primary_key=True, autoincrement=False),
+    Column("people", BigInteger, nullable=False),
+    Column("sensitive_people", BigInteger, nullable=False),
+    Column("declared_at", BigInteger, nullable=False),
 )
 
 segments = Table(
@@ -113,12 +128,13 @@ registry_state = Table(
 )
 
 CLASSES: Classes = {
-    "purposes": {"operator": "id kind title title_zh dpv_iri basis parent"},
+    "purposes": {"operator": "id kind title title_zh dpv_iri basis parent marks sensitive bases requested"},
     "slots": {"operator": "slot purpose channel"},
-    "recipients": {"operator": "id name kind country contract transfer_mechanism sector scope_bit"},
+    "recipients": {"operator": "id name kind country contract transfer_mechanism sector scope_bit destination"},
     "notices": {"operator": "id version language title text text_sha256", "time": "published_at"},
     "sources": {"operator": "id name channel party notice purposes"},
-    "traits": {"operator": "id type origin event_type slot description"},
+    "traits": {"operator": "id type origin event_type slot description sensitive"},
+    "exports": {"operator": "year people sensitive_people", "time": "declared_at"},
     "segments": {"operator": "id expression description", "time": "saved_at"},
     "principals": {
         "operator": "id recipient scopes",

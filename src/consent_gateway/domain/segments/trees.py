@@ -70,13 +70,17 @@ class TraitOrigin(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class TraitDefinition:
-    """A registered trait; `slot` is its column of the audience row (`n0`..`n11`, `s0`..`s3`)."""
+    """A registered trait; `slot` is its column of the audience row (`n0`..`n11`, `s0`..`s3`).
+
+    `sensitive` is the category of sensitive data that its values are or give away ("health").
+    """
 
     id: TraitId
     type: TraitType
     slot: str
     origin: TraitOrigin = TraitOrigin.DECLARED
     event_type: str | None = None
+    sensitive: str | None = None
 
 
 TraitRegistry: TypeAlias = Mapping[TraitId, TraitDefinition]
