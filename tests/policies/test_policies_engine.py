@@ -26,6 +26,8 @@ RESTRICTIONS = {
     "gpc": "yes",
     "personalisation_refused": "yes",
     "do_not_call": "yes",
+    "revoked_elsewhere": "yes",
+    "notice": "outdated",
     "suppressed": "all",
     "capped": "yes",
     **dict.fromkeys(TERRITORIES, "yes"),

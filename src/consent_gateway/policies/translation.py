@@ -14,59 +14,17 @@ from typing import Any
 
 from consent_gateway.domain.consents import ConsentProperty, ConsentState
 from consent_gateway.domain.purposes import Basis, Channel, PurposeKind, RecipientKind
+from consent_gateway.policies import names
 from consent_gateway.policies.facts import Question, Situation, Suppressed
-from consent_gateway.policies.vocabulary import words
 
 Given = Mapping[str, Any]
 
 DEFAULTS: Given = {"age": 30, "local_time": "14:00", "policy_available": True}
-# Fields that tell the story of a case; another field carries what matters for the decision.
-NARRATIVE = frozenset({"revocation_text", "note", "citizenship", "nationality", "affects_price"})
-# Names in use for the same thing, besides the vocabulary's own.
-_MECHANISMS = {
-    "adequacy_decision": "adequacy",
-    "eu_scc": "scc",
-    "standard_contractual_clauses": "scc",
-    "binding_corporate_rules": "bcr",
-    "idta": "uk_idta",
-    "security_assessment": "cn_security_assessment",
-    "certification": "cn_certification",
-    "standard_contract": "cn_standard_contract",
-}
-_DESTINATIONS = {
-    "custom_audience": "social_custom_audience",
-    "ad_platform": "ad_network",
-    "cross_context_ads": "ad_network",
-    "email_service": "service",
-    "email_service_provider": "service",
-}
-
-_RECIPIENTS = {
-    "service_provider": "processor",
-    "contractor": "processor",
-    "controller": "third_party",
-    "partner": "third_party",
-    "authority": "public_authority",
-    "foreign_authority": "public_authority",
-}
-
-_KINDS = {
-    "general": ConsentProperty(0),
-    "separate": ConsentProperty.SEPARATE,
-    "explicit": ConsentProperty.EXPLICIT,
-    "parental": ConsentProperty.GUARDIAN,
-    "written": ConsentProperty.WRITTEN,
-    "two_step_opt_in": ConsentProperty.TWO_STEP,
-    "double_opt_in": ConsentProperty.TWO_STEP,
-    "guardian": ConsentProperty.GUARDIAN,
-}
-_PARENTS = frozenset({"parent", "guardian", "legal_guardian", "holder_of_parental_responsibility"})
-_CLEAR_ACTS = frozenset({"affirmative", "opt_in", "double_opt_in", "unticked_box", "signature"})
 
 
 def unread_fields(given: Given) -> tuple[str, ...]:
     """Return the fields of a case that no translation reads, sorted."""
-    return tuple(sorted(set(given) - _FIELDS - NARRATIVE))
+    return tuple(sorted(set(given) - names.FIELDS - names.NARRATIVE))
 
 
 def question_of(facts: Given) -> Question:
@@ -79,11 +37,11 @@ def question_of(facts: Given) -> Question:
         recipient_kind=_recipient(facts),
         recipient_known=bool(facts.get("recipient_registered", True)),
         recipient_country=_recipient_country(facts),
-        contract=all(bool(facts.get(name, True)) for name in _CONTRACTS),
-        transfer_mechanism=_known(_MECHANISMS, facts.get("transfer_mechanism")),
+        contract=all(bool(facts.get(name, True)) for name in names.CONTRACTS),
+        transfer_mechanism=_known(names.MECHANISMS, facts.get("transfer_mechanism")),
         exported_people=_exported(facts),
         exported_sensitive=facts.get("exported_sensitive_individuals_this_year"),
-        destination_kind=_known(_DESTINATIONS, facts.get("destination_kind")),
+        destination_kind=_known(names.DESTINATIONS, facts.get("destination_kind")),
         basis=Basis(facts.get("legal_basis") or "none"),
         sender_type=str(facts.get("sender_type") or "commercial"),
         automated=bool(facts.get("automated_decision")),
@@ -118,8 +76,8 @@ def situation_of(facts: Given) -> Situation:
         scope_channel=scope is None or facts.get("channel", "none") in scope.get("channels", ()),
         scope_recipient=scope is None or _names_recipient(scope.get("recipients", ()), facts),
         notice_given=bool(facts.get("notice_given", True)),
-        notice_outdated=_any(facts, _CHANGES),
-        objection=_any(facts, _OBJECTIONS),
+        notice_outdated=_any(facts, names.CHANGES),
+        objection=_any(facts, names.OBJECTIONS),
         restriction=bool(facts.get("restriction")),
         sale_share_opt_out=bool(facts.get("sale_share_opt_out")),
         limit_sensitive=bool(facts.get("limit_sensitive_use")),
@@ -128,7 +86,7 @@ def situation_of(facts: Given) -> Situation:
         personalisation_refused=bool(facts.get("personalisation_refused")),
         sensitive=tuple(facts.get("sensitive") or ()),
         corporate=facts.get("subscriber_type") == "corporate",
-        do_not_call=_any(facts, _REGISTERS),
+        do_not_call=_any(facts, names.REGISTERS),
         suppressed=_suppressed(facts.get("suppressed")),
         capped=_capped(facts.get("frequency")),
         contacts_24h=int(facts.get("sends_same_subject_24h") or 0),
@@ -144,56 +102,12 @@ def situation_of(facts: Given) -> Situation:
         opt_out_offered=bool(soft.get("opt_out_offered_at_collection")),
         expressed_interest=bool(soft.get("expressed_interest_or_support")),
         collected_on=_day(facts.get("collected_at")),
-        revoked_elsewhere=_any(facts, _REVOKED),
+        revoked_elsewhere=_any(facts, names.REVOKED),
     )
 
 
-def _known(names: Mapping[str, str], value: str | None) -> str:
-    return names.get(value, value) if value else "none"
-
-
-_REGISTERS = words(
-    "do_not_call dnc_listed dnc_registered dnc_registry tps_registered tps_listed ctps_registered ctps_listed"
-)
-_OBJECTIONS = words("objection opted_out email_opt_out marketing_opt_out unsubscribed")
-_CHANGES = words("notice_outdated notice_version_outdated purpose_changed method_changed data_kind_changed")
-_REVOKED = words("revoked_other_topic revoked_elsewhere")
-_CONTRACTS = words("processor_contract contract joint_arrangement")
-_ELSEWHERE = words("current_location ip_country phone_country sign_in_country")
-_INFRASTRUCTURE = words("ciio critical_infrastructure_operator")
-_ALIASES = frozenset(
-    (
-        *_REGISTERS,
-        *_OBJECTIONS,
-        *_CHANGES,
-        *_REVOKED,
-        *_CONTRACTS,
-        *_ELSEWHERE,
-        *_INFRASTRUCTURE,
-        "recipient_registered",
-    )
-)
-
-_FIELDS = (
-    frozenset(
-        words(
-            "residency residency_candidates current_location market_targeted controller_location "
-            "processing_location purpose channel recipient_type recipient_id recipient_location "
-            "processor_contract contract transfer_mechanism cross_border "
-            "exported_non_sensitive_individuals_this_year exported_sensitive_individuals_this_year "
-            "destination_kind legal_basis sender_type automated_decision significant_effect affects_price "
-            "unreasonable_difference non_personalised_option refusal_mechanism message "
-            "information_society_service child_directed requested_purpose soft_opt_in_conditions consent_scope "
-            "age suppressed consent_valid_until consent_state consent_kind consent_given_by consent_method "
-            "consent_evidence notice_given notice_outdated objection restriction sale_share_opt_out "
-            "limit_sensitive_use gpc gpc_subject_known gpc_previously_seen personalisation_refused sensitive "
-            "subscriber_type frequency sends_same_subject_24h local_time local_time_candidates deletion_completed "
-            "deletion_pending_technical last_opt_out_at refused_at now minutes_since_revocation "
-            "confirmation_already_sent financial_incentive collected_at policy_available"
-        )
-    )
-    | _ALIASES
-)
+def _known(table: Mapping[str, str], value: str | None) -> str:
+    return table.get(value, value) if value else "none"
 
 
 def _regions(facts: Given) -> tuple[str | None, ...]:
@@ -204,23 +118,25 @@ def _regions(facts: Given) -> tuple[str | None, ...]:
         candidates.append(residency)
     markets = facts.get("market_targeted") or ()
     candidates += [markets] if isinstance(markets, str) else list(markets)
-    candidates += [facts[name] for name in _ELSEWHERE if facts.get(name)]
+    candidates += [facts[name] for name in names.ELSEWHERE if facts.get(name)]
     return tuple(dict.fromkeys(candidates))
 
 
-def _any(facts: Given, names: Iterable[str]) -> bool:
-    return any(bool(facts.get(name)) for name in names)
+def _any(facts: Given, fields: Iterable[str]) -> bool:
+    return any(bool(facts.get(field)) for field in fields)
 
 
 def _recipient(facts: Given) -> RecipientKind:
     named = facts.get("recipient_type") or "self"
-    return RecipientKind(_RECIPIENTS.get(named, named))
+    if facts.get("foreign_authority_request"):
+        return RecipientKind.PUBLIC_AUTHORITY
+    return RecipientKind(names.RECIPIENTS.get(named, named))
 
 
 def _exported(facts: Given) -> int | None:
     """Return the people exported this year; an operator of critical infrastructure has no lower tier (PIPL Art 40)."""
     people = facts.get("exported_non_sensitive_individuals_this_year")
-    return max(people or 0, _TOP_TIER) if _any(facts, _INFRASTRUCTURE) else people
+    return max(people or 0, _TOP_TIER) if _any(facts, names.INFRASTRUCTURE) else people
 
 
 _TOP_TIER = 1_000_000
@@ -240,8 +156,13 @@ def _recipient_country(facts: Given) -> str | None:
 
 
 def _consent(facts: Given) -> ConsentState:
-    """Return the state; a consent whose end is not after `now` has expired, whatever the case calls it."""
+    """Return the state; a consent whose end is not after `now` has expired, whatever the case calls it.
+
+    Words of revocation end it, whatever they are: any reasonable means counts (47 CFR 64.1200(a)(10)).
+    """
     state = ConsentState(facts.get("consent_state") or "none")
+    if state is ConsentState.GIVEN and facts.get("revocation_text"):
+        return ConsentState.WITHDRAWN
     until, now = facts.get("consent_valid_until"), facts.get("now")
     over = until is not None and now is not None and _instant(until) <= _instant(now)
     return ConsentState.EXPIRED if state is ConsentState.GIVEN and over else state
@@ -257,9 +178,9 @@ def _properties(facts: Given) -> ConsentProperty:
     found = ConsentProperty(0)
     for kind in [kinds] if isinstance(kinds, str) else kinds:
         found |= _kind(kind)
-    if facts.get("consent_given_by") in _PARENTS:
+    if facts.get("consent_given_by") in names.PARENTS:
         found |= ConsentProperty.GUARDIAN
-    if facts.get("consent_method", "affirmative") in _CLEAR_ACTS:
+    if facts.get("consent_method", "affirmative") in names.CLEAR_ACTS:
         found |= ConsentProperty.AFFIRMATIVE
     if facts.get("consent_evidence", "full") == "full":
         found |= ConsentProperty.EVIDENCE
@@ -267,15 +188,15 @@ def _properties(facts: Given) -> ConsentProperty:
 
 
 def _kind(name: str) -> ConsentProperty:
-    if name not in _KINDS:
+    if name not in names.KINDS:
         raise ValueError("the consent is of an unknown kind")
-    return _KINDS[name]
+    return names.KINDS[name]
 
 
 def _names_recipient(named: Iterable[str], facts: Given) -> bool:
     """Match the recipient by its id, or by its kind where it has no id; we and our processors are `self`."""
     kind, name = facts.get("recipient_type") or "self", facts.get("recipient_id")
-    if _RECIPIENTS.get(kind, kind) in _OWN:
+    if names.RECIPIENTS.get(kind, kind) in _OWN:
         return not {"self", kind, name}.isdisjoint(named)
     return (name or kind) in set(named)
 
