@@ -42,6 +42,7 @@ SOURCE = "crm"
 EMAIL_MARKETING = Use(PurposeId("direct_marketing"), Channel.EMAIL, RecipientId("self"))
 # Good everywhere: what each law asks of consent is there.
 ALL_PROPERTIES = ConsentProperty(sum(ConsentProperty))
+EVIDENCE = b'{"form":"signup","guardian":"identity card seen"}'  # what those claims need
 
 # Everything that people leave behind; the registers stay.
 PEOPLE_TABLES = (
@@ -145,6 +146,7 @@ def a_consent(subject: SubjectRef, **changes: Any) -> ConsentItem:
         "kind": ConsentKind.GIVEN,
         "at": NOW_S - 3600,
         "properties": ALL_PROPERTIES,
+        "evidence": EVIDENCE,
     }
     return ConsentItem(**(values | changes))
 

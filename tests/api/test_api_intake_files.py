@@ -160,12 +160,14 @@ STORED: Stored = {
     )
     | {"traits": CHECKED}
     | {"country": (T.subjects.c.regions, T.audience_rows.c.regions)},
-    wire.ConsentIn: dict.fromkeys(("subject", "contact_point", "evidence", "properties", "imported"), SEALED)
+    wire.ConsentIn: dict.fromkeys(
+        ("subject", "contact_point", "guardian", "evidence", "properties", "imported"), SEALED
+    )
     | {
         name: (T.consent_events.c[name],)
         for name in (
             *("purpose", "kind", "at", "channel", "valid_until", "recipient"),
-            *("notice", "notice_version", "language", "method"),
+            *("notice", "notice_version", "language", "method", "place"),
         )
     },
     wire.ChoiceIn: {"subject": SEALED} | {name: (T.choice_events.c[name],) for name in ("choice", "active", "at")},
@@ -190,7 +192,9 @@ STORED: Stored = {
     wire.PurposeIn: {"id": (T.purposes.c.id, T.slots.c.purpose), "channels": (T.slots.c.channel,)}
     | {name: (T.purposes.c[name],) for name in ("kind", "title", "title_zh", "dpv_iri", "basis", "parent", "requested")}
     | {name: (T.purposes.c[name],) for name in ("marks", "sensitive", "bases")},
-    wire.NoticeIn: {name: (T.notices.c[name],) for name in ("id", "version", "language", "title", "text")},
+    wire.NoticeIn: {
+        name: (T.notices.c[name],) for name in ("id", "version", "language", "title", "text", "material", "purposes")
+    },
     wire.SourceIn: {name: (T.sources.c[name],) for name in ("id", "name", "channel", "party", "notice", "purposes")},
     wire.RecipientIn: {
         name: (T.recipients.c[name],)

@@ -31,7 +31,9 @@ def edge(tmp_path: Path, store_url: str) -> Iterator[Edge]:
         people += [{"member_no": "M-2", "country": "US-CA", "email": "bert@example.org"}]
         assert post("/v1/subjects", json={"source": "crm", "items": people}).is_success
         given = {"purpose": "direct_marketing", "channel": "email", "kind": "given", "at": "2026-10-01T00:00:00Z"}
-        items = [given | {"subject": {"member_no": f"M-{n}"}, "properties": YES} for n in (1, 2)]
+        items = [
+            given | {"subject": {"member_no": f"M-{n}"}, "properties": YES, "evidence": {"form": 1}} for n in (1, 2)
+        ]
         assert post("/v1/consents", json={"source": "crm", "items": items}).json()["accepted"] == 2
         yield made
 

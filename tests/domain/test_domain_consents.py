@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import permutations
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,7 +25,9 @@ from consent_gateway.domain.consents import (
     fold,
     state_of,
 )
-from consent_gateway.domain.ids import PurposeId, RecipientId, SubjectId
+from consent_gateway.domain.dpv import DPV, STATUS_OF_KIND, status_of
+from consent_gateway.domain.ids import NoticeId, PurposeId, RecipientId, SubjectId
+from consent_gateway.domain.notices import NoticeBook, NoticeVersion, language_for
 from consent_gateway.domain.purposes import Basis, Channel, Purpose, PurposeKind, PurposeTree
 
 LAWS = settings(derandomize=True, deadline=None, max_examples=400)
@@ -34,17 +38,12 @@ TREE = PurposeTree(
 )
 EMAIL, SMS = Channel.EMAIL, Channel.SMS
 ALPHA, BETA = RecipientId("alpha"), RecipientId("beta")
-GIVEN, REFUSED, WITHDRAWN, PENDING = (
-    ConsentKind.GIVEN,
-    ConsentKind.REFUSED,
-    ConsentKind.WITHDRAWN,
-    ConsentKind.PENDING,
-)
-NOES = (REFUSED, WITHDRAWN)
+GIVEN, REFUSED, WITHDRAWN, PENDING, REQUESTED, DEFERRED, RENEWED, EXPIRED, INVALIDATED = ConsentKind
+NOES, YESES, ENDS = (REFUSED, WITHDRAWN), (GIVEN, RENEWED), (EXPIRED, INVALIDATED)
 NO_STATES = (ConsentState.REFUSED, ConsentState.WITHDRAWN)
 POINTS = (11, 12)
 EVERYBODY = (None, ALPHA, BETA)  # None: ourselves
-INSTANTS = range(11)  # every grant with an end ends in here
+INSTANTS = range(1, 11)  # every grant with an end ends in here
 
 
 def event(kind: ConsentKind, at: int, **changes: object) -> ConsentEvent:
@@ -58,13 +57,14 @@ def events(**fixed: st.SearchStrategy[object]) -> st.SearchStrategy[ConsentEvent
         "subject_id": st.just(SubjectId(1)),
         "purpose": st.sampled_from([LEAF, LEAF, LEAF, LEAF, MIDDLE, ROOT, OTHER]),
         "channel": st.sampled_from([EMAIL, EMAIL, EMAIL, None, SMS]),
-        "kind": st.sampled_from([GIVEN, GIVEN, WITHDRAWN, REFUSED, PENDING]),
+        "kind": st.sampled_from([GIVEN, GIVEN, GIVEN, RENEWED, WITHDRAWN, REFUSED, PENDING, *ENDS, REQUESTED]),
         "at": st.sampled_from([1, 2, 2, 3, 4, 5]),
-        "properties": st.integers(0, 7).map(ConsentProperty),
+        "properties": st.sampled_from([0, 1, 2, 3, 64, 67]).map(ConsentProperty),
         "valid_until": st.sampled_from([None, None, 6, 8]),
         "contact_point": st.sampled_from([None, None, None, 11, 12, 13]),
         "recipient": st.sampled_from([None, None, None, ALPHA, BETA]),
         "imported": st.sampled_from([False, False, True]),
+        "proven": st.sampled_from([True, True, False]),
     }
     return st.builds(ConsentEvent, **(parts | fixed))  # type: ignore[arg-type]
 
@@ -102,38 +102,61 @@ SAID = {
 }
 
 
-def decisive(facts: Sequence[ConsentEvent]) -> ConsentEvent:
-    """Rule 1: the latest instant; there the most restrictive fact, and of grants the lesser one."""
-    newest = max(f.at for f in facts)
-    there = [f for f in facts if f.at == newest]
-    for kind in (WITHDRAWN, REFUSED, PENDING):
-        for fact in there:
-            if fact.kind is kind:
-                return fact
-    shortest = min(f.valid_until or FOREVER for f in there)
-    return min((f for f in there if (f.valid_until or FOREVER) == shortest), key=lambda f: int(f.properties))
+def in_order(facts: Sequence[ConsentEvent]) -> list[ConsentEvent]:
+    """Rule 1: by instant; at one instant the more restrictive later, and of two grants the lesser one."""
+    ranks = (YESES, (EXPIRED,), (INVALIDATED,), (REFUSED,), (WITHDRAWN,))
+
+    def place(fact: ConsentEvent) -> tuple[int, int, int, int]:
+        rank = next(n for n, kinds in enumerate(ranks) if fact.kind in kinds)
+        return fact.at, rank, -(fact.valid_until or FOREVER), -int(believed(fact))
+
+    return sorted(facts, key=place)
+
+
+def believed(fact: ConsentEvent) -> ConsentProperty:
+    """Rule 7: what is claimed without proof is not true."""
+    return fact.properties if fact.proven else fact.properties & ConsentProperty(7)
+
+
+def standing_fact(facts: Sequence[ConsentEvent]) -> ConsentEvent | None:
+    """Rules 6 and 7, from the newest backwards: what a fact does depends on what stood before it."""
+    if not facts:
+        return None
+    *earlier, newest = in_order(facts)
+    stood = standing_fact(earlier)
+    if newest.kind in NOES:
+        return newest
+    if newest.kind in YESES:
+        opened = stood is None or stood.kind in YESES
+        fresh = newest.kind is GIVEN and not newest.imported
+        shown = newest.proven or not any(f.kind in NOES for f in earlier)
+        return newest if opened or (fresh and shown) else stood
+    touches = stood is None or stood.kind in YESES or (stood.kind is EXPIRED and newest.kind is INVALIDATED)
+    return newest if touches else stood
 
 
 def counted(facts: Sequence[ConsentEvent]) -> list[ConsentEvent]:
-    """Rules 3 and 5: imported grants only where nothing else is known, questions only where nothing is answered."""
-    firm = [f for f in facts if f.kind is not GIVEN or not f.imported]
-    known = firm or list(facts)
-    answers = [f for f in known if f.kind is not PENDING]
-    return answers or known
+    """Rules 3 and 5: imported grants only where nothing else is said; questions are no answers."""
+    firm = [f for f in facts if f.kind not in ENDS and not (f.kind in YESES and f.imported)]
+    known = [f for f in facts if not (f.kind in YESES and f.imported)] if firm else facts
+    return [f for f in known if f.kind is not PENDING]
 
 
 def spoken(facts: Sequence[ConsentEvent], now: int) -> Said:
     """What one pile of facts amounts to: the decisive one, or the no behind a grant that has ended."""
     counting = counted(facts)
-    if not counting:
-        return NOTHING
-    fact = decisive(counting)
-    if fact.kind is not GIVEN:
-        return SAID[fact.kind]
+    fact = standing_fact(counting)
+    noes = [f for f in in_order(counting) if f.kind in NOES]
+    if fact is None:
+        return SAID[PENDING] if any(f.kind is PENDING for f in facts) else NOTHING
+    if fact.kind in NOES or (fact.kind in ENDS and noes):
+        return SAID[noes[-1].kind]
+    if fact.kind in ENDS:
+        return Said(ConsentState.EXPIRED) if fact.kind is EXPIRED else NOTHING
     until = fact.valid_until or FOREVER
     if now < until:
-        return Said(ConsentState.GIVEN, until, fact.properties)
-    return SAID[WITHDRAWN] if any(f.kind in NOES for f in counting) else Said(ConsentState.EXPIRED)
+        return Said(ConsentState.GIVEN, until, believed(fact))
+    return SAID[WITHDRAWN] if noes else Said(ConsentState.EXPIRED)
 
 
 def joined(answers: Sequence[Said]) -> Said:
@@ -156,9 +179,9 @@ def over_addresses(facts: Sequence[ConsentEvent], addresses: Sequence[int], now:
     answers = []
     for address in addresses:
         here = [f for f in facts if f.contact_point == address]
-        closed = bool(here) and bool(counted(here)) and decisive(counted(here)).kind in NOES
+        closed = spoken(here, 0).state in NO_STATES
         ever_closed = any(f.kind in NOES for f in counted(here))
-        heard = [f for f in general if f.kind in NOES or not ever_closed]
+        heard = [f for f in general if f.kind not in YESES or not ever_closed]
         answers.append(spoken(here if closed else here + heard, now))
     return joined(answers) if answers else spoken(general, now)
 
@@ -171,7 +194,7 @@ def about(facts: Sequence[ConsentEvent], purpose: PurposeId, channel: Channel) -
         while wider is not None and wider != fact.purpose:
             wider = PARENTS[wider]  # type: ignore[assignment]
         concerns = wider is not None and (fact.purpose == purpose or fact.kind in NOES)
-        if concerns and fact.channel in (None, channel):
+        if concerns and fact.channel in (None, channel) and fact.kind not in (REQUESTED, DEFERRED):
             found.append(fact)
     return found
 
@@ -219,6 +242,7 @@ def test_every_order_of_a_whole_story_ends_alike() -> None:
         event(WITHDRAWN, 3, contact_point=11),
         event(GIVEN, 4, recipient=ALPHA),
         event(REFUSED, 2, purpose=ROOT, channel=None),
+        event(RENEWED, 5, valid_until=60),
     ]
     first = fold(story, LEAF, EMAIL, TREE, POINTS)
     assert all(fold(order, LEAF, EMAIL, TREE, POINTS) == first for order in permutations(story))
@@ -236,7 +260,7 @@ def test_a_no_never_lets_anybody_in(facts: list[ConsentEvent], no: ConsentEvent,
 def overrules(grant: ConsentEvent, no: ConsentEvent, who: RecipientId | None, now: int) -> bool:
     """Tell whether a yes is newer than a no, firm, said of just this, and still alive."""
     fits = (grant.purpose, grant.recipient) == (LEAF, who) and grant.channel in (None, EMAIL)
-    firm = grant.kind is GIVEN and not grant.imported
+    firm = grant.kind in YESES and not grant.imported
     return fits and firm and grant.at > no.at and (grant.valid_until or FOREVER) > now
 
 
@@ -492,6 +516,137 @@ def test_a_standing_is_a_comparison_with_now(until: int, now: int, state: Consen
     assert Standing(until).is_no is (state in NO_STATES)
 
 
+# -- asked, renewed, ended, found to be none -----------------------------------------------------------------------
+
+
+@LAWS
+@given(ledgers, events(kind=st.sampled_from(ENDS)), points)
+def test_an_end_lets_nobody_in(facts: list[ConsentEvent], end: ConsentEvent, addresses: tuple[int, ...]) -> None:
+    before, after = (fold(f, LEAF, EMAIL, TREE, addresses) for f in (facts, [*facts, end]))
+    for who in EVERYBODY:
+        assert all(allowed(before, who, now) for now in INSTANTS if allowed(after, who, now))
+
+
+@LAWS
+@given(ledgers, events(kind=st.sampled_from([REQUESTED, DEFERRED])), points)
+def test_asking_changes_nothing_at_all(
+    facts: list[ConsentEvent], asked: ConsentEvent, addresses: tuple[int, ...]
+) -> None:
+    assert fold([*facts, asked], LEAF, EMAIL, TREE, addresses) == fold(facts, LEAF, EMAIL, TREE, addresses)
+
+
+def test_a_renewal_extends_a_yes_and_nothing_else() -> None:
+    renewal = event(RENEWED, 5, valid_until=9)
+    assert own([event(GIVEN, 1, valid_until=3), renewal]) == Standing(9)
+    assert own([renewal]) == Standing(9)  # the yes before it may be known to somebody else
+    for kind in NOES:
+        assert own([event(kind, 3), renewal]).until == CODES[kind]
+        assert own([event(GIVEN, 1), event(kind, 3), event(GIVEN, 4), renewal]) == Standing(9, after_no=True)
+    assert own([event(GIVEN, 1), event(EXPIRED, 3), renewal]).state(5) is ConsentState.EXPIRED
+    assert own([event(GIVEN, 1), event(INVALIDATED, 3), renewal]).state(5) is ConsentState.NONE
+
+
+@pytest.mark.parametrize(("end", "state"), [(EXPIRED, ConsentState.EXPIRED), (INVALIDATED, ConsentState.NONE)])
+def test_an_end_closes_what_was_said_and_a_fresh_yes_opens_again(end: ConsentKind, state: ConsentState) -> None:
+    closed = [event(GIVEN, 1), event(end, 2)]
+    assert own(closed).state(3) is own([event(end, 2)]).state(3) is state
+    assert own([*closed, event(GIVEN, 3)]) == Standing(FOREVER)
+    assert own([event(GIVEN, 3), event(end, 3)]).state(4) is state  # at one instant the end wins
+    assert own([event(end, 2), event(GIVEN, 3, imported=True)]).state(4) is state  # an import revives nothing
+    for kind in NOES:
+        assert own([event(kind, 1), event(end, 2)]).until == CODES[kind]
+        assert own([event(kind, 1), event(GIVEN, 2), event(end, 3)]).until == CODES[kind]
+
+
+def test_what_has_ended_can_still_be_found_to_be_none() -> None:
+    yes, ended, none = event(GIVEN, 1), event(EXPIRED, 2), event(INVALIDATED, 3)
+    assert own([yes, ended, none]).state(4) is ConsentState.NONE
+    assert own([yes, replace(none, at=2), replace(ended, at=3)]).state(4) is ConsentState.NONE
+
+
+def test_after_a_no_a_yes_needs_new_evidence() -> None:
+    no, bare = event(WITHDRAWN, 2), event(GIVEN, 3, proven=False)
+    assert own([event(GIVEN, 1), no, bare]).until == CODES[WITHDRAWN]
+    assert own([event(GIVEN, 1), bare]).until == FOREVER
+    assert own([no, event(GIVEN, 3, valid_until=5), event(GIVEN, 4, valid_until=9, proven=False)]).until == 9
+    assert own([no, event(GIVEN, 3)]) == Standing(FOREVER, after_no=True)
+
+
+def test_a_claim_without_proof_is_not_believed() -> None:
+    everything = ConsentProperty(sum(ConsentProperty))
+    written, evidence, guardian = ConsentProperty.WRITTEN, ConsentProperty.EVIDENCE, ConsentProperty.GUARDIAN
+    yes = event(GIVEN, 1, properties=everything)
+    assert own([yes]).properties == everything
+    assert own([replace(yes, proven=False)]).properties == everything & ~(written | evidence | guardian)
+    assert own([replace(yes, proven=False, guardian=SubjectId(7))]).properties == everything & ~(written | evidence)
+
+
+def test_every_kind_and_state_has_a_word_of_the_vocabulary() -> None:
+    assert set(STATUS_OF_KIND) == set(ConsentKind)
+    apart = [iri for kind, iri in STATUS_OF_KIND.items() if kind is not PENDING]
+    assert len(set(apart)) == len(apart)
+    assert {status_of(state, kind) for state in ConsentState for kind in (None, *ConsentKind)} <= {
+        *STATUS_OF_KIND.values(),
+        DPV + "ConsentUnknown",
+    }
+    assert status_of(ConsentState.GIVEN, RENEWED) == DPV + "RenewedConsentGiven"
+    assert status_of(ConsentState.EXPIRED, RENEWED) == DPV + "ConsentExpired"
+    assert status_of(ConsentState.NONE, INVALIDATED) == DPV + "ConsentInvalidated"
+
+
+def test_the_words_are_those_of_the_vocabulary() -> None:
+    terms = Path(__file__).resolve().parents[3] / "shared" / "vectors" / "standards" / "dpv_2_3_terms.json"
+    if not terms.exists():
+        pytest.skip("the published terms are not here")
+    published = {term["iri"] for term in json.loads(terms.read_text())["terms"]["consent_status"]}
+    assert {*STATUS_OF_KIND.values(), status_of(ConsentState.NONE, None)} <= published
+
+
+# -- notices that were replaced ------------------------------------------------------------------------------------
+
+PRIVACY = NoticeId("privacy")
+
+
+def a_book(*versions: NoticeVersion) -> NoticeBook:
+    return NoticeBook.of({PRIVACY: versions})
+
+
+def a_version(number: int, **changes: Any) -> NoticeVersion:
+    return replace(NoticeVersion(PRIVACY, number, ("en",), number * 2), **changes)
+
+
+def outdated(book: NoticeBook, *facts: ConsentEvent) -> bool:
+    return fold(facts, LEAF, EMAIL, TREE, (), book).own.outdated
+
+
+def test_a_yes_under_a_version_that_was_replaced_is_outdated() -> None:
+    first = event(GIVEN, 2, notice=PRIVACY, notice_version=1)
+    plain, material = a_book(a_version(1), a_version(2)), a_book(a_version(1), a_version(2, material=True))
+    assert not outdated(plain, first)
+    assert outdated(material, first)
+    assert not outdated(material, replace(first, notice_version=2))
+    assert not outdated(material, replace(first, notice=NoticeId("other")))
+    assert not outdated(material, replace(first, notice=None, notice_version=None))
+    assert not outdated(material, first, event(RENEWED, 3, notice=PRIVACY, notice_version=2))
+    unnamed = event(GIVEN, 2, notice=PRIVACY)
+    assert outdated(material, unnamed)  # published at 4
+    assert not outdated(material, replace(unnamed, at=4))
+
+
+@pytest.mark.parametrize(("about", "hit"), [((), True), ((ROOT,), True), ((LEAF, OTHER), True), ((OTHER,), False)])
+def test_a_material_version_is_about_its_purposes_and_narrower_ones(about: tuple[PurposeId, ...], hit: bool) -> None:  # noqa: FBT001 - a parameter of the test
+    book = a_book(a_version(1), a_version(2, material=True, purposes=frozenset(about)))
+    assert outdated(book, event(GIVEN, 1, notice=PRIVACY, notice_version=1)) is hit
+
+
+@pytest.mark.parametrize(
+    ("wanted", "shown"),
+    [("zh-Hant-TW", "zh-Hant"), ("zh-CN", "zh"), ("ZH", "zh"), ("fr", "en"), (None, "en"), ("de-AT", "de")],
+)
+def test_a_text_is_shown_in_the_language_that_fits_best(wanted: str | None, shown: str) -> None:
+    assert language_for(wanted, ["en", "zh", "zh-Hant", "de"]) == shown
+
+
 # -- each check goes red -------------------------------------------------------------------------------------------
 
 real_latest = consents._latest
@@ -501,9 +656,9 @@ real_at_point = consents._at_point
 def _standing(chosen: ConsentEvent | None) -> Standing:
     if chosen is None:
         return Standing()
-    if chosen.kind is GIVEN:
+    if chosen.kind in YESES:
         return Standing(chosen.valid_until or FOREVER, chosen.properties)
-    return Standing(CODES[chosen.kind])
+    return Standing(CODES.get(chosen.kind, 0))
 
 
 def _first_arrival_wins(facts: Sequence[ConsentEvent]) -> Standing:
@@ -555,6 +710,9 @@ PLANTED: list[tuple[str, object]] = [
     ("_concerns", lambda e, recipient: e.recipient in (None, recipient)),  # a general yes names everybody
     ("_REVOKING", frozenset(ConsentKind)),  # a grant goes down the tree
     ("_REVOKING", frozenset({WITHDRAWN})),  # a refusal does not
+    ("_is_heard", lambda _event, _last, _no: True),  # a renewal revives, and nothing needs evidence
+    ("_is_heard", lambda e, _last, no: e.kind is GIVEN or no is None),
+    ("CLAIMS", ConsentProperty(0)),  # every claim is believed
 ]
 
 

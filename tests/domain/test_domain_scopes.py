@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import pytest
 from hypothesis import Phase, given, settings
@@ -39,7 +40,7 @@ def says(slot: Slot, side: Side, told: Standing, now: int) -> None:
     """What a side reads is the state of `told`, its properties while it is given, and covered if and only if given."""
     state = told.state(now)
     given_now = state is GIVEN
-    assert read(slot, side, now) == (state, told.properties if given_now else NOTHING, given_now)
+    assert read(slot, side, now) == (state, told.properties if given_now else NOTHING, given_now, False)
 
 
 # -- the layout ----------------------------------------------------------------------------------------------------
@@ -47,7 +48,7 @@ def says(slot: Slot, side: Side, told: Standing, now: int) -> None:
 
 def masks() -> list[int]:
     parts = [scopes.PROPERTY_MASK, scopes.PROPERTY_MASK << scopes.PROPERTY_BITS]
-    parts += [scopes.OWN_AFTER_NO, scopes.NAMED_AFTER_NO]
+    parts += [scopes.OWN_AFTER_NO, scopes.NAMED_AFTER_NO, scopes.OUTDATED]
     return parts + [mask for n in range(scopes.SCOPE_BITS) for mask in (Side(n).yes, Side(n).no)]
 
 
@@ -115,7 +116,7 @@ def test_one_named_party_reads_its_own_standing(own: Standing, who: RecipientId,
 def closed(own: Standing, who: RecipientId) -> None:
     for until in (-1, -2):
         slot = pack(Standings(own, {who: Standing(until)}), BITS)
-        assert {read(slot, side_of(who), now) for now in INSTANTS} == {(WITHDRAWN, NOTHING, False)}
+        assert {read(slot, side_of(who), now) for now in INSTANTS} == {(WITHDRAWN, NOTHING, False, False)}
 
 
 test_a_named_no_is_a_no_whatever_was_said_to_us = LAWS(given(anything, st.sampled_from(list(BITS)))(closed))
@@ -131,7 +132,7 @@ def test_who_was_not_answered_reads_our_standing_and_is_not_covered(found: Stand
     slot = pack(found, BITS)
     for now in INSTANTS:
         ours = read(slot, OWN_SIDE, now)
-        assert read(slot, side_of(who), now) == (ours[0], ours[1], False)
+        assert read(slot, side_of(who), now) == (ours[0], ours[1], False, False)
 
 
 @LAWS
@@ -151,7 +152,7 @@ def never_more(found: Standings) -> None:
     slot = pack(found, BITS)
     for now in INSTANTS:
         for who, n in BITS.items():
-            _, properties, covered = read(slot, Side(n), now)
+            _, properties, covered, _ = read(slot, Side(n), now)
             told = found.named.get(who, Standing())
             assert not covered or (told.state(now) is GIVEN and properties & ~told.properties == 0)
 
@@ -193,7 +194,7 @@ def test_a_no_to_one_leaves_the_others_alone(
 def test_an_empty_slot_says_nothing_to_anybody() -> None:
     assert pack(Standings(), BITS) == Slot() == (0, 0, 0)
     for side in (OWN_SIDE, Side(-1), Side(0), Side(SCOPE_BITS - 1)):
-        assert read(Slot(), side, 5) == (NONE, NOTHING, False)
+        assert read(Slot(), side, 5) == (NONE, NOTHING, False, False)
 
 
 def test_a_yes_to_everybody_and_a_no_to_everybody_fit() -> None:
@@ -204,6 +205,33 @@ def test_a_yes_to_everybody_and_a_no_to_everybody_fit() -> None:
     for n in range(SCOPE_BITS):
         says(yes, Side(n), full, 5)
         says(no, Side(n), Standing(-1), 5)
+
+
+@LAWS
+@given(everybody, st.sampled_from([OWN_SIDE, *(Side(n) for n in BITS.values())]))
+def test_one_outdated_grant_marks_the_slot_and_nothing_else_of_it(found: Standings, side: Side) -> None:
+    """What every side reads but the mark is unchanged; the mark is there for whoever is given consent."""
+    plain = pack(found, BITS)
+    for late in (
+        Standings(replace(found.own, until=max(found.own.until, 6), outdated=True), found.named),
+        Standings(found.own, {**found.named, RecipientId("r0"): Standing(8, outdated=True)}),
+    ):
+        marked = pack(late, BITS)
+        unmarked = marked._replace(scope=marked.scope & ~scopes.OUTDATED)
+        assert unmarked != marked
+        for now in INSTANTS:
+            told = read(unmarked, side, now)
+            assert read(marked, side, now) == (*told[:3], told[0] is GIVEN)
+    assert plain.scope & scopes.OUTDATED == 0
+
+
+@LAWS
+@given(anything, several, st.sampled_from(list(BITS)))
+def test_a_named_grant_that_an_event_ended_closes_no_other(
+    own: Standing, named: dict[RecipientId, Standing], who: RecipientId
+) -> None:
+    others = {r: s for r, s in named.items() if r != who}
+    assert pack(Standings(own, others | {who: Standing(2, ended=True)}), BITS) == pack(Standings(own, others), BITS)
 
 
 # -- each check goes red -------------------------------------------------------------------------------------------
@@ -250,12 +278,12 @@ def test_a_mixed_up_slot_is_found(monkeypatch: pytest.MonkeyPatch, name: str, pl
         find_difference()
 
 
-def _our_yes_covers_everybody(slot: Slot, side: Side, now: int) -> tuple[ConsentState, ConsentProperty, bool]:
-    state, properties, _ = scopes.read(slot, side, now)
-    return state, properties, state is GIVEN
+def _our_yes_covers_everybody(slot: Slot, side: Side, now: int) -> tuple[ConsentState, ConsentProperty, bool, bool]:
+    state, properties, _, outdated = scopes.read(slot, side, now)
+    return state, properties, state is GIVEN, outdated
 
 
-def _the_named_no_is_not_read(slot: Slot, side: Side, now: int) -> tuple[ConsentState, ConsentProperty, bool]:
+def _the_named_no_is_not_read(slot: Slot, side: Side, now: int) -> tuple[ConsentState, ConsentProperty, bool, bool]:
     return scopes.read(slot._replace(scope=slot.scope & ~side.no), side, now)
 
 

@@ -20,6 +20,7 @@ from sqlalchemy import delete, func, select
 from builders import (
     ALL_PROPERTIES,
     DAY,
+    EVIDENCE,
     NOW_S,
     a_person,
     a_recipient,
@@ -34,7 +35,7 @@ from builders import (
 )
 from consent_gateway.db import audience_rows, tables
 from consent_gateway.db.subjects import _OWNED, ids_after
-from consent_gateway.domain.consents import ConsentKind, ConsentProperty
+from consent_gateway.domain.consents import YES, ConsentKind, ConsentProperty
 from consent_gateway.domain.ids import PurposeId, TraitId
 from consent_gateway.domain.purposes import Channel, RecipientKind
 from consent_gateway.domain.segments import TraitOrigin, TraitType
@@ -132,15 +133,9 @@ class Life(RuleBasedStateMachine):
     ) -> None:
         at = NOW_S - age
         contact = None if point is None else by("email", address(number, point))
-        until = None if lasting is None else at + lasting
-        take(
-            self.gateway,
-            [
-                ConsentItem(
-                    ref(number), purpose, kind, at, channel, until, properties, recipient, contact, imported=imported
-                )
-            ],
-        )
+        until = None if lasting is None or kind not in YES else at + lasting
+        fact = ConsentItem(ref(number), purpose, kind, at, channel, until, properties, recipient, contact)
+        take(self.gateway, [replace(fact, imported=imported, evidence=EVIDENCE)])
 
     @rule(number=numbers, choice=st.sampled_from(Choice), active=st.booleans(), age=ages)
     def switch(self, number: int, choice: Choice, active: bool, age: int) -> None:  # noqa: FBT001 - as above

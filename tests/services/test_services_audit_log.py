@@ -44,7 +44,7 @@ from consent_gateway.domain.purposes import Channel
 from consent_gateway.domain.segments import Everyone, TraitOrigin, TraitType
 from consent_gateway.domain.subjects import Choice
 from consent_gateway.errors import ConflictError, NotFoundError
-from consent_gateway.services import audiences, audit_log, principals, registers
+from consent_gateway.services import audiences, audit_log, notices, principals, registers
 from consent_gateway.services.audit_log import Sequencer
 from consent_gateway.services.decisions import decide_batch
 from consent_gateway.services.erasure import erase
@@ -80,7 +80,7 @@ def enable(work: Work) -> None:
 USE_CASES: dict[str, Callable[[Gateway], object]] = {
     "import": lambda g: take(g, [a_person(3), a_person(1, country="FR", given_name="Anna")]),
     "refuse": lambda g: take(g, [a_person(3, country="ZZ")]),
-    "consent": lambda g: take(g, [a_consent(ref(2), evidence=b"{}")]),
+    "consent": lambda g: take(g, [a_consent(ref(2))]),
     "withdraw": lambda g: withdraw(g, ref(1)),
     "stranger": lambda g: withdraw(g, by("email", "stranger@example.org")),
     "choice": lambda g: choose(g, ref(1), Choice.OBJECTION),
@@ -92,7 +92,7 @@ USE_CASES: dict[str, Callable[[Gateway], object]] = {
     "purpose": in_work(enable),
     "recipient": in_work(lambda w: registers.put_recipient(w, a_recipient("mailer"))),
     "source": in_work(lambda w: registers.put_source(w, a_source("shop"))),
-    "notice": in_work(lambda w: registers.put_notice(w, NoticeId("privacy"), 1, "en", "Privacy", "We do.")),
+    "notice": in_work(lambda w: notices.put_notice(w, NoticeId("privacy"), 1, "en", "Privacy", "We do.")),
     "trait": in_work(
         lambda w: registers.put_trait(w, TraitId("buys"), TraitType.INTEGER, TraitOrigin.EVENT_COUNT, "buy", "")
     ),

@@ -60,7 +60,7 @@ def filled(gateway: Gateway) -> Gateway:
         {"member_no": "M00001", "email": EMAIL, "phone": PHONE}, "DE", NAME, birth_date="1980-05-17", language="de"
     )
     take(gateway, [item, a_person(2)])
-    take(gateway, [a_consent(ref(n), evidence=b'{"ip":"203.0.113.9"}') for n in (1, 2)])
+    take(gateway, [a_consent(ref(n), evidence=b'{"ip":"203.0.113.9","guardian":"seen"}') for n in (1, 2)])
     choose(gateway, ref(1), Choice.LIMIT_SENSITIVE)
     take(gateway, [EventItem(ref(n), "buy", NOW_S, f"k{n}") for n in (1, 2)])
     take(gateway, [ContactItem(ref(n), "email", NOW_S, "spring", f"k{n}") for n in (1, 2)])
@@ -235,7 +235,7 @@ def left_in(path: Path, store: Store, secrets: dict[str, list[bytes]]) -> dict[s
 def crowd(gateway: Gateway, people: int = 150) -> None:
     with_source(gateway)
     take(gateway, [a_person(n, given_name=NAME) for n in range(people)])
-    take(gateway, [a_consent(ref(n), evidence=b"e" * 600) for n in range(people)])
+    take(gateway, [a_consent(ref(n), evidence=b'{"guardian":"%b"}' % (b"e" * 600)) for n in range(people)])
 
 
 def test_nothing_of_erased_people_is_left_in_the_file(sqlite_gateway: Gateway, tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ from consent_gateway.domain.purposes import Channel, Party, RecipientKind, Sourc
 from consent_gateway.domain.records import Address, Controller, DataCategory, Processing
 from consent_gateway.domain.records.consent import Form
 from consent_gateway.errors import ConflictError, IncompleteError, InputError, NotFoundError
-from consent_gateway.services import receipts, records, registers
+from consent_gateway.services import notices, receipts, records, registers
 from consent_gateway.services.erasure import erase
 from consent_gateway.services.gateway import Gateway
 
@@ -57,7 +57,7 @@ def complete(gateway: Gateway) -> Gateway:
     """A gateway whose registers hold everything that a receipt says, and person 1 who said yes under a notice."""
     with gateway.work() as work:
         registers.put_source(work, a_source())
-        registers.put_notice(work, NoticeId("privacy"), 3, "en", "Privacy", "We write to you.")
+        notices.put_notice(work, NoticeId("privacy"), 3, "en", "Privacy", "We write to you.")
         registers.put_recipient(work, a_recipient("house"))
         records.put_party(work, RecipientId("house"), ADDRESS)
         records.put_controller(work, CONTROLLER)
@@ -173,7 +173,10 @@ def test_the_notice_of_the_source_answers_where_no_event_names_one(complete: Gat
 
 
 def test_it_holds_no_identifier_and_no_number_of_ours(complete: Gateway) -> None:
-    take(complete, [a_consent(ref(1), contact_point=by("email", "person1@example.org"), evidence=b"203.0.113.9")])
+    take(
+        complete,
+        [a_consent(ref(1), contact_point=by("email", "person1@example.org"), evidence=b'{"guardian":"203.0.113.9"}')],
+    )
     text = issue(complete).decode()
     for secret in ("person1", "example.org", "M00001", "203.0.113.9"):
         assert secret not in text

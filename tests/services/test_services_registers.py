@@ -36,7 +36,7 @@ from consent_gateway.domain.registers import Principal
 from consent_gateway.domain.scopes import SCOPE_BITS
 from consent_gateway.domain.segments import TraitOrigin, TraitType
 from consent_gateway.errors import AuthenticationError, ConflictError, GatewayError, InputError, NotFoundError
-from consent_gateway.services import principals, registers
+from consent_gateway.services import notices, principals, registers
 from consent_gateway.services.decider import Use
 from consent_gateway.services.decisions import Ask, decide
 from consent_gateway.services.gateway import Gateway, Work
@@ -119,7 +119,7 @@ def test_names_are_slugs(sqlite_gateway: Gateway, name: str) -> None:
         lambda w: registers.put_purpose(w, a_purpose(name), []),
         lambda w: registers.put_recipient(w, a_recipient(name)),
         lambda w: registers.put_source(w, a_source(name)),
-        lambda w: registers.put_notice(w, NoticeId(name), 1, "en", "", "t"),
+        lambda w: notices.put_notice(w, NoticeId(name), 1, "en", "", "t"),
         lambda w: principals.issue(w, name, "self", frozenset({"audit"})),
     ):
         with pytest.raises(InputError):
@@ -252,17 +252,17 @@ def test_a_source_names_what_is_registered(gateway: Gateway) -> None:
 
 
 def test_a_notice_that_was_published_keeps_its_words(gateway: Gateway) -> None:
-    put(gateway, lambda w: registers.put_notice(w, NoticeId("privacy"), 1, "en", "Privacy", "We do."))
-    put(gateway, lambda w: registers.put_notice(w, NoticeId("privacy"), 1, "en", "Privacy", "We do."))
-    put(gateway, lambda w: registers.put_notice(w, NoticeId("privacy"), 1, "de", "Datenschutz", "Wir tun es."))
-    put(gateway, lambda w: registers.put_notice(w, NoticeId("privacy"), 2, "en", "Privacy", "We did."))
+    put(gateway, lambda w: notices.put_notice(w, NoticeId("privacy"), 1, "en", "Privacy", "We do."))
+    put(gateway, lambda w: notices.put_notice(w, NoticeId("privacy"), 1, "en", "Privacy", "We do."))
+    put(gateway, lambda w: notices.put_notice(w, NoticeId("privacy"), 1, "de", "Datenschutz", "Wir tun es."))
+    put(gateway, lambda w: notices.put_notice(w, NoticeId("privacy"), 2, "en", "Privacy", "We did."))
     with pytest.raises(ConflictError):
-        put(gateway, lambda w: registers.put_notice(w, NoticeId("privacy"), 1, "en", "Privacy", "We don't."))
+        put(gateway, lambda w: notices.put_notice(w, NoticeId("privacy"), 1, "en", "Privacy", "We don't."))
 
 
 @pytest.mark.parametrize(("title", "text"), [("Privacy", "We don't."), ("Secrecy", "We do.")])
 def test_a_notice_that_is_put_again_stays_as_it_was(gateway: Gateway, clock: FixedClock, title: str, text: str) -> None:
-    publish = partial(registers.put_notice, notice=NoticeId("privacy"), version=1, language="en")
+    publish = partial(notices.put_notice, notice=NoticeId("privacy"), version=1, language="en")
     put(gateway, lambda w: publish(w, title="Privacy", text="We do."))
     before = dump(gateway.store)
     clock.advance(timedelta(days=30))

@@ -1,4 +1,4 @@
-"""Registers over HTTP: purposes, notices, sources, recipients, traits, segments."""
+"""Registers over HTTP: purposes, sources, recipients, traits, segments."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import msgspec
 from litestar import Request, Response, get, post
 
 from consent_gateway.api.desk import body_as, desk_of, documented
-from consent_gateway.api.wire import ExportsIn, NoticeIn, PurposeIn, RecipientIn, SegmentIn, SourceIn, TraitIn
+from consent_gateway.api.wire import ExportsIn, PurposeIn, RecipientIn, SegmentIn, SourceIn, TraitIn
 from consent_gateway.db import records as record_rows
 from consent_gateway.db import registers as register_rows
 from consent_gateway.domain.ids import NoticeId, PurposeId, RecipientId, SegmentId, SourceId, TraitId
@@ -69,24 +69,6 @@ def _purposes(work: Work) -> dict[str, Any]:
             for p in work.registers.purposes.purposes.values()
         ]
     }
-
-
-@post("/v1/notices", status_code=200, tags=["registers"], **documented(NoticeIn, None))
-async def put_notice(request: Call) -> Response[bytes]:
-    """Publish a version of a notice; its text can never change."""
-    data = await body_as(request, NoticeIn, "admin")
-
-    def act(work: Work) -> dict[str, Any]:
-        digest = registers.put_notice(work, NoticeId(data.id), data.version, data.language, data.title, data.text)
-        return {"id": data.id, "version": data.version, "text_sha256": digest}
-
-    return await desk_of(request).write(request, "admin", act)
-
-
-@get("/v1/notices", tags=["registers"])
-async def list_notices(request: Call) -> Response[bytes]:
-    """List every published notice."""
-    return await desk_of(request).read(request, "ingest", lambda w: {"items": register_rows.notice_rows(w.session)})
 
 
 @post("/v1/sources", status_code=200, tags=["registers"], **documented(SourceIn, None))
@@ -237,8 +219,6 @@ def read_segment(expression: dict[str, Any] | None, text: str | None) -> Segment
 HANDLERS = (
     put_purpose,
     list_purposes,
-    put_notice,
-    list_notices,
     put_source,
     list_sources,
     put_recipient,

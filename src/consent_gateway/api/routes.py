@@ -4,12 +4,24 @@ from __future__ import annotations
 
 from litestar.handlers import HTTPRouteHandler
 
-from consent_gateway.api import audiences, audit, decisions, health, ingest, policies, records, registers, subjects
+from consent_gateway.api import (
+    audiences,
+    audit,
+    decisions,
+    health,
+    ingest,
+    notices,
+    policies,
+    records,
+    registers,
+    subjects,
+)
 
 HANDLERS: tuple[HTTPRouteHandler, ...] = (
     *health.HANDLERS,
     *registers.HANDLERS,
     *records.HANDLERS,
+    *notices.HANDLERS,
     *ingest.HANDLERS,
     *subjects.HANDLERS,
     *decisions.HANDLERS,

@@ -30,6 +30,7 @@ from consent_gateway.db.tables import CAPPED_CHANNELS, NEWEST_CONTACTS, audience
 from consent_gateway.domain.audiences import (
     CAPPED,
     COVERED,
+    OUTDATED_NOTICE,
     THREE_IN_24H,
     ClassKey,
     age_band,
@@ -91,13 +92,13 @@ def read_rows(
         # The driver's own parameters: this is the one query of every decision, and compiling it costs more than it.
         wanted = json.dumps(part) if session.dialect.name == "sqlite" else part
         for sid, dek, regions, born, flags, until, named, scope, *times in session.exec_driver_sql(sql, (wanted,)):
-            state, properties, covered = read(Slot(until, named, scope), reading.side, now)
+            state, properties, covered, outdated = read(Slot(until, named, scope), reading.side, now)
             key = ClassKey(
                 regions,
                 age_band(born, month),
                 flags & reading.flags,
                 consent_code(state),
-                int(properties) | (COVERED if covered else 0),
+                int(properties) | (COVERED if covered else 0) | (OUTDATED_NOTICE if outdated else 0),
                 _caps(reading, times, now),
             )
             found[SubjectId(sid)] = Person(SubjectId(sid), bytes(dek), key)

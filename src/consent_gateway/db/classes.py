@@ -19,6 +19,7 @@ from consent_gateway.domain.audiences import (
     AGE_BANDS,
     CAPPED,
     COVERED,
+    OUTDATED_NOTICE,
     THREE_IN_24H,
     UNKNOWN_AGE,
     ClassKey,
@@ -26,14 +27,14 @@ from consent_gateway.domain.audiences import (
 )
 from consent_gateway.domain.consents import WITHDRAWN
 from consent_gateway.domain.ids import SubjectId
-from consent_gateway.domain.scopes import NAMED_AFTER_NO, OWN_AFTER_NO, PROPERTY_BITS, PROPERTY_MASK
+from consent_gateway.domain.scopes import NAMED_AFTER_NO, OUTDATED, OWN_AFTER_NO, PROPERTY_BITS, PROPERTY_MASK
 from consent_gateway.domain.subjects import month_of
 
 _c = audience_rows.c
 _AGES = (UNKNOWN_AGE, *AGE_BANDS)
 _LOWEST_CODE = -3  # consent codes run from -3 (pending) to 2 (expired)
-# Widths in bits, from the highest part to the lowest: age, consent, caps, flags, properties with `COVERED`.
-_CONSENT, _CAPS, _FLAGS, _PROPERTIES = 3, 2, 11, 8
+# Widths in bits, from the highest part to the lowest: age, consent, caps, flags, properties with what stands beside.
+_CONSENT, _CAPS, _FLAGS, _PROPERTIES = 3, 2, 11, 9
 _FETCH = 10_000
 
 
@@ -102,6 +103,7 @@ def _consent(reading: Reading, now: int) -> tuple[ColumnElement[Any], ColumnElem
         shared = scope.op("/")(1 << PROPERTY_BITS).op("&")(PROPERTY_MASK) + COVERED
         held = case((said_yes, shared), else_=held)
         after_no = case((said_yes, scope.op("&")(NAMED_AFTER_NO)), else_=scope.op("&")(OWN_AFTER_NO)) != 0
+    held = held + case((scope.op("&")(OUTDATED) != 0, OUTDATED_NOTICE), else_=0)
     code = case((until <= 0, until), (until > now, 1), (after_no, WITHDRAWN), else_=2)
     return code - _LOWEST_CODE, case((until > now, held), else_=0)
 

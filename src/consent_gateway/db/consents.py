@@ -38,6 +38,14 @@ def ledger(session: Session, ids: Iterable[SubjectId]) -> dict[SubjectId, list[C
     return found
 
 
+def asked_under(session: Session, notice: NoticeId, after: int, limit: int) -> list[SubjectId]:
+    """Return a page of the people whose ledger names a notice, by id."""
+    c = consent_events.c
+    statement = select(c.subject_id).where(c.notice == notice, c.subject_id > after).distinct()
+    rows = session.execute(statement.order_by(c.subject_id).limit(limit)).scalars()
+    return [SubjectId(found) for found in rows]
+
+
 def choice_flags(session: Session, ids: Iterable[SubjectId]) -> dict[SubjectId, Flag]:
     """Return the choices that are on: the latest of each decides, of two at one instant the one that is on.
 
@@ -75,4 +83,8 @@ def event_of(row: Any) -> ConsentEvent:
         imported=row.imported,
         notice=NoticeId(row.notice) if row.notice else None,
         source=SourceId(row.source) if row.source else None,
+        notice_version=row.notice_version,
+        proven=row.evidence is not None or all((row.notice, row.notice_version, row.method)),
+        guardian=None if row.guardian is None else SubjectId(row.guardian),
+        event_id=row.id,
     )

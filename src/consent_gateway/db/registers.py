@@ -5,17 +5,17 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import insert, select, update
 from sqlalchemy.sql import Select
 
 from consent_gateway.db import policies
 from consent_gateway.db.dialects import insert_ignoring, upsert
 from consent_gateway.db.engine import Session
+from consent_gateway.db.notices import notice_book
 from consent_gateway.db.tables import (
     NUMBER_SLOTS,
     TEXT_SLOTS,
     exports,
-    notices,
     principals,
     purposes,
     recipients,
@@ -76,6 +76,7 @@ def load(session: Session) -> Registers:
         principals={p.key: p for p in map(_principal, _rows(session, _live_principals()))},
         policies=policies.load(session),
         exports={e.year: e for e in map(_exports, _rows(session, select(exports)))},
+        notices=notice_book(session),
     )
 
 
@@ -165,27 +166,6 @@ def free_trait_slot(session: Session, *, text: bool) -> str | None:
     taken = set(session.execute(select(traits.c.slot)).scalars())
     names = [f"s{i}" for i in range(TEXT_SLOTS)] if text else [f"n{i}" for i in range(NUMBER_SLOTS)]
     return next((name for name in names if name not in taken), None)
-
-
-def add_notice(session: Session, row: dict[str, Any]) -> bool:
-    """Write one version of a notice in one language; False, and nothing changes, if it was published already."""
-    return bool(insert_ignoring(session, notices, [row], notices.c.id))
-
-
-def notice_rows(session: Session, notice: NoticeId | None = None) -> list[dict[str, Any]]:
-    """Return the versions of all notices (or of one), oldest first."""
-    statement = select(notices).order_by(notices.c.id, notices.c.version, notices.c.language)
-    if notice is not None:
-        statement = statement.where(notices.c.id == notice)
-    return [dict(row) for row in session.execute(statement).mappings()]
-
-
-def notice_exists(session: Session, notice: NoticeId, number: int | None) -> bool:
-    """Tell whether a notice (of that version, if one is given) was published."""
-    statement = select(func.count()).select_from(notices).where(notices.c.id == notice)
-    if number is not None:
-        statement = statement.where(notices.c.version == number)
-    return bool(session.execute(statement).scalar())
 
 
 def put_segment(session: Session, segment_id: str, expression: str, description: str, at: int) -> None:

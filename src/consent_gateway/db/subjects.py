@@ -204,6 +204,9 @@ def delete_person(session: Session, subject_id: SubjectId) -> dict[str, int]:
     counts = {}
     for table in _OWNED:
         counts[table.name] = session.execute(delete(table).where(table.c.subject_id == subject_id)).rowcount
+    # Who spoke for a child is forgotten too (0: nobody any more); that a guardian did stays true of the consent.
+    forgotten = update(consent_events).where(consent_events.c.guardian == subject_id).values(guardian=0)
+    session.execute(forgotten)
     session.execute(delete(subjects).where(subjects.c.id == subject_id))
     return counts
 

@@ -23,6 +23,7 @@ Name = TypeVar("Name", bound=str)
 AGE_BANDS = (0, 13, 14, 15, 16, 18)
 UNKNOWN_AGE = -1
 COVERED = 128  # beside the properties: the consent covers the recipient that is asked about
+OUTDATED_NOTICE = 256  # beside the properties: it was given under a notice that was replaced since
 CAPPED = 1  # the policy's own cap on the channel is reached
 THREE_IN_24H = 2  # Fla. Stat. 501.616(6)(b) and its like
 
@@ -40,8 +41,8 @@ CODE_STATES = {code: state for state, code in _STATE_CODES.items()}
 class ClassKey(NamedTuple):
     """Everything about a person that a decision can depend on, quantised; plain values, so that SQL can group by it.
 
-    `age` is the lower bound of the band or -1, `consent` a code of `CODE_STATES`, `properties` those of the consent and
-    `COVERED` if it covers the recipient (0 unless consent is given), `caps` bits of `CAPPED` and `THREE_IN_24H`.
+    `age` is the lower bound of the band or -1, `consent` a code of `CODE_STATES`, `properties` those of the consent
+    with `COVERED` and `OUTDATED_NOTICE` (0 unless consent is given), `caps` bits of `CAPPED` and `THREE_IN_24H`.
     """
 
     regions: str

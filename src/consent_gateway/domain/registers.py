@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from consent_gateway.domain.consents import Standings
 from consent_gateway.domain.ids import PurposeId, RecipientId, SourceId, TraitId
+from consent_gateway.domain.notices import NO_NOTICES, NoticeBook
 from consent_gateway.domain.policies import Policies
 from consent_gateway.domain.purposes import Channel, PurposeTree, Recipient, RecipientKind, Source
 from consent_gateway.domain.scopes import OWN_SIDE, Side, Slot, pack
@@ -49,6 +50,7 @@ class Registers:
     principals: Mapping[bytes, Principal]  # by SHA-256 of the API key; revoked ones are not here
     policies: Policies = field(default_factory=Policies)
     exports: Mapping[int, Exports] = field(default_factory=dict)  # by year; a year that is not here is not known
+    notices: NoticeBook = NO_NOTICES
 
     def slots_of(self, purpose: PurposeId) -> list[tuple[PurposeId, Channel, int]]:
         """Return the slots that an event about `purpose` can change: its own and those of narrower purposes."""

@@ -8,10 +8,12 @@ earliest valid-until of the third parties that were named) and `scope`, a bit fi
     bit  14     a no stands behind the own grant; bit 15: behind a named one
     bits 16-38  a yes to third party 0-22
     bits 39-61  a no to third party 0-22
+    bit  62     a grant in it, own or named, was given under a notice that was replaced since
 
 The packing does not depend on the instant, so that a row is true until something is said, and expiry stays a
 comparison. Named grants share one valid-until: after the first of them ends, the others are closed too, until that one
-is renewed or withdrawn. That is one answer too strict, never one too open.
+is renewed or withdrawn; so does the one mark of an outdated notice. That is one answer too strict, never one too open.
+A named grant that an event ended (not its date) is not there any more, and closes nothing.
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ PROPERTY_MASK = sum(ConsentProperty)
 PROPERTY_BITS = 7
 OWN_AFTER_NO, NAMED_AFTER_NO = 1 << 14, 1 << 15
 YES_SHIFT, NO_SHIFT = 16, 39
+OUTDATED = 1 << 62
 SCOPE_BITS = 23  # third parties that consent can name
 
 
@@ -67,11 +70,13 @@ def pack(standings: Standings, bits: Mapping[RecipientId, int]) -> Slot:
         bit = bits.get(recipient)
         if bit is None:
             continue
-        if standing.until > 0:
+        if standing.until > 0 and not standing.ended:
             scope |= Side(bit).yes
             granted.append(standing)
         elif standing.is_no:
             scope |= Side(bit).no
+    if own.outdated or any(s.outdated for s in granted):
+        scope |= OUTDATED
     return Slot(own.until, min((s.until for s in granted), default=NEVER), scope | _named_part(granted))
 
 
@@ -84,15 +89,20 @@ def _named_part(granted: list[Standing]) -> int:
     return shared << PROPERTY_BITS | (NAMED_AFTER_NO if any(s.after_no for s in granted) else 0)
 
 
-def read(slot: Slot, side: Side, now: int) -> tuple[ConsentState, ConsentProperty, bool]:
-    """Return what a side reads of a slot at `now`: the state, the properties, and whether the grant covers it."""
+def read(slot: Slot, side: Side, now: int) -> tuple[ConsentState, ConsentProperty, bool, bool]:
+    """Return what a side reads of a slot at `now` (seconds): the state, the properties, coverage, an outdated notice.
+
+    The last three say something only where consent is given: whether the grant covers the side, and whether it was
+    given under a version of its notice that was replaced since.
+    """
     if slot.scope & side.no:
-        return ConsentState.WITHDRAWN, ConsentProperty(0), False
+        return ConsentState.WITHDRAWN, ConsentProperty(0), False, False
     named = bool(slot.scope & side.yes)
     until = slot.named if named else slot.until
     held = slot.scope >> PROPERTY_BITS if named else slot.scope
     after_no = bool(slot.scope & (NAMED_AFTER_NO if named else OWN_AFTER_NO))
     state = Standing(until, after_no=after_no).state(now)
     if state is not ConsentState.GIVEN:
-        return state, ConsentProperty(0), False
-    return state, ConsentProperty(held & PROPERTY_MASK), named or side.bit is None
+        return state, ConsentProperty(0), False, False
+    covered = named or side.bit is None
+    return state, ConsentProperty(held & PROPERTY_MASK), covered, bool(slot.scope & OUTDATED)

@@ -151,7 +151,8 @@ def standing_columns(
     """Return the consent columns of one person's audience row for the given slots."""
     columns: dict[str, int] = {}
     for purpose, channel, slot in slots:
-        packed = registers.pack(fold(ledger, purpose, channel, registers.purposes, points_of(channel, points)))
+        reached = points_of(channel, points)
+        packed = registers.pack(fold(ledger, purpose, channel, registers.purposes, reached, registers.notices))
         columns |= {f"c{slot}": packed.until, f"r{slot}": packed.named, f"p{slot}": packed.scope}
     return columns
 

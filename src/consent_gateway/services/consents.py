@@ -7,21 +7,28 @@ the suppression list, because opt-outs fail open (promise P1) and must hold when
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from consent_gateway.audit.canonical import canonical_json
 from consent_gateway.audit.entries import EntryKind
 from consent_gateway.db import consents
-from consent_gateway.db import registers as register_rows
 from consent_gateway.db.subjects import ContactPoint
-from consent_gateway.domain.consents import ConsentKind
-from consent_gateway.domain.ids import NoticeId, PurposeId, RecipientId, SubjectId
-from consent_gateway.domain.purposes import OWN, Channel, RecipientKind
-from consent_gateway.domain.subjects import REACHED_BY
+from consent_gateway.domain.consents import NO
+from consent_gateway.domain.ids import PurposeId, SubjectId
+from consent_gateway.domain.purposes import OWN, Channel
 from consent_gateway.errors import FieldProblem
 from consent_gateway.services.audience_rows import refresh_standings
 from consent_gateway.services.choices import record_signal
+from consent_gateway.services.consent_checks import (
+    can_write,
+    grant_problem,
+    guardian_of,
+    is_third_party,
+    notice_problem,
+    point_of,
+    register_problem,
+)
 from consent_gateway.services.gateway import Work
 from consent_gateway.services.intake import Incoming, Intake, Refusals, keep_counts, require_size, require_source
 from consent_gateway.services.items import ConsentItem, SubjectRef
@@ -30,8 +37,15 @@ from consent_gateway.services.people import UNKNOWN, UNKNOWN_POINT, Resolver
 from consent_gateway.services.vault import seal_bytes
 from consent_gateway.vault.envelope import derive_audit_key
 
-_Accepted = tuple[ConsentItem, SubjectId, int | None]
-_REVOKING = frozenset({ConsentKind.WITHDRAWN, ConsentKind.REFUSED})
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A fact that will be stored, with the people it is about as the gateway knows them."""
+
+    item: ConsentItem
+    subject_id: SubjectId
+    point: int | None = None
+    guardian: SubjectId | None = None
 
 
 def record_consents(
@@ -44,11 +58,11 @@ def record_consents(
     intake = Intake("consents", source_id, len(rows))
     readable = refusals.readable(rows)
     resolver = Resolver(work, _refs(item for _, item in readable), writing=True)
-    accepted: list[_Accepted] = []
+    accepted: list[Accepted] = []
     for row, item in readable:
         found = _check(work, resolver, item)
         if isinstance(found, FieldProblem):
-            if item.kind not in _REVOKING or not _keep(work, resolver, source_id, found, item):
+            if item.kind not in NO or not _keep(work, resolver, source_id, found, item):
                 refusals.refuse(row, found)
                 continue
             intake.suppressed += 1
@@ -56,10 +70,10 @@ def record_consents(
             accepted.append(found)
         intake.accepted += 1
     intake.entries = _append(work, source_id, accepted)
-    people = sorted({subject_id for _, subject_id, _ in accepted})
+    people = sorted({a.subject_id for a in accepted})
     if gpc:
         intake.entries += record_signal(work, source_id, people)
-    refresh_standings(work, people, {PurposeId(item.purpose) for item, _, _ in accepted})
+    refresh_standings(work, people, {PurposeId(a.item.purpose) for a in accepted})
     intake.created = len(accepted)
     intake.rejections = refusals.quarantine(work, "consents", source_id)
     keep_counts(work, intake, content_sha256)
@@ -70,55 +84,74 @@ def record_consents(
 
 
 def _refs(items: Iterable[ConsentItem]) -> list[SubjectRef]:
-    refs = []
-    for item in items:
-        refs.append(item.subject)
-        if item.contact_point is not None:
-            refs.append(item.contact_point)
-    return refs
+    named = [(item.subject, item.contact_point, item.guardian) for item in items]
+    return [ref for refs in named for ref in refs if ref is not None]
 
 
-def _check(work: Work, resolver: Resolver, item: ConsentItem) -> _Accepted | FieldProblem:
+def _check(work: Work, resolver: Resolver, item: ConsentItem) -> Accepted | FieldProblem:
     """Return the fact with the person and contact point it is about, or the first thing that is wrong with it."""
-    if item.kind in _REVOKING:
+    if item.kind in NO:
         return _check_no(work, resolver, item)
     at = settled_instant(work, item.at, opting_out=False)
     if isinstance(at, FieldProblem):
         return at
-    wrong = _register_problem(work, item) or _grant_problem(work, item, at)
+    wrong = register_problem(work, item) or grant_problem(work, item, at)
     if wrong is not None:
         return wrong
     found = resolver.resolve(item.subject)
     if isinstance(found, FieldProblem):
         return found
-    point = None if item.contact_point is None else _point(resolver, item, found)
+    return _placed(work, resolver, _settled(item, at), found)
+
+
+def _placed(work: Work, resolver: Resolver, item: ConsentItem, found: SubjectId) -> Accepted | FieldProblem:
+    point = point_of(resolver, item, found)
     if isinstance(point, FieldProblem):
         return point
+    guardian = guardian_of(work, resolver, item, found)
+    if isinstance(guardian, FieldProblem):
+        return guardian
     # What is said about an address stays with the subject that has it, also when they were merged.
-    return (_settled(item, at), found, None) if point is None else (_settled(item, at), point.subject_id, point.id)
+    owner, number = (found, None) if point is None else (point.subject_id, point.id)
+    return Accepted(item, owner, number, guardian)
 
 
-def _check_no(work: Work, resolver: Resolver, item: ConsentItem) -> _Accepted | FieldProblem:
+def _check_no(work: Work, resolver: Resolver, item: ConsentItem) -> Accepted | FieldProblem:
     """Take a no as widely as it can be read: what does not fit about it narrows nothing."""
     at = settled_instant(work, item.at, opting_out=True)
     if item.purpose not in work.registers.purposes.purposes:
         return FieldProblem("$.purpose", "unknown_purpose", "no such purpose is registered")
-    known = item.notice is None or _notice_known(work, item.notice, item.notice_version)
-    recipient = item.recipient if _is_third_party(work, item.recipient) else None
-    channel = item.channel if item.channel in set(Channel) else None
-    no = replace(item, channel=channel, valid_until=None, recipient=recipient, notice=item.notice if known else None)
+    no = _settled(_widened(work, item), at)
     found = resolver.resolve(item.subject)
     if isinstance(found, FieldProblem):
         named = None if item.contact_point is None else resolver.point(item.contact_point)
         if isinstance(named, ContactPoint):
-            return _settled(no, at), named.subject_id, _if_writable(no, named)
+            return Accepted(no, named.subject_id, _if_writable(no, named))
         return found
     point = None if item.contact_point is None else resolver.point(item.contact_point)
     if point is UNKNOWN:
         return UNKNOWN_POINT
+    guardian = _guardian_if_known(work, resolver, item, found)
     if isinstance(point, ContactPoint) and resolver.same_person(point.subject_id, found) and _if_writable(no, point):
-        return _settled(no, at), point.subject_id, point.id
-    return _settled(no, at), found, None
+        return Accepted(no, point.subject_id, point.id, guardian)
+    return Accepted(no, found, None, guardian)
+
+
+def _widened(work: Work, item: ConsentItem) -> ConsentItem:
+    published = notice_problem(work, item) is None
+    return replace(
+        item,
+        channel=item.channel if item.channel in set(Channel) else None,
+        valid_until=None,
+        recipient=item.recipient if is_third_party(work, item.recipient) else None,
+        notice=item.notice if published else None,
+        notice_version=item.notice_version if published else None,
+    )
+
+
+def _guardian_if_known(work: Work, resolver: Resolver, item: ConsentItem, child: SubjectId) -> SubjectId | None:
+    found = guardian_of(work, resolver, item, child)
+    return None if isinstance(found, FieldProblem) else found
 
 
 def _settled(item: ConsentItem, at: int | FieldProblem) -> ConsentItem:
@@ -128,48 +161,15 @@ def _settled(item: ConsentItem, at: int | FieldProblem) -> ConsentItem:
 
 def _if_writable(item: ConsentItem, point: ContactPoint | FieldProblem | None) -> int | None:
     """Return a contact point that the channel can write to; a no about any other one is about the whole channel."""
-    if not isinstance(point, ContactPoint) or not _can_write(item.channel, point.kind):
+    if not isinstance(point, ContactPoint) or not can_write(item.channel, point.kind):
         return None
     return point.id
-
-
-def _can_write(channel: str | None, kind: str) -> bool:
-    if channel is None:
-        return kind in {reached.value for reached, _ in REACHED_BY.values()}
-    reached_by = REACHED_BY.get(Channel(channel))
-    return reached_by is not None and reached_by[0].value == kind
-
-
-def _is_third_party(work: Work, recipient: str | None) -> bool:
-    found = work.registers.recipients.get(RecipientId(recipient)) if recipient else None
-    return found is not None and found.kind not in (RecipientKind.SELF, RecipientKind.PROCESSOR)
-
-
-def _grant_problem(work: Work, item: ConsentItem, at: int) -> FieldProblem | None:
-    if item.valid_until is not None and item.valid_until <= at:
-        return FieldProblem("$.valid_until", "impossible_date", "valid_until must be after at")
-    if item.recipient not in (None, OWN) and not _is_third_party(work, item.recipient):
-        message = "name no recipient: a processor acts for us"
-        return FieldProblem("$.recipient", "recipient_is_processor", message)
-    return None
-
-
-def _point(resolver: Resolver, item: ConsentItem, subject_id: SubjectId) -> ContactPoint | FieldProblem:
-    """Return the contact point that a grant names, which must be the person's own and one the channel writes to."""
-    point = UNKNOWN_POINT if item.contact_point is None else resolver.point(item.contact_point)
-    if isinstance(point, FieldProblem):
-        return UNKNOWN_POINT if point is UNKNOWN else point
-    if not resolver.same_person(point.subject_id, subject_id):
-        return FieldProblem("$.contact_point", "unknown_contact_point", "the person has no such contact point")
-    if not _can_write(item.channel, point.kind):
-        return FieldProblem("$.contact_point", "wrong_contact_point", "the channel cannot write to it")
-    return point
 
 
 def _keep(work: Work, resolver: Resolver, source: str, found: FieldProblem, item: ConsentItem) -> bool:
     """Keep a no of somebody, or of an address, that nobody knows."""
     refs = (item.contact_point,) if found is UNKNOWN_POINT else (item.subject, item.contact_point)
-    recipient = item.recipient if _is_third_party(work, item.recipient) else None
+    recipient = item.recipient if is_third_party(work, item.recipient) else None
     fact = {
         "purpose": item.purpose,
         "channel": item.channel if item.channel in set(Channel) else None,
@@ -181,65 +181,43 @@ def _keep(work: Work, resolver: Resolver, source: str, found: FieldProblem, item
     return keep_for_stranger(work, found, resolver.forms(*refs), fact)
 
 
-def _register_problem(work: Work, item: ConsentItem) -> FieldProblem | None:
-    registers = work.registers
-    if item.purpose not in registers.purposes.purposes:
-        return FieldProblem("$.purpose", "unknown_purpose", "no such purpose is registered")
-    if item.channel is not None and item.channel not in set(Channel):
-        return FieldProblem("$.channel", "unknown_channel", "no such channel")
-    if item.recipient is not None and item.recipient not in registers.recipients:
-        return FieldProblem("$.recipient", "unknown_recipient", "no such recipient is registered")
-    if item.notice is not None and not _notice_known(work, item.notice, item.notice_version):
-        return FieldProblem("$.notice", "unknown_notice", "no such notice version was published")
-    return None
-
-
-def _notice_known(work: Work, notice: str, version: int | None) -> bool:
-    return register_rows.notice_exists(work.session, NoticeId(notice), version)
-
-
 # -- writing -----------------------------------------------------------------------------------------------------
 
 
-def _append(work: Work, source: str, accepted: Sequence[_Accepted]) -> list[bytes]:
-    deks = work.gateway.vault.keys(work.session, sorted({subject_id for _, subject_id, _ in accepted}))
-    rows, entries = [], []
-    for item, subject_id, point in accepted:
-        evidence = seal_bytes(deks[subject_id], subject_id, item.evidence) if item.evidence else None
-        rows.append(_row(item, subject_id, point, source, evidence, work.now))
-        fields = _entry_fields(item, source)
-        payload = canonical_json({"subject_id": subject_id, "contact_point": point})
-        audit_key = derive_audit_key(deks[subject_id])
-        entries.append(work.record_about(EntryKind.CONSENT_RECORDED, fields, subject_id, audit_key, payload))
-    consents.append(work.session, rows)
+def _append(work: Work, source: str, accepted: Sequence[Accepted]) -> list[bytes]:
+    deks = work.gateway.vault.keys(work.session, sorted({a.subject_id for a in accepted}))
+    entries = [record_fact(work, source, fact, deks[fact.subject_id]) for fact in accepted]
+    consents.append(work.session, [fact_row(work, source, fact, deks[fact.subject_id]) for fact in accepted])
     return entries
 
 
-def _row(
-    item: ConsentItem, subject_id: SubjectId, point: int | None, source: str, evidence: bytes | None, now: int
-) -> dict[str, Any]:
-    return {
-        "subject_id": subject_id,
-        "purpose": item.purpose,
-        "channel": item.channel,
-        "contact_point": point,
-        "recipient": item.recipient,
-        "kind": item.kind,
-        "at": item.at,
-        "valid_until": item.valid_until,
+def fact_row(work: Work, source: str | None, fact: Accepted, dek: bytes) -> dict[str, Any]:
+    """Return a fact as a row of the ledger, its evidence sealed under the person's data key."""
+    item = fact.item
+    named = ("purpose", "channel", "recipient", "kind", "at", "valid_until", "imported")
+    shown = ("notice", "notice_version", "language", "method", "place")
+    return {name: getattr(item, name) for name in (*named, *shown)} | {
+        "subject_id": fact.subject_id,
+        "contact_point": fact.point,
+        "guardian": fact.guardian,
         "properties": int(item.properties),
-        "imported": item.imported,
-        "notice": item.notice,
-        "notice_version": item.notice_version,
         "source": source,
-        "language": item.language,
-        "method": item.method,
-        "evidence": evidence,
-        "received_at": now,
+        "evidence": seal_bytes(dek, fact.subject_id, item.evidence) if item.evidence else None,
+        "received_at": work.now,
     }
 
 
-def _entry_fields(item: ConsentItem, source: str) -> dict[str, object]:
+def record_fact(work: Work, source: str | None, fact: Accepted, dek: bytes) -> bytes:
+    """Record a fact in the log: who it is about stands behind a commitment; returns the entry's uid."""
+    payload: dict[str, object] = {"subject_id": fact.subject_id, "contact_point": fact.point}
+    if fact.guardian is not None:
+        payload["guardian"] = fact.guardian
+    fields = _entry_fields(fact.item, source)
+    key = derive_audit_key(dek)
+    return work.record_about(EntryKind.CONSENT_RECORDED, fields, fact.subject_id, key, canonical_json(payload))
+
+
+def _entry_fields(item: ConsentItem, source: str | None) -> dict[str, object]:
     fields = {
         "source": source,
         "purpose": item.purpose,

@@ -10,7 +10,15 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from consent_gateway.db.audience_rows import Reading
-from consent_gateway.domain.audiences import CAPPED, CODE_STATES, COVERED, THREE_IN_24H, UNKNOWN_AGE, ClassKey
+from consent_gateway.domain.audiences import (
+    CAPPED,
+    CODE_STATES,
+    COVERED,
+    OUTDATED_NOTICE,
+    THREE_IN_24H,
+    UNKNOWN_AGE,
+    ClassKey,
+)
 from consent_gateway.domain.caps import candidate_zones, local_minutes
 from consent_gateway.domain.consents import ConsentProperty
 from consent_gateway.domain.decisions import Answer, deny_by_default
@@ -271,6 +279,7 @@ def situation(asked: Asked, key: ClassKey, now: int) -> Situation:
         consent=CODE_STATES[key.consent],
         properties=ConsentProperty(key.properties & PROPERTY_MASK),
         scope_recipient=bool(key.properties & COVERED),
+        notice_outdated=bool(key.properties & OUTDATED_NOTICE),
         objection=_on(flags, Choice.OBJECTION),
         restriction=_on(flags, Choice.RESTRICTION),
         sale_share_opt_out=_on(flags, Choice.SALE_SHARE_OPT_OUT),

@@ -48,8 +48,10 @@ class ConsentItem:
     notice_version: int | None = None
     language: str | None = None
     method: str | None = None
-    evidence: bytes | None = None
+    evidence: bytes | None = None  # one JSON value
     imported: bool = False
+    guardian: SubjectRef | None = None
+    place: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

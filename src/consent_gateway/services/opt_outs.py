@@ -117,4 +117,6 @@ _BLANK: dict[str, Any] = {
     "language": None,
     "method": "opt_out_of_a_stranger",
     "evidence": None,
+    "place": None,
+    "guardian": None,
 }

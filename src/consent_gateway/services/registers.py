@@ -1,29 +1,25 @@
-"""Registering what the gateway decides about: purposes, notices, sources, recipients, traits, segments.
+"""Registering what the gateway decides about: purposes, sources, recipients, traits, segments.
 
 Registering the same thing again with the same content changes nothing; a name that is taken by something else is a
-conflict where answers that were given would change their meaning (kind of a purpose, slot of a trait, words of a
-notice).
+conflict where answers that were given would change their meaning (kind of a purpose, slot of a trait).
 
 Who registers begins with `Work.changed_registers`: it locks the version of the registers until the transaction ends,
 so that what is checked here is still so when it is written, and whoever holds the version (intake does, from its
-beginning) is not overlooked when everyone's rows are computed for a new slot. Notices are in no snapshot and need no
-lock: a version is inserted once and never updated.
+beginning) is not overlooked when everyone's rows are computed for a new slot. Notices: `services.notices`.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 from consent_gateway.audit.canonical import canonical_json
 from consent_gateway.audit.entries import EntryKind
 from consent_gateway.db import registers as register_rows
 from consent_gateway.db import subjects
 from consent_gateway.db.tables import CONSENT_SLOTS
-from consent_gateway.domain.ids import NoticeId, PurposeId, RecipientId, SegmentId, SubjectId, TraitId, is_slug
+from consent_gateway.domain.ids import PurposeId, RecipientId, SegmentId, SubjectId, TraitId, is_slug
 from consent_gateway.domain.purposes import Basis, Channel, Purpose, PurposeKind, Recipient, RecipientKind, Source
 from consent_gateway.domain.scopes import SCOPE_BITS
 from consent_gateway.domain.segments import Segment, TraitDefinition, TraitOrigin, TraitType, check, to_json
@@ -121,7 +117,7 @@ def seed(work: Work) -> None:
 
 def put_purpose(work: Work, purpose: Purpose, channels: Sequence[Channel]) -> None:
     """Register a purpose and give each purpose x channel pair its slot in the audience row."""
-    _require_slug(purpose.id, "$.id")
+    require_slug(purpose.id, "$.id")
     work.changed_registers()  # one at a time from here on: slots and kinds are given out once
     known = work.registers.purposes.purposes
     if purpose.parent is not None and purpose.parent not in known:
@@ -151,7 +147,7 @@ def put_purpose(work: Work, purpose: Purpose, channels: Sequence[Channel]) -> No
 
 def put_recipient(work: Work, recipient: Recipient) -> None:
     """Register a recipient; a third party gets the bit that consent uses to name it."""
-    _require_slug(recipient.id, "$.id")
+    require_slug(recipient.id, "$.id")
     work.changed_registers()  # one at a time from here on: a bit names one recipient
     held = work.registers.recipients.get(recipient.id)
     if held is not None and (held.kind, held.sector) != (recipient.kind, recipient.sector):
@@ -183,43 +179,16 @@ def put_recipient(work: Work, recipient: Recipient) -> None:
 
 def put_source(work: Work, source: Source) -> None:
     """Register a source; its purposes and notice must be known."""
-    _require_slug(source.id, "$.id")
+    require_slug(source.id, "$.id")
     work.changed_registers()
     unknown = [p for p in source.purposes if p not in work.registers.purposes.purposes]
     if unknown:
         raise InputError(fields=(FieldProblem("$.purposes", "unknown_purpose", "a purpose is not registered"),))
-    if source.notice is not None and not register_rows.notice_exists(work.session, source.notice, None):
+    if source.notice is not None and work.registers.notices.find(source.notice, None) is None:
         raise InputError(fields=(FieldProblem("$.notice", "unknown_notice", "the notice was not published"),))
     register_rows.put_source(work.session, source)
     work.changed_registers()
     work.record(EntryKind.SOURCE_REGISTERED, {"source": source.id, "party": source.party.value})
-
-
-def put_notice(work: Work, notice: NoticeId, version: int, language: str, title: str, text: str) -> str:
-    """Publish one version of a notice in one language; returns the SHA-256 of the text.
-
-    What people were shown never changes: published again with the same title and text, it stays as it was, with its
-    first instant and its one entry; with other words it is a ConflictError, also for the later of two at once.
-    """
-    _require_slug(notice, "$.id")
-    digest = hashlib.sha256(text.encode()).hexdigest()
-    row = {
-        "id": notice,
-        "version": version,
-        "language": language,
-        "title": title,
-        "text": text,
-        "text_sha256": digest,
-        "published_at": work.now,
-    }
-    if not register_rows.add_notice(work.session, row):
-        _require_same_words(work, row)
-        return digest
-    work.record(
-        EntryKind.NOTICE_PUBLISHED,
-        {"notice": notice, "version": version, "language": language, "text_sha256": digest},
-    )
-    return digest
 
 
 def put_trait(
@@ -235,7 +204,7 @@ def put_trait(
 
     Declared again, only its category of sensitive data changes: it counts from the next question on.
     """
-    _require_slug(trait_id, "$.id")
+    require_slug(trait_id, "$.id")
     if (origin == TraitOrigin.DECLARED) != (event_type is None):
         raise InputError(fields=(FieldProblem("$.event_type", "mismatch", "needed exactly for event-derived traits"),))
     work.changed_registers()  # one at a time from here on: a trait is declared once, and a slot holds one trait
@@ -252,14 +221,14 @@ def put_trait(
     )
     register_rows.add_trait(work.session, trait, description)
     work.changed_registers()
-    _for_everyone(work, lambda ids: rebuild_traits(work, ids))
+    for_everyone(work, lambda ids: rebuild_traits(work, ids))
     _record_trait(work, trait)
     return trait
 
 
 def save_segment(work: Work, segment_id: SegmentId, segment: Segment, description: str) -> None:
     """Save a segment under a name, after checking it against the declared traits; the last one saved counts."""
-    _require_slug(segment_id, "$.id")
+    require_slug(segment_id, "$.id")
     check(segment, work.registers.traits)
     expression = canonical_json(to_json(segment)).decode()
     register_rows.put_segment(work.session, segment_id, expression, description, work.now)
@@ -269,7 +238,8 @@ def save_segment(work: Work, segment_id: SegmentId, segment: Segment, descriptio
 # -- the parts ---------------------------------------------------------------------------------------------------
 
 
-def _require_slug(name: str, path: str) -> None:
+def require_slug(name: str, path: str) -> None:
+    """Refuse a name that is not a lower-case word; InputError names the field."""
     if not is_slug(name):
         message = "a lower-case letter, then up to 62 of a-z, 0-9 and _"
         raise InputError(fields=(FieldProblem(path, "invalid_name", message),))
@@ -309,14 +279,6 @@ def _record_trait(work: Work, trait: TraitDefinition) -> None:
     work.record(EntryKind.ADMIN_ACTION, fields | ({"sensitive": trait.sensitive} if trait.sensitive else {}))
 
 
-def _require_same_words(work: Work, row: Mapping[str, Any]) -> None:
-    key = ("version", "language")
-    words = ("title", "text_sha256")
-    for held in register_rows.notice_rows(work.session, row["id"]):
-        if all(held[k] == row[k] for k in key) and any(held[w] != row[w] for w in words):
-            raise ConflictError("this version was published with other words: publish a new version")
-
-
 def _give_slot(work: Work, purpose: PurposeId, channel: Channel) -> None:
     taken = set(work.registers.slots.values())
     free = next((n for n in range(CONSENT_SLOTS) if n not in taken), None)
@@ -337,10 +299,11 @@ def _free_bit(work: Work, kind: RecipientKind) -> int | None:
 
 
 def _refold_everyone(work: Work, purpose: PurposeId) -> None:
-    _for_everyone(work, lambda ids: refresh_standings(work, ids, {purpose}))
+    for_everyone(work, lambda ids: refresh_standings(work, ids, {purpose}))
 
 
-def _for_everyone(work: Work, act: Callable[[list[SubjectId]], None]) -> None:
+def for_everyone(work: Work, act: Callable[[list[SubjectId]], None]) -> None:
+    """Run `act` over all people, page by page."""
     after = 0
     while ids := subjects.ids_after(work.session, after, _PAGE):
         act(ids)

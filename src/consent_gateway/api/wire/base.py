@@ -34,6 +34,7 @@ Identifier = Annotated[str, StringConstraints(min_length=1, max_length=320)]
 Language = Annotated[str, StringConstraints(pattern=r"^[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8}){0,2}$")]
 Key = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=NO_NUL)]
 Region = Annotated[str, StringConstraints(max_length=6)]
+_LONG_NUMBER = re.compile(r"[0-9]{7}")
 _YEAR = re.compile(r"[0-9]{4}-")
 
 
@@ -41,6 +42,12 @@ def _in_range(at: datetime) -> datetime:
     if not 1 <= at.year <= 9998:  # noqa: PLR2004 - the offset must not carry it out of the calendar
         raise FieldTextError("is not an instant of the calendar")
     return at
+
+
+def _nowhere_private(place: str) -> str:
+    if _LONG_NUMBER.search(place):
+        raise FieldTextError("must not hold a number of seven digits or more: name a region, a path or a store")
+    return place
 
 
 def _written(value: object) -> object:
@@ -51,6 +58,11 @@ def _written(value: object) -> object:
 
 
 Instant = Annotated[AwareDatetime, Field(strict=False), BeforeValidator(_written), AfterValidator(_in_range)]
+
+
+# A region, the path of a page, or a store; no query, no address, and no number that could be somebody's.
+_PLACE = r"^[A-Za-z0-9/][A-Za-z0-9_./:-]{0,127}$"
+Place = Annotated[str, StringConstraints(pattern=_PLACE), AfterValidator(_nowhere_private)]
 
 
 class Strict(BaseModel):

@@ -15,6 +15,7 @@ from consent_gateway.api.wire.base import (
     Instant,
     Key,
     Language,
+    Place,
     ReasonOut,
     Region,
     Slug,
@@ -88,6 +89,8 @@ class ConsentIn(Strict):
         None, description="sealed in the vault: form, wording, address of the client"
     )
     imported: bool = False
+    guardian: SubjectRefIn | None = Field(None, description="the known adult who spoke for a child")
+    place: Place | None = Field(None, description="where: a region, the path of a page, or a store; nothing personal")
 
     def item(self) -> ConsentItem:
         """Return the plain value."""
@@ -110,6 +113,8 @@ class ConsentIn(Strict):
             method=self.method,
             evidence=None if self.evidence is None else msgspec.json.encode(self.evidence),
             imported=self.imported,
+            guardian=None if self.guardian is None else self.guardian.ref(),
+            place=self.place,
         )
 
 

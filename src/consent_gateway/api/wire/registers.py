@@ -74,13 +74,18 @@ class PurposeIn(Strict):
 
 
 class NoticeIn(Strict):
-    """One version of a notice in one language."""
+    """One version of a notice in one language.
+
+    `material`: it changes what people agreed to, for `purposes` and what is below them (all, where none is named).
+    """
 
     id: Slug
     version: Annotated[int, Field(ge=1, le=1_000_000)]
     language: Language
     title: Text
     text: Annotated[str, StringConstraints(min_length=1, max_length=20_000, pattern=NO_NUL)]
+    material: bool = False
+    purposes: list[Slug] = Field(default_factory=list, max_length=32)
 
 
 SourceChannel = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,31}$")]

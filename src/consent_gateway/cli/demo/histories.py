@@ -123,11 +123,14 @@ def _of_a_yes(person: Person, dice: Dice, now: datetime) -> Item:
     """Return what was recorded with a yes: its properties, the notice that was shown, its end, its evidence."""
     more: Item = {
         "properties": _properties(person, *_EXTRA.get(person.profile, ())),
-        "notice": NOTICE,
-        "notice_version": 1,
+        **_shown(person),
         "language": "zh" if person.country == "CN" else "en",
-        "method": "web_form",
-        "evidence": {"form": f"signup-{dice.below(900) + 100}", "ip": f"192.0.2.{dice.below(254) + 1}"},
+        "place": "/signup",
+        "evidence": {
+            "form": f"signup-{dice.below(900) + 100}",
+            "ip": f"192.0.2.{dice.below(254) + 1}",
+            **_seen_guardian(person),
+        },
     }
     if person.profile is Profile.EXPIRING:
         more["valid_until"] = instant(now + timedelta(days=dice.between(60, 400)))
@@ -140,6 +143,17 @@ def _of_a_yes(person: Person, dice: Dice, now: datetime) -> Item:
     return more
 
 
+def _shown(person: Person) -> Item:
+    """Return what proves a yes: the text that was shown and how it was said; for a child, who spoke for it."""
+    shown: Item = {"notice": NOTICE, "notice_version": 1, "method": "web_form"}
+    seen = _seen_guardian(person)
+    return shown | ({"evidence": seen} if seen else {})
+
+
+def _seen_guardian(person: Person) -> Item:
+    return {"guardian": "identity card seen in the shop"} if person.profile is Profile.GUARDIAN else {}
+
+
 def _sms(person: Person, dice: Dice, now: datetime) -> Iterator[Item]:
     """Yield what was said about SMS; in the United States a yes is in writing (47 CFR 64.1200(f)(9))."""
     if person.phone is None or not dice.chance(45):
@@ -150,7 +164,7 @@ def _sms(person: Person, dice: Dice, now: datetime) -> Iterator[Item]:
         return
     written = ("written",) if person.country.startswith("US") and dice.chance(70) else ()
     properties = _properties(person, *written, *_EXTRA.get(person.profile, ()))
-    yield _event(person, MARKETING, "sms", "given", at, properties=properties, notice=NOTICE, notice_version=1)
+    yield _event(person, MARKETING, "sms", "given", at, properties=properties, **_shown(person))
 
 
 def _sharing(person: Person, dice: Dice, now: datetime) -> Iterator[Item]:
@@ -160,10 +174,12 @@ def _sharing(person: Person, dice: Dice, now: datetime) -> Iterator[Item]:
     at = now - timedelta(days=dice.between(30, 190))
     properties = _properties(person, *_EXTRA.get(person.profile, ()))
     if dice.chance(80):
-        yield _event(person, SEGMENTING, None, "given", at, properties=properties, notice=NOTICE, notice_version=1)
+        yield _event(person, SEGMENTING, None, "given", at, properties=properties, **_shown(person))
     for channel in ("email", "online_ads"):
         if dice.chance(30):
-            yield _event(person, SHARING, channel, "given", at, properties=properties, recipient=PARTNER, notice=NOTICE)
+            yield _event(
+                person, SHARING, channel, "given", at, properties=properties, recipient=PARTNER, **_shown(person)
+            )
 
 
 # -- lines that must be refused ------------------------------------------------------------------------------------

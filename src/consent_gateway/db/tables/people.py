@@ -113,6 +113,8 @@ consent_events = Table(
     Column("source", String(63)),
     Column("language", String(35)),
     Column("method", String(32)),
+    Column("place", String(128)),  # where: a region, a path, a store; never a person
+    Column("guardian", BigInteger, index=True),  # the adult who spoke for a child; 0: one who was erased since
     Column("evidence", LargeBinary),  # sealed: IP address, form, wording shown
     Column("received_at", BigInteger, nullable=False),
 )
@@ -187,7 +189,7 @@ CLASSES: Classes = {
     "subject_traits": {"pseudonymous": "subject_id trait number text"},
     "consent_events": {
         "pseudonymous": "id subject_id purpose channel contact_point recipient kind properties imported notice"
-        " notice_version source language method",
+        " notice_version source language method place guardian",
         "ciphertext": "evidence",
         "time": "at valid_until received_at",
     },

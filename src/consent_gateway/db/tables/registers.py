@@ -13,6 +13,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    false,
 )
 
 from consent_gateway.db.tables.base import Classes, metadata
@@ -66,6 +67,8 @@ notices = Table(
     Column("text", Text, nullable=False),
     Column("text_sha256", String(64), nullable=False),
     Column("published_at", BigInteger, nullable=False),
+    Column("material", Boolean, nullable=False, server_default=false()),
+    Column("purposes", Text, nullable=False, server_default="[]"),  # JSON: what a material version is about
 )
 
 sources = Table(
@@ -131,7 +134,7 @@ CLASSES: Classes = {
     "purposes": {"operator": "id kind title title_zh dpv_iri basis parent marks sensitive bases requested"},
     "slots": {"operator": "slot purpose channel"},
     "recipients": {"operator": "id name kind country contract transfer_mechanism sector scope_bit destination"},
-    "notices": {"operator": "id version language title text text_sha256", "time": "published_at"},
+    "notices": {"operator": "id version language title text text_sha256 material purposes", "time": "published_at"},
     "sources": {"operator": "id name channel party notice purposes"},
     "traits": {"operator": "id type origin event_type slot description sensitive"},
     "exports": {"operator": "year people sensitive_people", "time": "declared_at"},

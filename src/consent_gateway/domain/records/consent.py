@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from consent_gateway.domain.consents import ConsentEvent, ConsentKind, ConsentState
+from consent_gateway.domain.consents import ASKED, NO, YES, ConsentEvent, ConsentKind, ConsentState
 from consent_gateway.domain.ids import PurposeId, RecipientId
 from consent_gateway.domain.purposes import Basis, Channel, Purpose, PurposeTree
 from consent_gateway.domain.records.parties import Controller, Party, Processing
@@ -26,7 +26,7 @@ class Form(StrEnum):
     KANTARA = "kantara"
 
 
-_NO = frozenset({ConsentKind.WITHDRAWN, ConsentKind.REFUSED})
+_QUESTIONS = ASKED | {ConsentKind.PENDING}
 _Scope = tuple[Channel | None, int | None, RecipientId | None]
 
 
@@ -127,7 +127,7 @@ def concerning(
         e
         for e in events
         if channel is None or e.event.channel in (None, channel)
-        if e.event.purpose == purpose or (e.event.purpose in wider and e.event.kind in _NO)
+        if e.event.purpose == purpose or (e.event.purpose in wider and e.event.kind in NO)
     ]
 
 
@@ -139,7 +139,7 @@ def moments(events: Sequence[LedgerEvent], basis: Basis, now: int) -> list[Momen
     for n, found in enumerate(ordered):
         moment = _moment(found, points, basis)
         before = _last_answer(ordered[:n], found)
-        if found.event.kind is ConsentKind.GIVEN and before is not None and before.kind is ConsentKind.GIVEN:
+        if found.event.kind in YES and before is not None and before.kind in YES:
             moment = replace(moment, state=RENEWED)
         told.append(moment)
         if _ended(found, ordered[n + 1 :], now):
@@ -197,7 +197,7 @@ def _moment(found: LedgerEvent, points: Mapping[int, int], basis: Basis) -> Mome
         at=event.at,
         type=event_type(basis, event.properties),
         state=EVENT_STATE[event.kind],
-        by_person=event.kind is not ConsentKind.PENDING,
+        by_person=event.kind in YES or event.kind in NO,
         purpose=event.purpose,
         channel=event.channel,
         contact_point=None if event.contact_point is None else points[event.contact_point],
@@ -218,14 +218,14 @@ def _scope(event: ConsentEvent) -> _Scope:
 
 def _last_answer(earlier: Sequence[LedgerEvent], found: LedgerEvent) -> ConsentEvent | None:
     same = [e.event for e in earlier if _scope(e.event) == _scope(found.event)]
-    answered = [e for e in same if e.kind is not ConsentKind.PENDING]
+    answered = [e for e in same if e.kind not in _QUESTIONS]
     return answered[-1] if answered else None
 
 
 def _ended(found: LedgerEvent, later: Sequence[LedgerEvent], now: int) -> bool:
     """Tell whether a grant ended by itself: its time is over, and nothing of the same scope was said before that."""
     until = found.event.valid_until
-    if found.event.kind is not ConsentKind.GIVEN or until is None or until > now:
+    if found.event.kind not in YES or until is None or until > now:
         return False
     return not any(_scope(e.event) == _scope(found.event) and e.event.at <= until for e in later)
 

@@ -10,10 +10,11 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
+from consent_gateway.domain.dpv import DPV
 from consent_gateway.domain.purposes import OWN
 from consent_gateway.domain.records.consent import ConsentRecord, Current, Moment, Notice
 from consent_gateway.domain.records.parties import DataCategory, Party
-from consent_gateway.domain.records.terms import DPV, OURS, STATE, data_category, legal_bases, rights
+from consent_gateway.domain.records.terms import OURS, STATE, data_category, legal_bases, rights
 
 SCHEMA_VERSION = "ISO/IEC TS 27560:2023"
 _GRANTED = (f"{DPV}ConsentGiven", f"{DPV}RenewedConsentGiven")

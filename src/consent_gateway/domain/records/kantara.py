@@ -9,10 +9,11 @@ from __future__ import annotations
 from typing import Any
 
 from consent_gateway.domain.consents import ConsentState
+from consent_gateway.domain.dpv import DPV
 from consent_gateway.domain.purposes import RecipientKind
 from consent_gateway.domain.records.consent import ConsentRecord, Moment
 from consent_gateway.domain.records.parties import Controller
-from consent_gateway.domain.records.terms import DPV, RENEWED
+from consent_gateway.domain.records.terms import RENEWED
 from consent_gateway.errors import FieldProblem
 
 VERSION = "KI-CR-v1.1.0"

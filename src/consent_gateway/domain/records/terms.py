@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from consent_gateway.domain.consents import ConsentKind, ConsentProperty, ConsentState
+from consent_gateway.domain.consents import ConsentKind, ConsentProperty
+from consent_gateway.domain.dpv import DPV, STATUS_OF_KIND, STATUS_OF_STATE
 from consent_gateway.domain.purposes import Basis, RecipientKind
 
-DPV = "https://w3id.org/dpv#"
 DPV_PD = "https://w3id.org/dpv/pd#"
 DPV_GDPR = "https://w3id.org/dpv/legal/eu/gdpr#"
 OURS = "urn:consent-gateway:"
@@ -25,22 +25,10 @@ ROLE = {
     RecipientKind.AD_PLATFORM: f"{DPV}ThirdParty",
 }
 
-EVENT_STATE = {
-    ConsentKind.GIVEN: f"{DPV}ConsentGiven",
-    ConsentKind.REFUSED: f"{DPV}ConsentRefused",
-    ConsentKind.WITHDRAWN: f"{DPV}ConsentWithdrawn",
-    ConsentKind.PENDING: f"{DPV}ConsentRequested",
-}
-RENEWED = f"{DPV}RenewedConsentGiven"
-EXPIRED = f"{DPV}ConsentExpired"
-STATE = {
-    ConsentState.NONE: f"{DPV}ConsentUnknown",
-    ConsentState.GIVEN: f"{DPV}ConsentGiven",
-    ConsentState.REFUSED: f"{DPV}ConsentRefused",
-    ConsentState.WITHDRAWN: f"{DPV}ConsentWithdrawn",
-    ConsentState.EXPIRED: EXPIRED,
-    ConsentState.PENDING: f"{DPV}ConsentRequested",
-}
+EVENT_STATE = STATUS_OF_KIND
+RENEWED = STATUS_OF_KIND[ConsentKind.RENEWED]
+EXPIRED = STATUS_OF_KIND[ConsentKind.EXPIRED]
+STATE = STATUS_OF_STATE
 
 _GENERAL = {
     Basis.CONSENT: f"{DPV}Consent",

@@ -1,0 +1,48 @@
+"""Notices as rows: each version in each language, published once and never changed."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from sqlalchemy import select
+
+from consent_gateway.db.dialects import insert_ignoring
+from consent_gateway.db.engine import Session
+from consent_gateway.db.tables import notices
+from consent_gateway.domain.ids import NoticeId, PurposeId
+from consent_gateway.domain.notices import NoticeBook, NoticeVersion
+
+
+def add_notice(session: Session, row: dict[str, Any]) -> bool:
+    """Write one version of a notice in one language; False, and nothing changes, if it was published already."""
+    return bool(insert_ignoring(session, notices, [row], notices.c.id))
+
+
+def notice_rows(session: Session, notice: NoticeId | None = None) -> list[dict[str, Any]]:
+    """Return the versions of all notices (or of one), oldest first, with `purposes` as a list."""
+    statement = select(notices).order_by(notices.c.id, notices.c.version, notices.c.language)
+    if notice is not None:
+        statement = statement.where(notices.c.id == notice)
+    rows = session.execute(statement).mappings()
+    return [dict(row) | {"purposes": json.loads(row["purposes"])} for row in rows]
+
+
+def notice_book(session: Session) -> NoticeBook:
+    """Read every version of every notice, without the words."""
+    c = notices.c
+    statement = select(c.id, c.version, c.language, c.published_at, c.material, c.purposes)
+    found: dict[tuple[str, int], list[Any]] = {}
+    for row in session.execute(statement.order_by(c.id, c.version, c.published_at, c.language)):
+        found.setdefault((row.id, row.version), []).append(row)
+    versions: dict[NoticeId, list[NoticeVersion]] = {}
+    for (name, _), rows in found.items():
+        versions.setdefault(NoticeId(name), []).append(_version(rows))
+    return NoticeBook.of(versions)
+
+
+def _version(rows: list[Any]) -> NoticeVersion:
+    first = rows[0]
+    purposes = frozenset(PurposeId(p) for p in json.loads(first.purposes))
+    languages = tuple(row.language for row in rows)
+    return NoticeVersion(NoticeId(first.id), first.version, languages, first.published_at, first.material, purposes)
