@@ -71,6 +71,8 @@ NEEDED = {
     ("POST", "/v1/policies"): "policy",
     ("POST", "/v1/policies/{pack}/{version}/shadow"): "policy",
     ("POST", "/v1/policies/{pack}/{version}/activate"): "policy",
+    ("POST", "/v1/policies/diff"): "policy",
+    ("POST", "/v1/decisions/{uid}/replay"): "audit",
 }
 
 

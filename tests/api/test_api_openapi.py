@@ -192,6 +192,11 @@ GOOD: dict[str, Any] = {
     "/v1/audiences": {"purpose": "direct_marketing", "channel": "email", "text": "everyone", "ttl_seconds": 60},
     "/v1/policies": {"text": a_pack_text()},
     "/v1/policies/{pack}/{version}/shadow": {"on": True},
+    "/v1/policies/diff": {
+        "old": {"name": "active"}, "new": {"text": a_pack_text()}, "people": True, "purposes": ["direct_marketing"],
+        "channels": ["email"], "recipients": ["self"],
+    },
+    "/v1/decisions/{uid}/replay": {"against": "active"},
     "/v1/policies/{pack}/{version}/activate": {"effective_at": "2030-01-01T00:00:00Z"},
 }  # fmt: skip
 # What the good bodies get that do not simply succeed: nobody is there, or the pack is in force already.
@@ -201,6 +206,7 @@ REPLIES = {
     "/v1/consents/receipt": 404,
     "/v1/audiences": 201,
     "/v1/policies/{pack}/{version}/shadow": 409,
+    "/v1/decisions/{uid}/replay": 404,
     "/v1/policies/{pack}/{version}/activate": 409,
 }
 ROWS: dict[str, Any] = {
@@ -330,7 +336,12 @@ def mutations(draw: st.DrawFn) -> tuple[str, Any]:
 
 def filled(path: str) -> str:
     """A path with its parameters."""
-    return path.replace("{pseudonym}", "p1-" + UID).replace("{pack}", "gdpr").replace("{version}", "1")
+    return (
+        path.replace("{pseudonym}", "p1-" + UID)
+        .replace("{pack}", "gdpr")
+        .replace("{uid}", UID)
+        .replace("{version}", "1")
+    )
 
 
 def send(edge: Edge, path: str, body: Any) -> tuple[int, list[dict[str, str]]]:

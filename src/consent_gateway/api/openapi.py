@@ -49,7 +49,8 @@ _GPC: Schema = {
     "description": "`1`: also record the Global Privacy Control signal for the people in the call.",
     "schema": {"type": "string"},
 }
-_READING = ("/v1/decisions", "/v1/subjects/lookup")  # POST, because a question holds personal data; changes nothing
+# POST, because a question holds personal data or a whole text; changes nothing
+_READING = ("/v1/decisions", "/v1/policies/diff", "/v1/subjects/lookup")
 _UNKEPT = ("/v1/consents/receipt",)  # the reply tells about a person and would outlive them
 _SIGNALLED = ("/v1/consents", "/v1/choices", "/v1/imports/{kind}")
 _KEYED = ("/v1", "/tile")

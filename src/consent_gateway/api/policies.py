@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from litestar import Request, Response, get, post
@@ -9,18 +10,31 @@ from litestar.params import FromPath
 
 from consent_gateway.api.desk import body_as, desk_of, documented
 from consent_gateway.api.wire import instant, seconds
-from consent_gateway.api.wire.policies import ActivationIn, PoliciesOut, PolicyIn, PolicyOut, PolicyTextOut, ShadowIn
+from consent_gateway.api.wire.policies import (
+    ActivationIn,
+    DiffIn,
+    DiffOut,
+    PoliciesOut,
+    PolicyIn,
+    PolicyOut,
+    PolicyTextOut,
+    ReplayIn,
+    ReplayOut,
+    ShadowIn,
+    SideIn,
+)
 from consent_gateway.errors import NotFoundError
 from consent_gateway.policies.data import pack_as_data
 from consent_gateway.policies.render import EN, ZH, pack_as_text
-from consent_gateway.policies.rules import Pack
-from consent_gateway.services import policies
+from consent_gateway.policies.rules import Pack, PackSet
+from consent_gateway.services import policies, policy_diffs, replays
 from consent_gateway.services.gateway import Work
 from consent_gateway.services.law import day_of
 from consent_gateway.services.policies import Text
 
 Call = Request[Any, Any, Any]
-SCOPE = "policy"
+SCOPE, AUDIT = "policy", "audit"
+_UID = re.compile(r"[0-9a-f]{32}\Z")
 _MAX_VERSION = 1_000_000
 
 
@@ -80,6 +94,42 @@ async def activate_policy(request: Call, pack: FromPath[str], version: FromPath[
         return text_out(work, policies.activate(work, pack, found, seconds(data.effective_at)))
 
     return await desk_of(request).write(request, SCOPE, act)
+
+
+@post("/v1/policies/diff", status_code=200, tags=["policies"], **documented(DiffIn, DiffOut))
+async def diff_policies(request: Call) -> Response[bytes]:
+    """Compare two laws: the rules that differ, and for how many of today's people which answers change, and why."""
+    data = await body_as(request, DiffIn, SCOPE)
+
+    def act(work: Work) -> dict[str, Any]:
+        wanted = policy_diffs.Wanted(data.purposes, data.channels, data.recipients) if data.people else None
+        found = policy_diffs.compare(work, _side(work, data.old), _side(work, data.new), wanted)
+        return policy_diffs.as_data(found)
+
+    return await desk_of(request).read(request, SCOPE, act)
+
+
+@post("/v1/decisions/{uid:str}/replay", status_code=200, tags=["policies"], **documented(ReplayIn, ReplayOut))
+async def replay_decision(request: Call, uid: FromPath[str]) -> Response[bytes]:
+    """Compute a past decision again, from its facts and the packs that were in force, and compare it with the log."""
+    data = await body_as(request, ReplayIn, AUDIT)
+
+    def act(work: Work) -> dict[str, Any]:
+        return replays.as_data(replays.replay(work, _uid(uid), against_active=data.against is not None))
+
+    return await desk_of(request).write(request, AUDIT, act)
+
+
+def _side(work: Work, side: SideIn) -> PackSet:
+    if side.text is not None:
+        return policy_diffs.side_of_text(work, side.text)
+    return policy_diffs.side(work, side.name or "")
+
+
+def _uid(text: str) -> bytes:
+    if _UID.match(text) is None:
+        raise NotFoundError
+    return bytes.fromhex(text)
 
 
 def listed(work: Work) -> dict[str, Any]:
@@ -144,4 +194,12 @@ def _instant(at: int | None) -> str | None:
     return None if at is None else instant(at)
 
 
-HANDLERS = (list_policies, show_policy, propose_policy, shadow_policy, activate_policy)
+HANDLERS = (
+    list_policies,
+    show_policy,
+    propose_policy,
+    shadow_policy,
+    activate_policy,
+    diff_policies,
+    replay_decision,
+)

@@ -19,6 +19,7 @@ from consent_gateway.cli import (
     importer,
     keys,
     policy,
+    policy_change,
     receipts,
     record,
     running,
@@ -54,6 +55,8 @@ for command in (
 ):
     cli.add_command(command)
 policy.policy.add_command(record.record)
+for command in policy_change.COMMANDS:
+    policy.policy.add_command(command)
 
 
 def main() -> None:

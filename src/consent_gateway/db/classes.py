@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, case, func, literal, literal_column, select
+from sqlalchemy import ColumnElement, Select, case, func, literal, literal_column, select, true
 
 from consent_gateway.db.audience_rows import DAY, Reading, cap_columns
 from consent_gateway.db.engine import Session
@@ -36,6 +36,7 @@ _LOWEST_CODE = -3  # consent codes run from -3 (pending) to 2 (expired)
 # Widths in bits, from the highest part to the lowest: age, consent, caps, flags, properties with what stands beside.
 _CONSENT, _CAPS, _FLAGS, _PROPERTIES = 3, 2, 11, 9
 _FETCH = 10_000
+EVERYONE = true()  # the segment of all people
 
 
 def classes(

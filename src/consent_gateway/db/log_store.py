@@ -163,6 +163,13 @@ def find_entry(session: Session, uid: bytes) -> tuple[int, bytes] | None:
     return None if row is None else (row.idx, bytes(row.entry))
 
 
+def find_opening(session: Session, uid: bytes, name: str) -> tuple[SubjectId, bytes] | None:
+    """Return whose an opening is, and its payload; None once the person is erased, or if there never was one."""
+    statement = select(audit_openings.c.subject_id, audit_openings.c.payload)
+    row = session.execute(statement.where(audit_openings.c.uid == uid, audit_openings.c.name == name)).first()
+    return None if row is None else (SubjectId(row.subject_id), bytes(row.payload))
+
+
 def is_pending(session: Session, uid: bytes) -> bool:
     """Tell whether the entry was acknowledged and is not integrated yet."""
     return session.execute(select(audit_pending.c.id).where(audit_pending.c.uid == uid)).first() is not None

@@ -23,6 +23,7 @@ def pack_as_data(pack: Pack) -> dict[str, Any]:
         "reviewer": pack.reviewer,
         "default_reason": pack.default_reason,
         "territory": [condition_as_data(condition) for condition in pack.territory],
+        "settings": {setting.id: setting.value for setting in pack.settings},
         "rules": [rule_as_data(rule) for rule in pack.rules],
     }
 
@@ -40,6 +41,9 @@ def rule_as_data(rule: Rule) -> dict[str, Any]:
         "needs": list(rule.needs),
         "reason": rule.reason,
         "obligations": list(rule.obligations),
+        "settings": dict(rule.settings),
+        "effective_from": None if rule.effective_from is None else str(rule.effective_from),
+        "effective_until": None if rule.effective_until is None else str(rule.effective_until),
     }
 
 

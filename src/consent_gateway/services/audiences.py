@@ -76,8 +76,7 @@ def resolve(work: Work, segment: Segment, use: Use, ttl_seconds: int | None = No
             "size": len(members),
             "waterfall": shown,
             "manifest_root": root.hex(),
-            "packs": work.law.names,
-            "policy": work.law.digest,
+            **work.cite_law(),
             "expires_at": work.now + ttl,
         },
     )

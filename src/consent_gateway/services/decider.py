@@ -39,7 +39,7 @@ from consent_gateway.domain.scopes import PROPERTY_MASK
 from consent_gateway.domain.subjects import CHOICE_FLAG, REACHED_BY, SUPPRESSED_BY, Choice, Flag, split_regions
 from consent_gateway.errors import FieldProblem, InputError
 from consent_gateway.policies import engine
-from consent_gateway.policies.facts import Question, Situation, Suppressed, UnknownFactError, build
+from consent_gateway.policies.facts import Facts, Question, Situation, Suppressed, UnknownFactError, build
 from consent_gateway.policies.rules import PackSet
 from consent_gateway.services.law import Law, Standing, day_of
 from consent_gateway.services.rules import Rules
@@ -116,7 +116,7 @@ class Decider:
     """Decides classes by the law of the registers' version. Thread-safe: memory only ever repeats the same answers."""
 
     def __init__(self, shipped: PackSet) -> None:
-        self._shipped = shipped
+        self.shipped = shipped
         self._laws: dict[Policies, Law] = {}
         self._newest: tuple[Policies, Law] | None = None  # by identity, to hash nothing on the way of a decision
         self._answers: dict[tuple[Asked, ClassKey, int], Answer] = {}
@@ -135,7 +135,15 @@ class Decider:
         return found
 
     def _decide(self, asked: Asked, key: ClassKey, now: int) -> Answer:
-        return engine.decide_for(asked.law.standing(now).packs, asked.question, situation(asked, key, now))
+        packs = asked.law.standing(now).packs
+        try:
+            return engine.decide(packs, self.facts(asked, key, now))
+        except UnknownFactError as error:
+            return engine.deny_unknown(packs, error.detail)
+
+    def facts(self, asked: Asked, key: ClassKey, now: int) -> Facts:
+        """Return the facts of a class at `now`; raises `UnknownFactError` for a value outside of its domain."""
+        return build(asked.question, situation(asked, key, now))
 
     def explain(self, asked: Asked, key: ClassKey, now: int) -> Answer:
         """Return the answer with the smallest change of facts that would permit."""
@@ -143,7 +151,7 @@ class Decider:
             return NOT_ENABLED
         packs = asked.law.standing(now).packs
         try:
-            return engine.explain(packs, build(asked.question, situation(asked, key, now)))
+            return engine.explain(packs, self.facts(asked, key, now))
         except UnknownFactError as error:
             return engine.deny_unknown(packs, error.detail)
 
@@ -156,7 +164,7 @@ class Decider:
         if found is None:
             if len(self._laws) >= _LAWS:
                 self._laws.clear()
-            found = self._laws[policies] = Law(policies, self._shipped)
+            found = self._laws[policies] = Law(policies, self.shipped)
         self._newest = (policies, found)
         return found
 

@@ -86,7 +86,7 @@ def decide_batch(work: Work, use: Use, refs: Sequence[SubjectRef]) -> tuple[list
     permitted = sum(answer.permitted for answer in answers)
     uid = work.record(
         EntryKind.DECISIONS_BATCH,
-        {**_use_fields(use), **_law_fields(work), "subjects": len(refs), "permitted": permitted},
+        {**_use_fields(use), **work.cite_law(), "subjects": len(refs), "permitted": permitted},
     )
     return answers, uid
 
@@ -124,11 +124,14 @@ def _decide_use(
     ids = sorted({i for _, _, i in asks if i is not None})
     people = audience_rows.read_people(work.session, asked.reading, ids, work.now)
     writers: dict[str, EntryWriter] = {}
-    fields = _use_fields(use) | _law_fields(work)
+    fields = _use_fields(use) | work.cite_law()
+    kept = work.gateway.kept
     encoded: dict[tuple[str, str], bytes] = {}
     for n, ask, subject_id in asks:
         person = None if subject_id is None else people.get(subject_id)
         answer = _answer(work, asked, person, explain=ask.explain)
+        if person is not None and answer.facts_digest not in kept and answer.facts_digest:
+            work.points[answer.facts_digest] = work.gateway.decider.facts(asked, person.key, work.now).bits
         writer = writers.get(ask.actor.id) or writers.setdefault(
             ask.actor.id, EntryWriter(EntryKind.DECISION_MADE, ask.actor.id)
         )
@@ -162,7 +165,3 @@ def _record(work: Work, writer: EntryWriter, fields: bytes, person: Person | Non
 
 def _use_fields(use: Use) -> dict[str, object]:
     return {"purpose": use.purpose, "channel": use.channel.value, "recipient": use.recipient}
-
-
-def _law_fields(work: Work) -> dict[str, object]:
-    return {"packs": work.law.names, "policy": work.law.digest}

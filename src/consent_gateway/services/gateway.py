@@ -24,6 +24,7 @@ from consent_gateway.domain.ids import RecipientId, SubjectId
 from consent_gateway.domain.registers import Principal, Registers
 from consent_gateway.errors import AuthenticationError
 from consent_gateway.services.decider import Decider
+from consent_gateway.services.keeping import keep_points, keep_set
 from consent_gateway.services.law import Standing
 from consent_gateway.services.rules import Rules
 from consent_gateway.services.vault import Vault
@@ -31,6 +32,7 @@ from consent_gateway.services.vault import Vault
 SYSTEM = Principal("system", RecipientId("self"), frozenset())
 UID_BYTES = 16
 _MILLIS = 1000
+_KEPT = 100_000
 
 
 @dataclass(slots=True)
@@ -59,6 +61,8 @@ class Work:
     registers: Registers
     entries: list[tuple[bytes, bytes]] = field(default_factory=list)
     openings: list[log_store.Opening] = field(default_factory=list)
+    cited: dict[str, Standing] = field(default_factory=dict)  # sets of packs that entries name, not known to be kept
+    points: dict[str, int] = field(default_factory=dict)  # facts that openings name, by digest, not known to be kept
 
     now: int = field(init=False)  # the instant in seconds
     now_ms: int = field(init=False)  # the instant in milliseconds
@@ -72,6 +76,13 @@ class Work:
     def law(self) -> Standing:
         """Return the packs that this work decides by."""
         return self.gateway.decider.standing(self.registers, self.now)
+
+    def cite_law(self) -> dict[str, object]:
+        """Return how an entry names the packs that this work decides by, and keep them for a replay."""
+        standing = self.law
+        if standing.digest not in self.gateway.kept:
+            self.cited[standing.digest] = standing
+        return {"packs": standing.names, "policy": standing.digest}
 
     def is_live(self, principal: Principal) -> bool:
         """Tell whether a key still works: one that was revoked since, on whichever replica, does nothing any more."""
@@ -106,6 +117,10 @@ class Work:
     def flush(self) -> None:
         """Write the queued entries into the transaction; the last thing before it commits."""
         log_store.append(self.session, self.entries, self.openings)
+        for digest, standing in self.cited.items():
+            keep_set(self.session, digest, standing.members.decode(), standing.packs, self.now)
+        if self.points:
+            keep_points(self.session, self.points, self.now)
 
     def catch_up(self) -> None:
         """See what others registered since this transaction began; call it once the rows to write are locked.
@@ -143,6 +158,7 @@ class Gateway:
     rules: Rules
     registers: RegisterCache = field(default_factory=RegisterCache)
     on_recorded: Callable[[], None] = lambda: None
+    kept: set[str] = field(default_factory=set)  # digests of what is in the store for replays; only ever a repetition
 
     @contextmanager
     def work(self, actor: Principal = SYSTEM) -> Iterator[Work]:
@@ -151,8 +167,14 @@ class Gateway:
             work = self._begin(session, actor)
             yield work
             work.flush()
+        self._remember_kept(work)
         if work.entries:
             self.on_recorded()
+
+    def _remember_kept(self, work: Work) -> None:
+        if len(self.kept) > _KEPT:
+            self.kept = set()
+        self.kept |= work.cited.keys() | work.points.keys()
 
     @contextmanager
     def look(self, actor: Principal = SYSTEM) -> Iterator[Work]:

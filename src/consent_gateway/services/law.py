@@ -38,11 +38,13 @@ _OPEN = RIGHTS | {PurposeKind.OPT_OUT_CONFIRMATION}
 class Standing:
     """The packs of one period `[since, until)`, at most a day: review dates and dates of force are applied.
 
-    `digest` names the texts they were read from, as entries of the log cite it; `names` are "id@version" in order.
+    `digest` names the texts they were read from (`members`), as entries of the log cite it; `names` are "id@version"
+    in order.
     """
 
     packs: PackSet
     digest: str
+    members: bytes
     names: str
     since: int
     until: int
@@ -91,8 +93,8 @@ class Law:
         return found or self._shipped.texts
 
     def _with(self, candidate: Candidate, now: int) -> Shadow:
-        texts = {**self.texts(now), candidate.name: checked(self._policies.texts, candidate.sha256)}
-        return Shadow(candidate, read(texts, self._shipped).as_of(day_of(now)))
+        text = checked(self._policies.texts, candidate.sha256)
+        return Shadow(candidate, with_text(self.texts(now), candidate.name, text, self._shipped, day_of(now)))
 
     def _at(self, now: int) -> Standing:
         in_force = self._policies.in_force(now)
@@ -100,10 +102,11 @@ class Law:
         switches = self._policies.switches()
         midnight = now - now % _DAY
         as_of = found.as_of(day_of(now))
-        digests = {a.name: a.sha256 for a in in_force.values()} or digests_of(found.texts)
+        made_of = members({a.name: a.sha256 for a in in_force.values()} or digests_of(found.texts), found.chosen)
         return Standing(
             as_of,
-            set_digest(digests, found.chosen),
+            set_digest(made_of),
+            made_of,
             " ".join(pack.name for pack in as_of.packs),
             max([midnight, *(at for at in switches if at <= now)]),
             min([midnight + _DAY, *(at for at in switches if at > now)]),
@@ -113,6 +116,13 @@ class Law:
 def read(texts: Mapping[str, str], shipped: PackSet) -> PackSet:
     """Return the packs of `texts` under the choices of `shipped`; never raises: what cannot be read permits nothing."""
     return _read(tuple(sorted(texts.items())), shipped)
+
+
+def with_text(texts: Mapping[str, str], name: str, text: str, shipped: PackSet, day: date) -> PackSet:
+    """Return the packs of `texts` with one in the place `name`, as they would stand on `day` if it were in force."""
+    found = read({**texts, name: text}, shipped)
+    begun = tuple(replace(p, effective_from=min(p.effective_from, day)) if p.id == name else p for p in found.packs)
+    return replace(found, packs=begun).as_of(day)
 
 
 def checked(texts: Mapping[str, str], sha256: str) -> str:
@@ -131,9 +141,9 @@ def members(digests: Mapping[str, str], chosen: Chosen) -> bytes:
     return canonical_json({"choices": [list(choice[:3]) for choice in chosen], "texts": dict(digests)})
 
 
-def set_digest(digests: Mapping[str, str], chosen: Chosen) -> str:
-    """Return what names a set of packs: half of the SHA-256 over its members, 32 hex digits."""
-    return hashlib.sha256(members(digests, chosen)).hexdigest()[:_SET_DIGITS]
+def set_digest(made_of: bytes) -> str:
+    """Return what names a set of packs: half of the SHA-256 over its `members`, 32 hex digits."""
+    return hashlib.sha256(made_of).hexdigest()[:_SET_DIGITS]
 
 
 def day_of(now: int) -> date:

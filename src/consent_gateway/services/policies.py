@@ -146,6 +146,11 @@ def activate(work: Work, pack_id: str, version: int, effective_at: int | None = 
     return find(work, pack_id, version)
 
 
+def validate(work: Work, text: str, label: str = "pack") -> Pack:
+    """Return the pack of a text under today's catalogue and choices; InputError says at which line it is wrong."""
+    return _valid(label, text, work.law.packs)
+
+
 def find(work: Work, pack_id: str, version: int) -> Text:
     """Return a text by name and version, the one recorded last if the software used a version twice."""
     found = [t for t in listing(work, pack_id) if t.row["version"] == version]
@@ -189,12 +194,13 @@ def _readable(row: Mapping[str, Any], packs: PackSet) -> tuple[Pack | None, str]
     if not checked({row["sha256"]: row["text"]}, row["sha256"]):
         return None, "the text was altered in the store"
     try:
-        return _parsed(f"{row['name']}@{row['version']}", row["text"], packs), ""
+        return parse(f"{row['name']}@{row['version']}", row["text"], packs), ""
     except PolicyError as error:
         return None, error.detail
 
 
-def _parsed(label: str, text: str, packs: PackSet) -> Pack:
+def parse(label: str, text: str, packs: PackSet) -> Pack:
+    """Return the pack of a text under the catalogue and the choices of `packs`; raises `PolicyError`."""
     return _parse(label, text, tuple(packs.reasons.values()), packs.chosen)
 
 
@@ -205,7 +211,7 @@ def _parse(label: str, text: str, reasons: tuple[ReasonText, ...], chosen: Chose
 
 def _valid(label: str, text: str, packs: PackSet) -> Pack:
     try:
-        pack = _parsed(label, text, packs)
+        pack = parse(label, text, packs)
     except PolicyError as error:
         raise InputError(fields=(FieldProblem("$.text", "policy_invalid", error.detail),)) from None
     if pack.id == CATALOGUE:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AwareDatetime, BaseModel, Field, StringConstraints, model_validator
 
 from consent_gateway.api.problems import FieldTextError
 from consent_gateway.api.wire.base import NO_NUL, Slug, Strict
+from consent_gateway.domain.purposes import Channel
 
 PackText = Annotated[str, StringConstraints(min_length=1, max_length=60_000, pattern=NO_NUL)]
 Version = Annotated[int, Field(ge=1, le=1_000_000)]
@@ -43,6 +44,107 @@ class ActivationIn(Strict):
     """When the candidate takes effect: now, or from a whole minute that lies ahead."""
 
     effective_at: AwareDatetime | None = None
+
+
+class ReplayIn(Strict):
+    """What else to ask of the same facts: `active`, today's packs."""
+
+    against: Literal["active"] | None = None
+
+
+class SideIn(Strict):
+    """One side of a comparison: `active`, `shipped` or a pack of the store as `id@version`; or a text."""
+
+    name: Annotated[str, StringConstraints(pattern=r"^(active|shipped|[a-z][a-z0-9_]{0,62}@[0-9]{1,7})$")] | None = None
+    text: PackText | None = None
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Self:
+        if (self.name is None) == (self.text is None):
+            raise FieldTextError("needs exactly one of name, text")
+        return self
+
+
+class DiffIn(Strict):
+    """Which two laws to compare, and for which uses; empty lists stand for every enabled use."""
+
+    old: SideIn
+    new: SideIn
+    people: bool = True
+    purposes: list[Slug] = Field(default_factory=list, max_length=32)
+    channels: list[Annotated[Channel, Field(strict=False)]] = Field(default_factory=list, max_length=8)
+    recipients: list[Slug] = Field(default_factory=list, max_length=32)
+
+
+class SideOut(BaseModel):
+    """An answer, logged or computed."""
+
+    outcome: str
+    reason_code: str
+    packs: list[str]
+
+
+class ComputedOut(SideOut):
+    """An answer that was computed again, with its reasons."""
+
+    obligations: list[str]
+    reasons: list[dict[str, Any]]
+
+
+class ReplayOut(BaseModel):
+    """A past decision beside the one computed for the same facts; `state` says what came of it."""
+
+    uid: str
+    at: str
+    state: str
+    differences: list[str]
+    logged: SideOut
+    computed: ComputedOut | None
+    against: ComputedOut | None
+
+
+class EditedOut(BaseModel):
+    """A pack or rule that differs: which members, and what they are on both sides."""
+
+    pack: str
+    id: str
+    edit: str
+    fields: list[str]
+    old: dict[str, Any]
+    new: dict[str, Any]
+
+
+class GroupOut(BaseModel):
+    """People whose answer changes alike; null for fewer than the k-floor."""
+
+    change: str
+    reason: str
+    would_be: str
+    rules: list[str]
+    people: int | None
+    who: str | None
+    who_zh: str | None
+
+
+class UseDiffOut(BaseModel):
+    """One use over today's people."""
+
+    purpose: str
+    channel: str
+    recipient: str
+    people: int | None
+    unchanged: int | None
+    changes: dict[str, int | None]
+    groups: list[GroupOut]
+
+
+class DiffOut(BaseModel):
+    """What differs between two laws."""
+
+    same: bool
+    packs: list[EditedOut]
+    rules: list[EditedOut]
+    uses: list[UseDiffOut]
 
 
 class PolicyOut(BaseModel):
