@@ -54,7 +54,7 @@ MOVES: tuple[Move, ...] = (
     Move("msg_postal", "yes", "Add the postal address to the message.", "在消息中加入邮政地址。"),
     Move("msg_ad_label", "yes", "Mark the subject as advertising (广告 or AD).", "在主题中标注“广告”或“AD”。"),
     Move("opt_out_in_message", "yes", "Offer the opt-out in each message.", "在每条消息中提供退订。"),
-    Move("contract", "yes", "Conclude a contract with the processor.", "与受托处理者订立合同。"),
+    Move("contract", "yes", "Conclude the contract with the recipient.", "与接收方订立合同或约定。"),
     Move("recipient_known", "yes", "Register the recipient.", "登记接收方。"),
     Move(
         "notice",
@@ -105,6 +105,7 @@ MOVES: tuple[Move, ...] = (
     Move("personalisation_refused", "no", "The person switches personalisation on.", "本人开启个性化。"),
     Move("objection", "no", "The person takes the objection back.", "本人撤回反对。"),
     Move("restriction", "no", "The restriction is lifted.", "限制处理被解除。"),
+    Move("revoked_elsewhere", "no", "The person consents to texts and calls again.", "本人重新同意短信与电话。"),
     Move("suppressed", "no", "The contact point leaves the suppression list.", "联系方式移出屏蔽名单。"),
 )
 
