@@ -27,9 +27,18 @@ from consent_gateway.services.decisions import Ask, Decision, decide
 from consent_gateway.services.events import import_contacts, import_events
 from consent_gateway.services.gateway import SYSTEM, Gateway, Work
 from consent_gateway.services.intake import Incoming, Intake
-from consent_gateway.services.items import ChoiceItem, ConsentItem, ContactItem, EventItem, SubjectItem, SubjectRef
+from consent_gateway.services.items import (
+    ChoiceItem,
+    ConsentItem,
+    ContactItem,
+    EventItem,
+    SignalItem,
+    SubjectItem,
+    SubjectRef,
+)
 from consent_gateway.services.people import Resolver
 from consent_gateway.services.rules import Rules
+from consent_gateway.services.signals import record_signals
 from consent_gateway.services.subjects import import_subjects
 from consent_gateway.services.vault import Vault
 from consent_gateway.vault.keyring import Keyring
@@ -53,6 +62,7 @@ PEOPLE_TABLES = (
     tables.tombstones,
     tables.suppressions,
     tables.subject_traits,
+    tables.signals,
     tables.consent_events,
     tables.choice_events,
     tables.events,
@@ -159,6 +169,7 @@ def take(gateway: Gateway, items: Sequence[Any], source: str = SOURCE) -> Intake
         ChoiceItem: record_choices,
         EventItem: import_events,
         ContactItem: import_contacts,
+        SignalItem: record_signals,
     }[type(items[0])]
     with gateway.work() as work:
         taken: Intake = use_case(work, source, incoming(items), "0" * 64)

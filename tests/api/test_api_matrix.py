@@ -12,7 +12,15 @@ from edge import Edge, running
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 SCOPES = ("admin", "ingest", "decide", "audience", "erase", "audit", "policy")
-PUBLIC = {"/health/live", "/health/ready", "/checkpoint", "/v1/audit/checkpoint", "/v1/audit/vkey", "/v1/receipts/keys"}
+PUBLIC = {
+    "/health/live",
+    "/health/ready",
+    "/checkpoint",
+    "/v1/audit/checkpoint",
+    "/v1/audit/vkey",
+    "/.well-known/gpc.json",
+    "/v1/receipts/keys",
+}
 PAGES = {"/docs", "/problems", "/problems/{code}", "/openapi.json"}
 SECURITY = {
     "x-content-type-options": "nosniff",
@@ -54,6 +62,10 @@ NEEDED = {
     ("POST", "/v1/choices"): "ingest",
     ("POST", "/v1/events"): "ingest",
     ("POST", "/v1/contacts"): "ingest",
+    ("POST", "/v1/signals"): "ingest",
+    ("GET", "/v1/signal-mappings"): "ingest",
+    ("POST", "/v1/signal-mappings"): "admin",
+    ("GET", "/v1/subjects/{pseudonym}/signals"): "decide",
     ("POST", "/v1/subjects/lookup"): "decide",
     ("POST", "/v1/subjects/{pseudonym}/erase"): "erase",
     ("GET", "/v1/quarantine"): "ingest",

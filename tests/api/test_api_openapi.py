@@ -153,6 +153,10 @@ def test_every_model_of_the_wire_is_documented(document: dict[str, Any]) -> None
 # -- bodies that break it ------------------------------------------------------------------------------------------
 
 GOOD: dict[str, Any] = {
+    "/v1/signal-mappings": {
+        "purposes": [{"tcf_purposes": [1, 3], "purpose": "direct_marketing", "channel": "online_ads"}],
+        "vendors": [{"tcf_vendor": 20, "recipient": "self"}],
+    },
     "/v1/purposes": {
         "id": "loyalty", "kind": "direct_marketing", "title": "Loyalty", "title_zh": "会员",
         "dpv_iri": "https://w3id.org/dpv#Marketing", "basis": "consent", "parent": "marketing", "channels": [],
@@ -210,6 +214,9 @@ REPLIES = {
     "/v1/policies/{pack}/{version}/activate": 409,
 }
 ROWS: dict[str, Any] = {
+    "/v1/signals": {
+        "subject": {"member_no": "M1"}, "raw": "1YYN", "at": "2026-11-18T12:00:00Z", "kind": "usp", "displayed": True,
+    },
     "/v1/subjects": {"email": "anna@example.org", "country": "DE", "given_name": "Anna", "traits": {}},
     "/v1/consents": {
         "subject": {"email": "anna@example.org"}, "purpose": "direct_marketing", "kind": "given", "channel": "email",

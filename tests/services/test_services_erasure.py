@@ -38,7 +38,7 @@ from consent_gateway.services import audiences, audit_log
 from consent_gateway.services.audit_log import Sequencer
 from consent_gateway.services.erasure import Erasure, erase
 from consent_gateway.services.gateway import Gateway
-from consent_gateway.services.items import ContactItem, EventItem, SubjectItem
+from consent_gateway.services.items import ContactItem, EventItem, SignalItem, SubjectItem
 from consent_gateway.services.vault import open_group
 from consent_gateway.vault.envelope import derive_audit_key
 from consent_gateway.vault.failures import VaultError
@@ -64,6 +64,7 @@ def filled(gateway: Gateway) -> Gateway:
     choose(gateway, ref(1), Choice.LIMIT_SENSITIVE)
     take(gateway, [EventItem(ref(n), "buy", NOW_S, f"k{n}") for n in (1, 2)])
     take(gateway, [ContactItem(ref(n), "email", NOW_S, "spring", f"k{n}") for n in (1, 2)])
+    take(gateway, [SignalItem(ref(n), "1", NOW_S) for n in (1, 2)])
     answer_for(gateway, ref(1))
     return gateway
 

@@ -23,6 +23,7 @@ from consent_gateway.services.consents import record_consents
 from consent_gateway.services.events import import_contacts, import_events
 from consent_gateway.services.gateway import Work
 from consent_gateway.services.intake import Incoming, Intake
+from consent_gateway.services.signals import record_signals
 from consent_gateway.services.subjects import import_subjects
 from consent_gateway.telemetry import Event
 
@@ -32,6 +33,7 @@ _USE_CASES: dict[str, Callable[..., Intake]] = {
     "choices": record_choices,
     "events": import_events,
     "contacts": import_contacts,
+    "signals": record_signals,
 }
 _GPC_KINDS = frozenset({"consents", "choices"})
 _CSV_COLUMNS = (
@@ -95,6 +97,12 @@ async def import_event_items(request: Request[Any, Any, Any]) -> Response[bytes]
 async def import_contact_items(request: Request[Any, Any, Any]) -> Response[bytes]:
     """Append messages that other systems sent, so that the caps count them."""
     return await _items(request, "contacts")
+
+
+@post("/v1/signals", status_code=200, tags=["intake"], **documented(BatchIn, IntakeOut, items="signals"))
+async def record_signal_items(request: Request[Any, Any, Any]) -> Response[bytes]:
+    """Take in signals: GPC, TCF, GPP, US Privacy. They restrict or fill, and switch nothing off."""
+    return await _items(request, "signals")
 
 
 async def _items(request: Request[Any, Any, Any], kind: str) -> Response[bytes]:
@@ -246,4 +254,5 @@ HANDLERS = (
     record_choice_items,
     import_event_items,
     import_contact_items,
+    record_signal_items,
 )

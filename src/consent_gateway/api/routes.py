@@ -14,6 +14,7 @@ from consent_gateway.api import (
     policies,
     records,
     registers,
+    signals,
     subjects,
 )
 
@@ -23,6 +24,7 @@ HANDLERS: tuple[HTTPRouteHandler, ...] = (
     *records.HANDLERS,
     *notices.HANDLERS,
     *ingest.HANDLERS,
+    *signals.HANDLERS,
     *subjects.HANDLERS,
     *decisions.HANDLERS,
     *audiences.HANDLERS,

@@ -61,6 +61,8 @@ class EntryKind(StrEnum):
     CONTROLLER_REGISTERED = "controller.registered"
     PROCESSING_REGISTERED = "processing.registered"
     RECEIPT_ISSUED = "receipt.issued"
+    SIGNAL_RECEIVED = "signal.received"
+    SIGNAL_MAPPED = "signal.mapped"
 
 
 @dataclass(frozen=True, slots=True)

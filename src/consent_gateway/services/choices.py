@@ -17,6 +17,7 @@ from consent_gateway.services.intake import Incoming, Intake, Refusals, keep_cou
 from consent_gateway.services.items import ChoiceItem, SubjectRef
 from consent_gateway.services.opt_outs import keep_for_stranger, settled_instant
 from consent_gateway.services.people import Resolver
+from consent_gateway.services.signal_records import Heard, keep_signals
 from consent_gateway.vault.envelope import derive_audit_key
 
 _NOBODY = SubjectRef("pseudonym", "")
@@ -45,7 +46,7 @@ def record_choices(
         intake.accepted += 1
     intake.created = len(accepted)
     people = sorted({i for _, i in accepted})
-    intake.entries = _append_choices(work, source_id, accepted)
+    intake.entries = append_choices(work, source_id, accepted)
     if gpc:
         intake.entries += record_signal(work, source_id, people)
     intake.rejections = refusals.quarantine(work, "choices", source_id)
@@ -70,10 +71,13 @@ def _keep(work: Work, resolver: Resolver, source: str, found: FieldProblem, item
 def record_signal(work: Work, source: str, people: Sequence[SubjectId]) -> list[bytes]:
     """Append the signal `Sec-GPC: 1` for people whose data came in a call that carried it."""
     signal = ChoiceItem(_NOBODY, Choice.GPC, active=True, at=work.now)
-    return _append_choices(work, source, [(signal, subject_id) for subject_id in people])
+    effects = {"choices": [Choice.GPC.value]}
+    keep_signals(work, source, [Heard("gpc", "1", work.now, effects, subject_id) for subject_id in people])
+    return append_choices(work, source, [(signal, subject_id) for subject_id in people])
 
 
-def _append_choices(work: Work, source: str, accepted: Sequence[tuple[ChoiceItem, SubjectId]]) -> list[bytes]:
+def append_choices(work: Work, source: str, accepted: Sequence[tuple[ChoiceItem, SubjectId]]) -> list[bytes]:
+    """Append choices of known people, each with its entry, and write their rows anew; returns the entries."""
     people = sorted({subject_id for _, subject_id in accepted})
     deks = work.gateway.vault.keys(work.session, people)
     rows, entries = [], []

@@ -181,6 +181,14 @@ def _keep(work: Work, resolver: Resolver, source: str, found: FieldProblem, item
     return keep_for_stranger(work, found, resolver.forms(*refs), fact)
 
 
+def append_facts(work: Work, source: str, facts: Sequence[tuple[ConsentItem, SubjectId]]) -> list[bytes]:
+    """Append facts about known people that were settled elsewhere, and fold anew; returns their entries."""
+    entries = _append(work, source, [Accepted(item, subject_id) for item, subject_id in facts])
+    people = sorted({subject_id for _, subject_id in facts})
+    refresh_standings(work, people, {PurposeId(item.purpose) for item, _ in facts})
+    return entries
+
+
 # -- writing -----------------------------------------------------------------------------------------------------
 
 

@@ -95,7 +95,7 @@ class Refusals:
         """Keep every refused row, sealed under the gateway's own key, with its reasons in the clear."""
         if not self._rows:
             return []
-        dek = _own_key(work)
+        dek = own_key(work)
         ordered = sorted(self._rows.items())
         tokens = {row: _tokens_in(work, raw) for row, (raw, _) in ordered}
         ids = intake_rows.put_quarantine(
@@ -162,8 +162,8 @@ def problem(path: str, code: str, message: str) -> FieldProblem:
     return FieldProblem(path, code, message)
 
 
-def _own_key(work: Work) -> bytes:
-    """The gateway's own data key: subject 0, made when the store was created."""
+def own_key(work: Work) -> bytes:
+    """Return the gateway's own data key: subject 0, made when it is first needed."""
     keys = work.gateway.vault.keys(work.session, [GATEWAY_ITSELF])
     if GATEWAY_ITSELF not in keys:
         dek, wrapped = work.gateway.vault.new_key(GATEWAY_ITSELF)

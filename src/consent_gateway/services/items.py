@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from consent_gateway.domain.consents import ConsentKind, ConsentProperty
 from consent_gateway.domain.subjects import Choice
+from consent_gateway.policies.signals.detect import SignalKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +63,17 @@ class ChoiceItem:
     choice: Choice
     active: bool
     at: int
+
+
+@dataclass(frozen=True, slots=True)
+class SignalItem:
+    """One signal as it was received; `kind` None: told by the text. `displayed`: the site showed its status."""
+
+    subject: SubjectRef
+    raw: str
+    at: int
+    kind: SignalKind | None = None
+    displayed: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)

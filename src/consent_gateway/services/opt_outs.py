@@ -20,6 +20,7 @@ from consent_gateway.errors import FieldProblem, RaceError
 from consent_gateway.services.audience_rows import refresh_choices, refresh_standings
 from consent_gateway.services.gateway import Work
 from consent_gateway.services.people import UNKNOWN, UNKNOWN_POINT
+from consent_gateway.services.signal_records import link_signals
 from consent_gateway.vault.envelope import derive_audit_key
 from consent_gateway.vault.normal_forms import Normalised
 
@@ -44,8 +45,12 @@ def _instant_problem(work: Work, at: int) -> FieldProblem | None:
     return None
 
 
-def keep_for_stranger(work: Work, found: FieldProblem, forms: Sequence[Normalised], fact: Fact) -> bool:
+def keep_for_stranger(
+    work: Work, found: FieldProblem, forms: Sequence[Normalised], fact: Fact, *, suppress: bool = True
+) -> bool:
     """Keep a no of somebody nobody knows, by every identifier they named; tell whether there was one to keep it by.
+
+    With `suppress`, nothing is written to the contact points any more, whoever they turn out to belong to.
 
     Raises RaceError if somebody turned up with one of them in the meantime: tried again, the no is theirs.
     """
@@ -59,24 +64,25 @@ def keep_for_stranger(work: Work, found: FieldProblem, forms: Sequence[Normalise
     if subjects.find_by_tokens(work.session, tokens, work.gateway.vault.generation):
         raise RaceError
     if tokens:
-        _wait(work, tokens, fact)
+        _wait(work, tokens, fact, suppress=suppress)
     kinds = sorted({t.kind for t in tokens})
     work.record(EntryKind.RIGHT_EXERCISED, {"right": "opt_out", "effect": "waiting", "kinds": kinds})
     return True
 
 
-def _wait(work: Work, tokens: Sequence[Token], fact: Fact) -> None:
+def _wait(work: Work, tokens: Sequence[Token], fact: Fact, *, suppress: bool) -> None:
     written = json.dumps(fact)
     subjects.put_waiting(
         work.session, [{"kind": t.kind, "token": t.value, "fact": written, "at": work.now} for t in tokens]
     )
-    reached = [t for t in tokens if t.kind in _CONTACT_KINDS]
+    reached = [t for t in tokens if suppress and t.kind in _CONTACT_KINDS]
     rows = [{"token": t.value, "kind": t.kind, "reason": "unsubscribe", "at": work.now} for t in reached]
     subjects.suppress(work.session, rows)
 
 
 def apply_waiting(work: Work, holders: Mapping[Token, SubjectId]) -> None:
-    """Apply the opt-outs that waited for these identifiers to the people who brought them."""
+    """Apply the opt-outs that waited for these identifiers to the people who brought them; signals become theirs."""
+    link_signals(work, holders)
     waiting = subjects.take_waiting(work.session, holders.keys())
     if not waiting:
         return

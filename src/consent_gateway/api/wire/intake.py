@@ -27,11 +27,14 @@ from consent_gateway.api.wire.base import (
 from consent_gateway.domain.consents import ConsentKind, ConsentProperty
 from consent_gateway.domain.purposes import Channel
 from consent_gateway.domain.subjects import Choice
+from consent_gateway.policies.signals.bits import MAX_CHARS
+from consent_gateway.policies.signals.detect import SignalKind
 from consent_gateway.services.items import (
     ChoiceItem,
     ConsentItem,
     ContactItem,
     EventItem,
+    SignalItem,
     SubjectItem,
 )
 
@@ -159,12 +162,27 @@ class ContactIn(Strict):
         return ContactItem(self.subject.ref(), self.channel, int(self.at.timestamp()), self.campaign, self.key)
 
 
-ITEMS: dict[str, type[SubjectIn | ConsentIn | ChoiceIn | EventIn | ContactIn]] = {
+class SignalIn(Strict):
+    """One signal as it was received: a value of `Sec-GPC`, a TCF, GPP or US Privacy string; absent `kind`: any."""
+
+    subject: SubjectRefIn
+    raw: Annotated[str, StringConstraints(min_length=1, max_length=MAX_CHARS, pattern=NO_NUL)]
+    at: Instant
+    kind: Annotated[SignalKind, Field(strict=False)] | None = None
+    displayed: bool | None = Field(None, description="whether the site showed that the signal is honoured")
+
+    def item(self) -> SignalItem:
+        """Return the plain value."""
+        return SignalItem(self.subject.ref(), self.raw, int(self.at.timestamp()), self.kind, self.displayed)
+
+
+ITEMS: dict[str, type[SubjectIn | ConsentIn | ChoiceIn | EventIn | ContactIn | SignalIn]] = {
     "subjects": SubjectIn,
     "consents": ConsentIn,
     "choices": ChoiceIn,
     "events": EventIn,
     "contacts": ContactIn,
+    "signals": SignalIn,
 }
 
 

@@ -1,9 +1,9 @@
 """Every table of the store, for SQLite and PostgreSQL alike; one module per kind, re-exported here.
 
 Instants are integers: seconds since the epoch, UTC (the audit log: milliseconds). Personal data is only in
-`sealed_groups`, `quarantine.sealed` and `consent_events.evidence`, as ciphertext of the vault; everything that is
-searched is a keyed hash (`identifiers.token`). Every table that belongs to one person carries `subject_id`, so that
-the store can be distributed by it. `subjects.id` is never used again after an erasure.
+`sealed_groups`, `quarantine.sealed`, `signals.sealed` and `consent_events.evidence`, as ciphertext of the vault;
+everything that is searched is a keyed hash (`identifiers.token`). Every table that belongs to one person carries
+`subject_id`, so that the store can be distributed by it. `subjects.id` is never used again after an erasure.
 
 Each column is classified beside its table, and together in `CLASSIFICATION`: a test fails on a column without a class.
 """
@@ -11,6 +11,7 @@ Each column is classified beside its table, and together in `CLASSIFICATION`: a 
 from __future__ import annotations
 
 from consent_gateway.db.tables import intake, links, log, people, policies, records, registers
+from consent_gateway.db.tables import signals as signal_tables
 from consent_gateway.db.tables.base import (
     CAPPED_CHANNELS,
     CONSENT_SLOTS,
@@ -71,6 +72,7 @@ from consent_gateway.db.tables.registers import (
     sources,
     traits,
 )
+from consent_gateway.db.tables.signals import signal_mappings, signals
 
 __all__ = [
     "CAPPED_CHANNELS",
@@ -114,6 +116,8 @@ __all__ = [
     "registry_state",
     "sealed_groups",
     "segments",
+    "signal_mappings",
+    "signals",
     "slots",
     "sources",
     "subject_keys",
@@ -129,7 +133,7 @@ __all__ = [
 
 CLASSIFICATION: dict[str, str] = {
     f"{table}.{column}": kind
-    for module in (registers, records, people, intake, log, links, policies)
+    for module in (registers, records, people, intake, log, links, policies, signal_tables)
     for table, classes in module.CLASSES.items()
     for kind, columns in classes.items()
     for column in columns.split()

@@ -133,7 +133,11 @@ class TcString:
     def consented(self, vendor: int, purpose: int) -> bool:
         """Tell whether a vendor that was shown may rely on consent for a purpose, and the publisher lets it."""
         shown = self.disclosed is not None and vendor in self.disclosed
-        return shown and purpose in self.consents and vendor in self.vendor_consents and self._lets(vendor, purpose)
+        return shown and self.says_yes(vendor, purpose)
+
+    def says_yes(self, vendor: int, purpose: int) -> bool:
+        """Tell whether the bits say yes, shown or not, and the publisher lets the vendor rely on consent."""
+        return purpose in self.consents and vendor in self.vendor_consents and self._lets(vendor, purpose)
 
     def _lets(self, vendor: int, purpose: int) -> bool:
         return all(

@@ -1,0 +1,79 @@
+"""Signals that are kept: who or what they came from, the string itself (sealed), what was shown, what they did.
+
+A signal of somebody nobody knows stays by the keyed hash of the identifier it came with, sealed under the gateway's own
+key; when a person turns up with that identifier it becomes theirs, sealed under their key, and goes with them.
+11 CCR 7025(c): a signal counts for the browser or device, and for the consumer once known.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from consent_gateway.db import merges
+from consent_gateway.db import signals as signal_rows
+from consent_gateway.db.subjects import Token
+from consent_gateway.domain.ids import SubjectId
+from consent_gateway.services.gateway import Work
+from consent_gateway.services.intake import own_key
+from consent_gateway.services.vault import GATEWAY_ITSELF, open_bytes, seal_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """One signal to keep; a person, an identifier, or both are known."""
+
+    kind: str
+    raw: str
+    at: int
+    effects: Mapping[str, object]
+    subject_id: SubjectId | None = None
+    token: Token | None = None
+    displayed: bool | None = None
+
+
+def keep_signals(work: Work, source: str, heard: Sequence[Heard]) -> None:
+    """Keep signals, each sealed under its person's key, or the gateway's own while there is no person."""
+    if not heard:
+        return
+    deks = work.gateway.vault.keys(work.session, sorted({h.subject_id for h in heard if h.subject_id is not None}))
+    rows = []
+    for h in heard:
+        dek = own_key(work) if h.subject_id is None else deks[h.subject_id]
+        rows.append(
+            {
+                "subject_id": h.subject_id,
+                "identifier_kind": None if h.token is None else h.token.kind,
+                "token": None if h.token is None else h.token.value,
+                "kind": h.kind,
+                "at": h.at,
+                "source": source,
+                "sealed": seal_bytes(dek, h.subject_id or GATEWAY_ITSELF, h.raw.encode()),
+                "displayed": h.displayed,
+                "effects": json.dumps(h.effects),
+                "received_at": work.now,
+            }
+        )
+    signal_rows.put(work.session, rows)
+
+
+def link_signals(work: Work, holders: Mapping[Token, SubjectId]) -> None:
+    """Give the signals that came with these identifiers to the people who brought them."""
+    waiting = signal_rows.unlinked(work.session, holders.keys())
+    if not waiting:
+        return
+    deks = work.gateway.vault.keys(work.session, sorted({holders[token] for token, _, _ in waiting}))
+    own = own_key(work)
+    for token, signal, sealed in waiting:
+        subject_id = holders[token]
+        raw = open_bytes(own, GATEWAY_ITSELF, sealed)
+        signal_rows.link(work.session, signal, subject_id, seal_bytes(deks[subject_id], subject_id, raw), work.now)
+
+
+def signals_of(work: Work, subject_id: SubjectId, limit: int) -> list[dict[str, Any]]:
+    """Return the newest signals of a person, newest first: when, from where, what they did, whether it was shown."""
+    members = [i for found in merges.clusters(work.session, [subject_id]).values() for i in found]
+    rows = signal_rows.of_subjects(work.session, members, limit)
+    return [row | {"effects": json.loads(row["effects"])} for row in rows]
