@@ -308,6 +308,16 @@ def test_how_long_an_event_holds() -> None:
     ]  # fmt: skip
 
 
+def test_the_way_it_was_given_is_told() -> None:
+    """PIPL Art 23 wants a separate consent, GDPR Art 9 an explicit one: a receipt that is silent proves neither."""
+    way = ConsentProperty.SEPARATE | ConsentProperty.EXPLICIT | ConsentProperty.AFFIRMATIVE
+    events = iso27560.receipt(
+        a_record(said(GIVEN, 2, properties=way), said(WITHDRAWN, 1, properties=ConsentProperty(0)))
+    )["events"]
+    assert events[0]["properties"] == ["affirmative", "explicit", "separate"]
+    assert "properties" not in events[1]
+
+
 def test_what_no_register_says_is_named() -> None:
     assert missing(CONTROLLER, PROCESSING, [OWN_PARTY, PARTNER]) == []
     bare = replace(PARTNER, address=Address())

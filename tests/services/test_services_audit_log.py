@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -41,10 +42,12 @@ from consent_gateway.db.log_store import SqlLogStore
 from consent_gateway.db.migrate import upgrade
 from consent_gateway.domain.ids import NoticeId, PurposeId, SegmentId, TraitId
 from consent_gateway.domain.purposes import Channel
+from consent_gateway.domain.records import Address, Controller, DataCategory, Processing
+from consent_gateway.domain.records.consent import Form
 from consent_gateway.domain.segments import Everyone, TraitOrigin, TraitType
 from consent_gateway.domain.subjects import Choice
 from consent_gateway.errors import ConflictError, NotFoundError
-from consent_gateway.services import audiences, audit_log, notices, principals, registers
+from consent_gateway.services import audiences, audit_log, notices, principals, receipts, records, registers
 from consent_gateway.services.audit_log import Sequencer
 from consent_gateway.services.decisions import decide_batch
 from consent_gateway.services.erasure import erase
@@ -54,11 +57,20 @@ from consent_gateway.services.reconcile import reconcile
 from consent_gateway.vault.keyring import Keyring
 from fakes import Faults, PowerCutError, faults_of
 
+ADDRESS = Address("Street 1", "Privacy")
+CONTROLLER = Controller("Acme", "DE", ADDRESS, "https://acme.example")
+PROCESSING = Processing((DataCategory("EmailAddress"),), ("Customer",), "P2Y", "", "a link", ("DE",))
+
 
 @pytest.fixture
 def crm(gateway: Gateway) -> Gateway:
-    """A person who said yes."""
+    """A person who said yes, and registers that a receipt can be made of."""
     with_source(gateway)
+    with gateway.work() as work:
+        notices.put_notice(work, NoticeId("terms"), 1, "en", "Terms", "These.")
+        registers.put_source(work, replace(a_source(), notice=NoticeId("terms")))
+        records.put_controller(work, CONTROLLER)
+        records.put_processing(work, PurposeId("marketing"), PROCESSING)
     take(gateway, [a_person(1), a_person(2)])
     take(gateway, [a_consent(ref(1))])
     return gateway
@@ -98,6 +110,11 @@ USE_CASES: dict[str, Callable[[Gateway], object]] = {
     ),
     "segment": in_work(lambda w: registers.save_segment(w, SegmentId("all"), Everyone(), "")),
     "issue": in_work(lambda w: principals.issue(w, "shop", "self", frozenset({"ingest"}))),
+    "controller": in_work(lambda w: records.put_controller(w, replace(CONTROLLER, name="Acme SE"))),
+    "processing": in_work(
+        lambda w: records.put_processing(w, PurposeId("marketing"), replace(PROCESSING, service="x"))
+    ),
+    "receipt": in_work(lambda w: receipts.issue(w, ref(1), "direct_marketing", Channel.EMAIL, Form.ISO27560)),
     "reconcile": reconcile,
     "erase": in_work(lambda w: erase(w, subject_id(w, ref(1)), "request")),
 }

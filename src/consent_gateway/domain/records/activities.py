@@ -19,7 +19,7 @@ from consent_gateway.domain.records.parties import Address, Controller, Processi
 from consent_gateway.domain.records.terms import legal_bases
 
 LAWS = ("gdpr", "uk", "pipl", "ccpa")
-_OTHERS = frozenset({RecipientKind.THIRD_PARTY, RecipientKind.AD_PLATFORM})
+_OTHERS = frozenset(RecipientKind) - {RecipientKind.SELF, RecipientKind.PROCESSOR}
 
 
 @dataclass(frozen=True, slots=True)

@@ -73,6 +73,7 @@ class Moment:
     source: str | None = None
     received_at: int | None = None
     derived: bool = False
+    properties: tuple[str, ...] = ()  # what was true of the way it was given, as it was claimed
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,6 +210,7 @@ def _moment(found: LedgerEvent, points: Mapping[int, int], basis: Basis) -> Mome
         method=found.method,
         source=event.source,
         received_at=found.received_at,
+        properties=tuple(sorted(p.name.lower() for p in event.properties if p.name)),
     )
 
 

@@ -163,6 +163,7 @@ def _event(record: ConsentRecord, moment: Moment) -> dict[str, Any]:
         source=moment.source,
         recorded_at=None if moment.received_at is None else instant(moment.received_at),
         derived=moment.derived or None,
+        properties=list(moment.properties),
     )
 
 

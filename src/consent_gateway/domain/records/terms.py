@@ -23,6 +23,8 @@ ROLE = {
     RecipientKind.PROCESSOR: f"{DPV}DataProcessor",
     RecipientKind.THIRD_PARTY: f"{DPV}ThirdParty",
     RecipientKind.AD_PLATFORM: f"{DPV}ThirdParty",
+    RecipientKind.JOINT_CONTROLLER: f"{DPV}JointDataControllers",
+    RecipientKind.PUBLIC_AUTHORITY: f"{DPV}Authority",
 }
 
 EVENT_STATE = STATUS_OF_KIND
@@ -37,6 +39,7 @@ _GENERAL = {
     Basis.CONTRACT: f"{DPV}Contract",
     Basis.LEGAL_OBLIGATION: f"{DPV}LegalObligation",
     Basis.NONE: f"{DPV}LegalBasis",
+    Basis.RECOGNISED_LEGITIMATE_INTEREST: f"{DPV}LegitimateInterest",
 }
 # By law, the article that a basis is under it; a law that knows no such basis has no line.
 _ARTICLE = {
@@ -53,6 +56,7 @@ _ARTICLE = {
         Basis.LEGITIMATE_INTEREST: f"{OURS}uk-gdpr:6-1-f",
         Basis.CONTRACT: f"{OURS}uk-gdpr:6-1-b",
         Basis.LEGAL_OBLIGATION: f"{OURS}uk-gdpr:6-1-c",
+        Basis.RECOGNISED_LEGITIMATE_INTEREST: f"{OURS}uk-gdpr:6-1-ea",
     },
     "pipl": {
         Basis.CONSENT: f"{OURS}pipl:13-1-1",
