@@ -17,6 +17,7 @@ from consent_gateway.domain.ids import NoticeId, PurposeId, RecipientId, SourceI
 from consent_gateway.domain.purposes import (
     Basis,
     Channel,
+    Mark,
     Party,
     Purpose,
     PurposeKind,
@@ -35,7 +36,7 @@ PURPOSE = Purpose(
 ADDRESS = Address("Street 1", "Ada", "privacy@acme.example", "1", "https://acme.example")
 CONTROLLER = Controller("Acme", "DE", ADDRESS, "https://acme.example/privacy", officer="Ada", measures="ISMS 4.2")
 PROCESSING = Processing(
-    data_categories=(DataCategory("EmailAddress"), DataCategory("HealthRecord", special=True)),
+    data_categories=(DataCategory("EmailAddress"),),
     subject_categories=("Customer",),
     retention="P2Y",
     withdrawal_method="link",
@@ -60,6 +61,14 @@ def known(**changes: Any) -> Known:
         "is_third": lambda country: country == "US",
     }
     return Known(**(values | changes))
+
+
+HEALTH = DataCategory("HealthRecord", special=True)
+
+
+def sensitive_news() -> PurposeTree:
+    root = replace(PURPOSE, id=ROOT, parent=None)
+    return PurposeTree({ROOT: root, NEWS: replace(PURPOSE, sensitive=("health",), marks=frozenset({Mark.AUTOMATED}))})
 
 
 def gaps(**changes: Any) -> set[tuple[str, str]]:
@@ -92,6 +101,8 @@ def test_whole_registers_have_no_gap() -> None:
         ({"processing": {ROOT: replace(PROCESSING, subject_categories=())}}, ("purpose_without_subject_categories", "news")),
         ({"processing": {ROOT: replace(PROCESSING, storage_locations=())}}, ("purpose_without_storage_locations", "news")),
         ({"processing": {ROOT: replace(PROCESSING, recipients=())}}, ("recipient_undeclared", "news: house")),
+        ({"processing": {ROOT: replace(PROCESSING, data_categories=(HEALTH,))}}, ("sensitive_data_undeclared", "news")),
+        ({"purposes": sensitive_news()}, ("sensitive_data_unlisted", "news")),
         ({"sources": [replace(SOURCE, notice=None)]}, ("source_without_notice", "shop")),
         ({"sources": [replace(SOURCE, purposes=())]}, ("source_without_purposes", "shop")),
         (with_recipient(country="US"), ("third_country_without_mechanism", "house")),
@@ -108,6 +119,17 @@ def test_what_fills_a_gap_is_taken() -> None:
     assert gaps(**with_recipient(country="US", transfer_mechanism="scc")) == set()
     criteria = replace(PROCESSING, retention="", retention_criteria="as long as you are a member")
     assert gaps(processing={ROOT: criteria}) == set()
+
+
+def test_sensitive_data_that_both_say_is_no_gap_and_is_told() -> None:
+    own = {ROOT: PROCESSING, NEWS: replace(PROCESSING, data_categories=(HEALTH,))}
+    found = record(known(purposes=sensitive_news(), processing=own), 0)
+    assert found.findings == ()
+    told = as_json(found, Language.EN)["activities"][1]
+    assert (told["sensitive"], told["marks"]) == (["health"], ["automated"])
+    row = dict(zip(*read_csv(as_csv(found, Language.EN))[::2], strict=True))
+    assert row["Special or sensitive"] == "health, HealthRecord"
+    assert row["Automated decisions and the like"] == "automated"
 
 
 def test_every_gap_has_words_in_both_languages() -> None:

@@ -37,6 +37,7 @@ from consent_gateway.domain.ids import NoticeId, PurposeId, RecipientId, SourceI
 from consent_gateway.domain.purposes import Channel, Party, RecipientKind, Source
 from consent_gateway.domain.records import Address, Controller, DataCategory, Processing
 from consent_gateway.domain.records.consent import Form
+from consent_gateway.domain.records.terms import EVENT_STATE, RENEWED
 from consent_gateway.errors import ConflictError, IncompleteError, InputError, NotFoundError, StoreError
 from consent_gateway.services import notices, receipts, records, registers
 from consent_gateway.services.consents import record_consents
@@ -145,6 +146,23 @@ def test_a_grant_that_ended_is_told_as_ended(complete: Gateway) -> None:
     found = content(issue(later))
     assert found["current"][0]["event_state"].endswith("ConsentExpired")
     assert found["events"][-1]["derived"] is True
+
+
+def test_a_yes_under_a_notice_that_was_replaced_is_told_as_outdated(complete: Gateway) -> None:
+    assert "outdated" not in content(issue(complete))["current"][0]
+    with complete.work() as work:
+        notices.put_notice(work, NoticeId("privacy"), 4, "en", "Privacy", "We also call you.", material=True)
+    found = content(issue(complete))
+    assert found["current"][0]["outdated"] is True
+    assert found["processing"][0]["privacy_notice"]["version"] == 3  # what was agreed to, not what came later
+
+
+@pytest.mark.parametrize("kind", list(ConsentKind))
+def test_every_kind_of_fact_is_told(complete: Gateway, kind: ConsentKind) -> None:
+    take(complete, [a_consent(ref(1), kind=kind, at=NOW_S - 60, notice="privacy", notice_version=3)])
+    found = content(issue(complete))
+    assert found["events"][-1]["event_state"] in {EVENT_STATE[kind], RENEWED}
+    assert verify_document(issue(complete), jwks(complete)).ok
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from consent_gateway.domain.records.rendering import as_json as json_of
 from consent_gateway.services.activities import activity_record
 
 _DIFFERS = 1
-_ON_SCREEN = (0, 3, 5, 9, 10, 11)  # purpose, basis, data, recipients, transfers, retention
+_ON_SCREEN = (0, 3, 5, 10, 11, 12)  # purpose, basis, data, recipients, transfers, retention
 
 
 @click.command("record")

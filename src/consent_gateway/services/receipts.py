@@ -204,7 +204,8 @@ def _current(
     wanted = {channel} if channel is not None else (enabled | said or {Channel.NONE})
     ledger = [e.event for e in events]
     for one in sorted(wanted):
-        standings = fold(ledger, purpose.id, one, work.registers.purposes, points_of(one, points))
+        reached = points_of(one, points)
+        standings = fold(ledger, purpose.id, one, work.registers.purposes, reached, work.registers.notices)
         yield _now(work, one, None, standings.own)
         for recipient, standing in sorted(standings.named.items()):
             yield _now(work, one, recipient, standing)
@@ -213,7 +214,8 @@ def _current(
 def _now(work: Work, channel: Channel, recipient: RecipientId | None, standing: Standing) -> Current:
     state = standing.state(work.now)
     limited = state is ConsentState.GIVEN and standing.until < FOREVER
-    return Current(channel, recipient, state, standing.until if limited else None)
+    kind = None if standing.event is None else standing.event.kind
+    return Current(channel, recipient, state, standing.until if limited else None, kind, standing.outdated)
 
 
 def _record_id(work: Work, subject_id: SubjectId, purpose: Purpose, channel: Channel | None) -> str:

@@ -128,9 +128,19 @@ def _of_activities(known: Known, activities: Iterable[Activity]) -> Iterator[Fin
             yield Finding("purpose_without_processing", name)
         else:
             yield from (Finding(code, name) for code, held in _wanted(processing).items() if not held)
+            yield from _of_sensitive_data(activity.purpose, processing)
         declared = {d.recipient.id for d in activity.disclosures}
         undeclared = sorted(r for p, r in known.disclosed if p == name and r not in declared)
         yield from (Finding("recipient_undeclared", f"{name}: {recipient}") for recipient in undeclared)
+
+
+def _of_sensitive_data(purpose: Purpose, processing: Processing) -> Iterator[Finding]:
+    """Decisions follow what the purpose declares (`Purpose.sensitive`), the record what the processing lists."""
+    held = any(c.special or c.sensitive for c in processing.data_categories)
+    if held and not purpose.sensitive:
+        yield Finding("sensitive_data_undeclared", purpose.id)
+    if purpose.sensitive and not held:
+        yield Finding("sensitive_data_unlisted", purpose.id)
 
 
 def _wanted(processing: Processing) -> dict[str, object]:

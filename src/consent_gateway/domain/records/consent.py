@@ -84,6 +84,8 @@ class Current:
     recipient: RecipientId | None
     state: ConsentState
     valid_until: int | None
+    decided_by: ConsentKind | None = None
+    outdated: bool = False  # given under a notice that a material version replaced (PIPL Art 14(2))
 
 
 @dataclass(frozen=True, slots=True)

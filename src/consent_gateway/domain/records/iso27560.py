@@ -10,11 +10,11 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from consent_gateway.domain.dpv import DPV
+from consent_gateway.domain.dpv import DPV, status_of
 from consent_gateway.domain.purposes import OWN
 from consent_gateway.domain.records.consent import ConsentRecord, Current, Moment, Notice
 from consent_gateway.domain.records.parties import DataCategory, Party
-from consent_gateway.domain.records.terms import OURS, STATE, data_category, legal_bases, rights
+from consent_gateway.domain.records.terms import OURS, data_category, legal_bases, rights
 
 SCHEMA_VERSION = "ISO/IEC TS 27560:2023"
 _GRANTED = (f"{DPV}ConsentGiven", f"{DPV}RenewedConsentGiven")
@@ -89,6 +89,7 @@ def _processing(record: ConsentRecord) -> dict[str, Any]:
         lawful_basis=legal_bases(purpose.basis, record.laws),
         pii_information=[_category(c) for c in processing.data_categories],
         pii_controllers=[OWN],
+        processing_method=sorted(purpose.marks),
         collection_method=sorted({m.method for m in record.moments if m.method}),
         storage_locations=list(processing.storage_locations),
         retention_period=processing.retention_period,
@@ -178,6 +179,7 @@ def _current(current: Current) -> dict[str, Any]:
     return _filled(
         channel=current.channel.value,
         recipient=current.recipient or OWN,
-        event_state=STATE[current.state],
+        event_state=status_of(current.state, current.decided_by),
         valid_until=None if current.valid_until is None else instant(current.valid_until),
+        outdated=current.outdated or None,
     )
