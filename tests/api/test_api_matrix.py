@@ -82,6 +82,7 @@ NEEDED = {
     ("GET", "/v1/policies/{pack}/{version}"): "policy",
     ("POST", "/v1/policies"): "policy",
     ("POST", "/v1/policies/{pack}/{version}/shadow"): "policy",
+    ("GET", "/v1/policies/{pack}/{version}/shadow"): "policy",
     ("POST", "/v1/policies/{pack}/{version}/activate"): "policy",
     ("POST", "/v1/policies/diff"): "policy",
     ("POST", "/v1/decisions/{uid}/replay"): "audit",

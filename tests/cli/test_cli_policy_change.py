@@ -53,6 +53,8 @@ def test_a_change_by_two_people(store: Path, tmp_path: Path) -> None:
     theirs = ("--store", store, "--key-file", tmp_path / "officer")
     assert told("policy", "propose", tmp_path / "trial.yaml", *mine)["state"] == "candidate"
     assert told("policy", "shadow", "trial@1", "on", *mine)["state"] == "shadow"
+    assert told("policy", "shadow-report", "trial@1", "--store", store)["questions"] == 0
+    assert run("policy", "shadow-report", "trial@1", "--store", store).exit_code == 0
     refused = run("policy", "activate", "trial@1", *mine)
     assert refused.exit_code == 1
     assert "four eyes" in str(refused.exception)

@@ -21,13 +21,14 @@ from consent_gateway.api.wire.policies import (
     ReplayIn,
     ReplayOut,
     ShadowIn,
+    ShadowReportOut,
     SideIn,
 )
 from consent_gateway.errors import NotFoundError
 from consent_gateway.policies.data import pack_as_data
 from consent_gateway.policies.render import EN, ZH, pack_as_text
 from consent_gateway.policies.rules import Pack, PackSet
-from consent_gateway.services import policies, policy_diffs, replays
+from consent_gateway.services import policies, policy_diffs, replays, shadows
 from consent_gateway.services.gateway import Work
 from consent_gateway.services.law import day_of
 from consent_gateway.services.policies import Text
@@ -94,6 +95,18 @@ async def activate_policy(request: Call, pack: FromPath[str], version: FromPath[
         return text_out(work, policies.activate(work, pack, found, seconds(data.effective_at)))
 
     return await desk_of(request).write(request, SCOPE, act)
+
+
+@get("/v1/policies/{pack:str}/{version:int}/shadow", tags=["policies"], **documented(None, ShadowReportOut))
+async def report_shadow(request: Call, pack: FromPath[str], version: FromPath[int]) -> Response[bytes]:
+    """Return what a candidate in shadow would have answered to the questions that were really asked."""
+
+    def act(work: Work) -> dict[str, Any]:
+        text, gateway = _find(work, pack, version), work.gateway
+        lines = shadows.report(work.session, gateway.tally, text.row["sha256"], gateway.rules.k_floor)
+        return text_out(work, text) | shadows.as_data(lines)
+
+    return await desk_of(request).read(request, SCOPE, act)
 
 
 @post("/v1/policies/diff", status_code=200, tags=["policies"], **documented(DiffIn, DiffOut))
@@ -200,6 +213,7 @@ HANDLERS = (
     propose_policy,
     shadow_policy,
     activate_policy,
+    report_shadow,
     diff_policies,
     replay_decision,
 )

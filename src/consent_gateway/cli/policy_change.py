@@ -20,7 +20,7 @@ from consent_gateway.errors import AuthenticationError, ForbiddenError, PolicyEr
 from consent_gateway.policies import diff as diffs
 from consent_gateway.policies.packs import load, load_builtin
 from consent_gateway.policies.rules import PackSet
-from consent_gateway.services import policies, policy_diffs, replays
+from consent_gateway.services import policies, policy_diffs, replays, shadows
 from consent_gateway.services.audit_log import Sequencer
 from consent_gateway.services.gateway import Gateway, Work
 from consent_gateway.services.law import day_of
@@ -68,6 +68,32 @@ def shadow(name: str, switch: str, key_file: Path, store: Path | None, *, as_jso
     """Begin or stop to watch the candidate ID@VERSION beside the law in force."""
     pack_id, version = _named(name)
     _act(store, key_file, lambda w: policies.set_shadow(w, pack_id, version, on=switch == "on"), as_json=as_json)
+
+
+@click.command("shadow-report")
+@click.argument("name")
+@store_option
+@json_option
+def shadow_report(name: str, store: Path | None, *, as_json: bool) -> None:
+    """Say what the candidate ID@VERSION would have answered to the questions that were really asked."""
+    pack_id, version = _named(name)
+    with open_gateway(store).look() as work:
+        sha256 = policies.find(work, pack_id, version).row["sha256"]
+        lines = shadows.report(work.session, work.gateway.tally, sha256, work.gateway.rules.k_floor)
+    data = shadows.as_data(lines)
+
+    def show(console: Console) -> None:
+        for change, count in data["changes"].items():
+            share = data["shares"][change]
+            console.print(f"{change}: {'few' if count is None else count}{f' ({share:.1%})' if share else ''}")
+        table = Table("use", "change", "questions", "answer", "candidate's")
+        for line in lines:
+            seen, questions = line.seen, "few" if line.questions is None else f"{line.questions:,}"
+            use = f"{seen.purpose} {seen.channel} {seen.recipient}"
+            table.add_row(use, seen.change, questions, seen.reason, seen.would_be)
+        console.print(table)
+
+    emit(data, as_json=as_json, show=show)
 
 
 @click.command("activate")
@@ -263,4 +289,4 @@ def _show_diff(console: Console, found: policy_diffs.PolicyDiff) -> None:
         console.print("nothing changes")
 
 
-COMMANDS = (propose, propose_again, shadow, activate, texts, diff, replay)
+COMMANDS = (propose, propose_again, shadow, shadow_report, activate, texts, diff, replay)

@@ -37,6 +37,16 @@ def upsert(session: Session, table: Table, rows: Sequence[Row]) -> None:
     session.execute(statement, list(rows))
 
 
+def add_up(session: Session, table: Table, rows: Sequence[Row], column: Column[int]) -> None:
+    """Insert `rows`, or add their `column` to that of the row which has the same primary key."""
+    if not rows:
+        return
+    statement = _insert(session, table)
+    keys = [c.name for c in table.primary_key.columns]
+    total = column + statement.excluded[column.name]
+    session.execute(statement.on_conflict_do_update(index_elements=keys, set_={column.name: total}), list(rows))
+
+
 def chunks(values: Iterable[T], size: int = _IN_LIMIT) -> Iterator[list[T]]:
     """Cut `values` into lists of at most `size`."""
     batch: list[T] = []

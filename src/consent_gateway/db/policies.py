@@ -7,14 +7,14 @@ every replica sees the change at its next transaction. Texts are named by their 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import delete, insert, select, update
 
-from consent_gateway.db.dialects import insert_ignoring
+from consent_gateway.db.dialects import add_up, insert_ignoring
 from consent_gateway.db.engine import Session
-from consent_gateway.db.tables import policy_activations, policy_texts
+from consent_gateway.db.tables import policy_activations, policy_shadow_counts, policy_texts
 from consent_gateway.domain.policies import Activation, Candidate, Policies
 
 _known: dict[str, str] = {}  # texts by digest, whatever store they came from: a digest names one text
@@ -85,3 +85,19 @@ def add_activation(session: Session, activation: Activation) -> None:
     """Put a text in force; the caller holds the version of the registers, so that numbers are not taken twice."""
     row = {c.name: getattr(activation, c.name) for c in policy_activations.columns}
     session.execute(insert(policy_activations), [row])
+
+
+def add_shadow_counts(session: Session, found: Sequence[dict[str, Any]]) -> None:
+    """Add to what was counted about candidates in shadow."""
+    add_up(session, policy_shadow_counts, found, policy_shadow_counts.c.questions)
+
+
+def shadow_counts(session: Session, sha256: str) -> list[dict[str, Any]]:
+    """Return what was counted about one candidate."""
+    statement = select(policy_shadow_counts).where(policy_shadow_counts.c.sha256 == sha256)
+    return [dict(row) for row in session.execute(statement).mappings()]
+
+
+def forget_shadow_counts(session: Session, sha256: str) -> None:
+    """Begin to count anew."""
+    session.execute(delete(policy_shadow_counts).where(policy_shadow_counts.c.sha256 == sha256))

@@ -178,6 +178,8 @@ def _decide_classes(
     members: list[SubjectId] = []
     for key, ids in classes(work.session, asked.reading, condition, work.now):
         answer = work.gateway.decider.answer(asked, key, work.now)
+        if asked.law.watched:
+            work.watch(asked, key, len(ids))
         stage, code = loss(answer, reachable=_reachable(asked, key))
         outcomes.append((len(ids), stage, code))
         if stage is None:

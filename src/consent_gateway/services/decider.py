@@ -39,10 +39,12 @@ from consent_gateway.domain.scopes import PROPERTY_MASK
 from consent_gateway.domain.subjects import CHOICE_FLAG, REACHED_BY, SUPPRESSED_BY, Choice, Flag, split_regions
 from consent_gateway.errors import FieldProblem, InputError
 from consent_gateway.policies import engine
+from consent_gateway.policies.diff import change_of
 from consent_gateway.policies.facts import Facts, Question, Situation, Suppressed, UnknownFactError, build
 from consent_gateway.policies.rules import PackSet
-from consent_gateway.services.law import Law, Standing, day_of
+from consent_gateway.services.law import Law, Shadow, Standing, day_of
 from consent_gateway.services.rules import Rules
+from consent_gateway.services.shadows import ERROR, Seen
 
 _MEMORY = 65_536
 _LAWS = 16
@@ -120,6 +122,7 @@ class Decider:
         self._laws: dict[Policies, Law] = {}
         self._newest: tuple[Policies, Law] | None = None  # by identity, to hash nothing on the way of a decision
         self._answers: dict[tuple[Asked, ClassKey, int], Answer] = {}
+        self._watched: dict[tuple[Asked, ClassKey, int], tuple[Seen, ...]] = {}
         self._asked: dict[tuple[int, int, Use], Asked] = {}
 
     def answer(self, asked: Asked, key: ClassKey, now: int) -> Answer:
@@ -140,6 +143,28 @@ class Decider:
             return engine.decide(packs, self.facts(asked, key, now))
         except UnknownFactError as error:
             return engine.deny_unknown(packs, error.detail)
+
+    def watched(self, asked: Asked, key: ClassKey, now: int) -> tuple[Seen, ...]:
+        """Return how the answer to a class would differ under each candidate in shadow; never raises."""
+        if asked.closed:
+            return ()
+        memo = (asked, key, now // _MINUTE)
+        found = self._watched.get(memo)
+        if found is None:
+            if len(self._watched) >= _MEMORY:
+                self._watched.clear()
+            answer = self.answer(asked, key, now)
+            found = self._watched[memo] = tuple(self._watch(asked, key, now, answer, s) for s in asked.law.shadows(now))
+        return found
+
+    def _watch(self, asked: Asked, key: ClassKey, now: int, answer: Answer, shadow: Shadow) -> Seen:
+        use = (shadow.candidate.sha256, asked.use.purpose, asked.use.channel.value, asked.use.recipient)
+        try:
+            other = engine.decide(shadow.packs, self.facts(asked, key, now))
+            change = change_of(answer, other)
+        except Exception:  # noqa: BLE001 - a candidate is only watched: whatever goes wrong in it is counted, not felt
+            return Seen(*use, ERROR, answer.reason_code, "")
+        return Seen(*use, change.value, answer.reason_code, other.reason_code)
 
     def facts(self, asked: Asked, key: ClassKey, now: int) -> Facts:
         """Return the facts of a class at `now`; raises `UnknownFactError` for a value outside of its domain."""

@@ -144,6 +144,8 @@ def _decide_use(
 def _answer(work: Work, asked: Asked, person: Person | None, *, explain: bool = False) -> Answer:
     if person is None:
         return UNKNOWN_SUBJECT
+    if asked.law.watched:
+        work.watch(asked, person.key)
     decider = work.gateway.decider
     return (decider.explain if explain else decider.answer)(asked, person.key, work.now)
 

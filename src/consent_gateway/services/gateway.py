@@ -8,6 +8,7 @@ sequencer is told that there is something to integrate.
 from __future__ import annotations
 
 import secrets
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -20,13 +21,15 @@ from consent_gateway.clock import Clock
 from consent_gateway.db import log_store
 from consent_gateway.db import registers as register_rows
 from consent_gateway.db.engine import Session, Store
+from consent_gateway.domain.audiences import ClassKey
 from consent_gateway.domain.ids import RecipientId, SubjectId
 from consent_gateway.domain.registers import Principal, Registers
 from consent_gateway.errors import AuthenticationError
-from consent_gateway.services.decider import Decider
+from consent_gateway.services.decider import Asked, Decider
 from consent_gateway.services.keeping import keep_points, keep_set
 from consent_gateway.services.law import Standing
 from consent_gateway.services.rules import Rules
+from consent_gateway.services.shadows import Seen, Tally
 from consent_gateway.services.vault import Vault
 
 SYSTEM = Principal("system", RecipientId("self"), frozenset())
@@ -62,6 +65,7 @@ class Work:
     entries: list[tuple[bytes, bytes]] = field(default_factory=list)
     openings: list[log_store.Opening] = field(default_factory=list)
     cited: dict[str, Standing] = field(default_factory=dict)  # sets of packs that entries name, not known to be kept
+    seen: Counter[Seen] = field(default_factory=Counter)  # what candidates in shadow would have answered
     points: dict[str, int] = field(default_factory=dict)  # facts that openings name, by digest, not known to be kept
 
     now: int = field(init=False)  # the instant in seconds
@@ -83,6 +87,11 @@ class Work:
         if standing.digest not in self.gateway.kept:
             self.cited[standing.digest] = standing
         return {"packs": standing.names, "policy": standing.digest}
+
+    def watch(self, asked: Asked, key: ClassKey, people: int = 1) -> None:
+        """Count what the candidates in shadow would have answered; the caller looks at `asked.law.watched` first."""
+        for seen in self.gateway.decider.watched(asked, key, self.now):
+            self.seen[seen] += people
 
     def is_live(self, principal: Principal) -> bool:
         """Tell whether a key still works: one that was revoked since, on whichever replica, does nothing any more."""
@@ -158,6 +167,7 @@ class Gateway:
     rules: Rules
     registers: RegisterCache = field(default_factory=RegisterCache)
     on_recorded: Callable[[], None] = lambda: None
+    tally: Tally = field(default_factory=Tally)
     kept: set[str] = field(default_factory=set)  # digests of what is in the store for replays; only ever a repetition
 
     @contextmanager
@@ -167,14 +177,16 @@ class Gateway:
             work = self._begin(session, actor)
             yield work
             work.flush()
-        self._remember_kept(work)
+        self._settle(work)
         if work.entries:
             self.on_recorded()
 
-    def _remember_kept(self, work: Work) -> None:
+    def _settle(self, work: Work) -> None:
         if len(self.kept) > _KEPT:
             self.kept = set()
         self.kept |= work.cited.keys() | work.points.keys()
+        if work.seen:
+            self.tally.add(work.seen)
 
     @contextmanager
     def look(self, actor: Principal = SYSTEM) -> Iterator[Work]:

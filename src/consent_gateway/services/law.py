@@ -64,6 +64,7 @@ class Law:
     def __init__(self, policies: Policies, shipped: PackSet) -> None:
         self._policies = policies
         self._shipped = shipped
+        self.watched = bool(policies.shadows)  # whether any candidate is in shadow
         self._standing: Standing | None = None
         self._shadows: tuple[Standing, tuple[Shadow, ...]] | None = None
 
@@ -73,11 +74,6 @@ class Law:
         if held is None or not held.since <= now < held.until:
             held = self._standing = self._at(now)
         return held
-
-    @property
-    def watched(self) -> bool:
-        """Tell whether any candidate is in shadow."""
-        return bool(self._policies.shadows)
 
     def shadows(self, now: int) -> tuple[Shadow, ...]:
         """Return what the law would be at `now` with each candidate that is in shadow."""

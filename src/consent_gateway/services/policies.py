@@ -120,6 +120,8 @@ def set_shadow(work: Work, pack_id: str, version: int, *, on: bool) -> Text:
     sha256 = text.row["sha256"]
     if text.row["shadow"] != on:
         rows.update_text(work.session, sha256, shadow=on, shadow_since=work.now if on else None)
+        if on:
+            rows.forget_shadow_counts(work.session, sha256)
         work.changed_registers()
         work.record(EntryKind.POLICY_SHADOWED, _named(pack_id, version, sha256) | {"on": on})
     return find(work, pack_id, version)

@@ -20,6 +20,7 @@ PACE_SECONDS = 0.02
 BACKOFF_SECONDS = 1.0
 QUARANTINE_SECONDS = 30 * 86_400  # how long a refused row can be looked at
 REPLY_SECONDS = 7 * 86_400  # how long a repeated request gets its first answer
+_TALLY_ROUNDS = 100  # about every five seconds when idle
 _HOUSEKEEPING_ROUNDS = 1200  # about once a minute when idle
 
 
@@ -59,13 +60,15 @@ class Worker:
             self._wake.wait(IDLE_SECONDS)
             self._wake.clear()
             rounds += 1
-            self._round(housekeep=rounds % _HOUSEKEEPING_ROUNDS == 0)
+            self._round(tally=rounds % _TALLY_ROUNDS == 0, housekeep=rounds % _HOUSEKEEPING_ROUNDS == 0)
         self._finish()
 
-    def _round(self, *, housekeep: bool) -> None:
+    def _round(self, *, tally: bool, housekeep: bool) -> None:
         try:
             if self._sequencer.drain():
                 self._stopping.wait(PACE_SECONDS)
+            if tally:
+                self._gateway.tally.write(self._gateway.store)
             if housekeep:
                 self._housekeep()
             self.failed = False
@@ -78,6 +81,7 @@ class Worker:
     def _finish(self) -> None:
         try:
             self._sequencer.drain()
+            self._gateway.tally.write(self._gateway.store)
         except GatewayError as error:
             self._on_error(error)
 

@@ -187,3 +187,25 @@ class PolicyTextOut(PolicyOut):
     pack: dict[str, Any] | None
     markdown: str | None
     markdown_zh: str | None
+
+
+class ShadowLineOut(BaseModel):
+    """One kind of question; `questions` is null for fewer than the k-floor."""
+
+    sha256: str
+    purpose: str
+    channel: str
+    recipient: str
+    change: str
+    reason: str
+    would_be: str
+    questions: int | None
+
+
+class ShadowReportOut(PolicyOut):
+    """A candidate and what it would have answered; null where a part of a sum is withheld."""
+
+    questions: int | None
+    changes: dict[str, int | None]
+    shares: dict[str, float | None]
+    lines: list[ShadowLineOut]
