@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from datetime import timedelta
+from itertools import product
 from typing import Any
 
 import pytest
@@ -30,7 +31,7 @@ from consent_gateway.audit.consent_receipts import receipt_payload, verify_docum
 from consent_gateway.audit.entries import Entry, EntryKind, parse_entry
 from consent_gateway.audit.verifier import verify_payload
 from consent_gateway.clock import FixedClock
-from consent_gateway.db import merges, tables
+from consent_gateway.db import audience_rows, merges, tables
 from consent_gateway.db.engine import Store
 from consent_gateway.domain.consents import ConsentKind
 from consent_gateway.domain.ids import NoticeId, PurposeId, RecipientId, SourceId
@@ -189,6 +190,31 @@ def test_the_notice_of_the_source_answers_where_no_event_names_one(complete: Gat
     take(complete, [a_person(2)])
     take(complete, [a_consent(ref(2))])
     assert content(issue(complete, 2))["processing"][0]["privacy_notice"]["id"] == "privacy"
+
+
+def test_a_receipt_says_yes_exactly_where_a_decision_reads_a_yes(complete: Gateway) -> None:
+    """Every pair of facts, one after the other: the receipt folds the ledger, decisions read the audience row."""
+    pairs = list(product(ConsentKind, repeat=2))
+    people = range(10, 10 + len(pairs))
+    take(complete, [a_person(n) for n in people])
+    way = {"notice": "privacy", "notice_version": 3}
+    said = [
+        a_consent(ref(n), kind=kind, at=NOW_S - 600 + 60 * turn, **way)
+        for n, pair in zip(people, pairs, strict=True)
+        for turn, kind in enumerate(pair)
+    ]
+    assert take(complete, said).rejected == 0
+    with complete.look() as work:
+        column = f"c{work.registers.slots[DIRECT, Channel.EMAIL]}"
+    told, read = {}, {}
+    for n, pair in zip(people, pairs, strict=True):
+        state = content(issue(complete, n))["current"][0]["event_state"]
+        told[pair] = state in (EVENT_STATE[ConsentKind.GIVEN], RENEWED)
+        subject_id = id_of(complete, ref(n))
+        with complete.work() as work:
+            read[pair] = audience_rows.rows(work.session, [subject_id], [column])[subject_id][column] > NOW_S
+    assert told == read
+    assert {True, False} <= set(told.values())
 
 
 # -- whom it names -------------------------------------------------------------------------------------------------
