@@ -34,6 +34,8 @@ def test_a_pack_is_shown_under_the_choices_of_a_file_or_of_the_environment(chose
     by_option, by_variable = run("show", "gdpr", "--choices", chosen), run("show", "gdpr", **{VARIABLE: str(chosen)})
     assert by_option.output == by_variable.output
     assert "gdpr@1+live_calls=opt_out" in by_option.output
+    listed = {row["id"]: row["choices"] for row in json.loads(run("list", "--choices", chosen, "--json").output)}
+    assert (listed["gdpr"], listed["uk"]) == ("live_calls=opt_out", "")
     assert "人工营销电话" in run("show", "gdpr", "--language", "zh").output
 
 

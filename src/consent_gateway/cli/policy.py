@@ -39,7 +39,7 @@ def policy() -> None:
 @choices_option
 @json_option
 def list_packs(choices: Path | None, *, as_json: bool) -> None:
-    """List the packs in force today with version, rules and review date."""
+    """List the packs in force today with version, rules, review date and the choices that are not the shipped ones."""
     packs = _today(choices)
     rows = [
         {
@@ -48,12 +48,13 @@ def list_packs(choices: Path | None, *, as_json: bool) -> None:
             "rules": len(p.rules),
             "effective_from": str(p.effective_from),
             "review_by": str(p.review_by),
+            "choices": ", ".join(f"{s.id}={s.value}" for s in p.settings if s.value != s.shipped),
         }
         for p in packs.packs
     ]
 
     def show(console: Console) -> None:
-        table = Table("pack", "version", "rules", "in force from", "review by")
+        table = Table("pack", "version", "rules", "in force from", "review by", "choices")
         for row in rows:
             table.add_row(*(str(value) for value in row.values()))
         console.print(table)
