@@ -10,7 +10,13 @@ from consent_gateway.domain.consents import ConsentProperty
 from consent_gateway.policies.vocabulary import words
 
 # Fields that tell the story of a case; another field carries what matters for the decision.
-NARRATIVE = frozenset({"note", "citizenship", "nationality", "affects_price"})
+NARRATIVE = frozenset(
+    words(
+        "note why comment citizenship nationality affects_price topic subject_matter product campaign consent_id "
+        "notice_version signal_source browser_id device_id existing_customer age_source actual_knowledge "
+        "verification_method parental_consent_method opt_out_method"
+    )
+)
 
 MECHANISMS = {
     "adequacy_decision": "adequacy",
@@ -55,13 +61,16 @@ CLEAR_ACTS = frozenset({"affirmative", "opt_in", "double_opt_in", "unticked_box"
 REGISTERS = words(
     "do_not_call dnc_listed dnc_registered dnc_registry tps_registered tps_listed ctps_registered ctps_listed"
 )
-OBJECTIONS = words("objection opted_out email_opt_out marketing_opt_out unsubscribed")
+OBJECTIONS = words(
+    "objection objected_at opted_out opted_out_at email_opt_out marketing_opt_out unsubscribed unsubscribed_at"
+)
+WITHDRAWALS = words("withdrawn_at consent_withdrawn_at revoked_at")
 CHANGES = words("notice_outdated notice_version_outdated purpose_changed method_changed data_kind_changed")
 REVOKED = words("revoked_other_topic revoked_elsewhere")
 CONTRACTS = words("processor_contract contract joint_arrangement")
 ELSEWHERE = words("current_location ip_country phone_country sign_in_country")
 INFRASTRUCTURE = words("ciio critical_infrastructure_operator")
-ALIASES = (*REGISTERS, *OBJECTIONS, *CHANGES, *REVOKED, *CONTRACTS, *ELSEWHERE, *INFRASTRUCTURE)
+ALIASES = (*REGISTERS, *OBJECTIONS, *CHANGES, *REVOKED, *CONTRACTS, *ELSEWHERE, *INFRASTRUCTURE, *WITHDRAWALS)
 
 FIELDS = frozenset(ALIASES) | frozenset(
     words(
@@ -76,7 +85,7 @@ FIELDS = frozenset(ALIASES) | frozenset(
         "gpc_subject_known gpc_previously_seen personalisation_refused sensitive subscriber_type frequency "
         "sends_same_subject_24h local_time local_time_candidates deletion_completed "
         "deletion_pending_technical last_opt_out_at refused_at now minutes_since_revocation "
-        "confirmation_already_sent financial_incentive collected_at policy_available recipient_registered "
-        "foreign_authority_request revocation_text"
+        "confirmation_already_sent financial_incentive collected_at policy_available consent_given_at "
+        "recipient_registered foreign_authority_request revocation_text"
     )
 )

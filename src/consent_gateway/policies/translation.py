@@ -161,11 +161,18 @@ def _consent(facts: Given) -> ConsentState:
     Words of revocation end it, whatever they are: any reasonable means counts (47 CFR 64.1200(a)(10)).
     """
     state = ConsentState(facts.get("consent_state") or "none")
-    if state is ConsentState.GIVEN and facts.get("revocation_text"):
+    if state is ConsentState.GIVEN and (facts.get("revocation_text") or _ended(facts)):
         return ConsentState.WITHDRAWN
     until, now = facts.get("consent_valid_until"), facts.get("now")
     over = until is not None and now is not None and _instant(until) <= _instant(now)
     return ConsentState.EXPIRED if state is ConsentState.GIVEN and over else state
+
+
+def _ended(facts: Given) -> bool:
+    """Tell whether a withdrawal is not older than the consent: of two at one instant the no wins (LAW part 3)."""
+    given = facts.get("consent_given_at")
+    ends = [_instant(facts[name]) for name in names.WITHDRAWALS if facts.get(name)]
+    return bool(ends) and (given is None or _instant(given) <= max(ends))
 
 
 def _instant(text: str) -> datetime:
