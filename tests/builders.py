@@ -65,6 +65,7 @@ PEOPLE_TABLES = (
     tables.signals,
     tables.consent_events,
     tables.choice_events,
+    tables.circumstances,
     tables.events,
     tables.contacts,
     tables.audience_rows,

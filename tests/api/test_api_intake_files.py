@@ -158,8 +158,12 @@ STORED: Stored = {
         ("member_no", "email", "phone", "device_id", "openid", "given_name", "family_name", "birth_date", "language"),
         SEALED,
     )
-    | {"traits": CHECKED}
+    | {"traits": CHECKED, "subscriber": (T.circumstances.c.subscriber,), "collection": SEALED}
     | {"country": (T.subjects.c.regions, T.audience_rows.c.regions)},
+    wire.CollectionIn: {
+        name: (T.circumstances.c[name],) for name in ("in_sale", "opt_out_offered", "expressed_interest")
+    }
+    | {"on": CHECKED},
     wire.ConsentIn: dict.fromkeys(
         ("subject", "contact_point", "guardian", "evidence", "properties", "imported"), SEALED
     )
@@ -184,6 +188,7 @@ STORED: Stored = {
         "at": (T.contacts.c.at,),
         "campaign": (T.contacts.c.campaign,),
         "key": (T.contacts.c.contact_key,),
+        "purpose": (T.contacts.c.purpose,),
     },
     wire.BatchIn: {
         "items": SEALED,

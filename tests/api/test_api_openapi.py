@@ -217,7 +217,9 @@ ROWS: dict[str, Any] = {
     "/v1/signals": {
         "subject": {"member_no": "M1"}, "raw": "1YYN", "at": "2026-11-18T12:00:00Z", "kind": "usp", "displayed": True,
     },
-    "/v1/subjects": {"email": "anna@example.org", "country": "DE", "given_name": "Anna", "traits": {}},
+    "/v1/subjects": {"email": "anna@example.org", "country": "DE", "given_name": "Anna", "traits": {},
+        "subscriber": "individual", "collection": {"in_sale": True, "on": "2026-01-31"},
+    },
     "/v1/consents": {
         "subject": {"email": "anna@example.org"}, "purpose": "direct_marketing", "kind": "given", "channel": "email",
         "at": "2026-01-31T12:00:00Z", "properties": ["affirmative"], "evidence": {"form": 1}, "imported": False,

@@ -16,12 +16,13 @@ from consent_gateway.db import classes as classes_module
 from consent_gateway.db.audience_rows import Reading, blank, population, read_people, rows, update_rows
 from consent_gateway.db.classes import classes
 from consent_gateway.db.engine import Session, Store
-from consent_gateway.db.tables import audience_rows, subject_keys
+from consent_gateway.db.tables import LAST_NOES, audience_rows, subject_keys
 from consent_gateway.domain.audiences import ClassKey
+from consent_gateway.domain.circumstances import Recency
 from consent_gateway.domain.consents import FOREVER
 from consent_gateway.domain.ids import SubjectId
 from consent_gateway.domain.scopes import Side
-from consent_gateway.domain.subjects import month_of
+from consent_gateway.domain.subjects import Flag, month_of
 
 MONTH = month_of(NOW_S)
 WEEK = 7 * DAY
@@ -35,13 +36,22 @@ births = st.one_of(
     st.sampled_from([13, 14, 15, 16, 18]).flatmap(lambda a: st.sampled_from([MONTH - 12 * a + d for d in (-2, -1, 0)])),
     st.sampled_from([MONTH, MONTH + 5, MONTH - 1200]),
 )
+EVERY_FLAG = 2 * max(Flag) - 1
+# NOW_S is noon, 18 November 2026: six and twelve months before it are 18 May 2026 and 18 November 2025, to their ends.
+HALF_YEAR, YEAR = 1_779_148_800, 1_763_510_400
+noes = st.none() | st.sampled_from([HALF_YEAR, YEAR, NOW_S - 300, NOW_S]).flatmap(
+    lambda at: st.sampled_from([at - 1, at, at + 1])
+)
 untils = st.sampled_from([0, -1, -2, -3, NOW_S - 1, NOW_S, NOW_S + 1, FOREVER])
 bits = st.integers(0, (1 << 62) - 1)
 stored = st.fixed_dictionaries(
     {
         "regions": st.sampled_from(["", "DE", "DE|US-CA"]),
         "birth_month": births,
-        "flags": st.integers(0, 2047),
+        "flags": st.integers(0, EVERY_FLAG),
+        "email_facts": st.integers(0, 63),
+        "phone_facts": st.integers(0, 63),
+        **dict.fromkeys(LAST_NOES, noes),
         **{f"c{slot}": untils for slot in (0, 15)},
         **{f"r{slot}": untils for slot in (0, 15)},
         **{f"p{slot}": bits for slot in (0, 15)},
@@ -51,11 +61,14 @@ stored = st.fixed_dictionaries(
 readings = st.builds(
     Reading,
     slot=st.sampled_from([None, 0, 15]),
-    flags=st.sampled_from([0, 63, 2047]),
+    flags=st.sampled_from([0, 63, EVERY_FLAG]),
     side=st.sampled_from([None, -1, 0, 22]).map(Side),  # ourselves; a third party without a bit, the first, the last
     channel=st.sampled_from(["email", "push", "in_app", "none"]),
     cap_limit=st.integers(0, 5),
     cap_window=st.sampled_from([DAY, WEEK]),
+    medium=st.sampled_from(["email", "phone"]),
+    facts=st.sampled_from([0, 1, 63]),
+    recency=st.sampled_from(Recency),
 )
 
 
@@ -75,7 +88,25 @@ def quantised(row: dict[str, Any], reading: Reading) -> ClassKey:
             caps += 1
         if third is not None and third > NOW_S - DAY:
             caps += 2
-    return ClassKey(row["regions"], age, row["flags"] & reading.flags, consent, properties, caps)
+    facts = row[f"{reading.medium}_facts"] & reading.facts if reading.facts else 0
+    recency = past(row, reading.recency)
+    return ClassKey(row["regions"], age, row["flags"] & reading.flags, consent, properties, caps, facts, recency)
+
+
+def past(row: dict[str, Any], recency: Recency) -> int:
+    """What a question may know of past noes: 1, 2, 3 are recent, older and oldest, or due, late and sent."""
+    if recency is Recency.ASKING:
+        opted, refused = row["opted_out_at"], row["refused_at"]
+        first = 0 if opted is None else 2 if opted < YEAR else 1
+        second = 0 if refused is None else 3 if refused < YEAR else 2 if refused < HALF_YEAR else 1
+        return first + 4 * second
+    medium = {Recency.CONFIRMING_EMAIL: "email", Recency.CONFIRMING_PHONE: "phone"}.get(recency)
+    revoked, confirmed = (None, None) if medium is None else (row[f"revoked_{medium}"], row[f"confirmed_{medium}"])
+    if revoked is None:
+        return 0
+    if confirmed is not None and confirmed >= revoked:
+        return 3
+    return 1 if NOW_S - revoked <= 300 else 2
 
 
 def said(own: int, named: int, scope: int, bit: int | None) -> tuple[int, int]:

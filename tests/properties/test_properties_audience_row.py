@@ -24,6 +24,7 @@ from builders import (
     NOW_S,
     a_person,
     a_recipient,
+    a_source,
     by,
     choose,
     forget_people,
@@ -35,12 +36,13 @@ from builders import (
 )
 from consent_gateway.db import audience_rows, tables
 from consent_gateway.db.subjects import _OWNED, ids_after
+from consent_gateway.domain.circumstances import Subscriber, Told
 from consent_gateway.domain.consents import YES, ConsentKind, ConsentProperty
 from consent_gateway.domain.ids import PurposeId, TraitId
-from consent_gateway.domain.purposes import Channel, RecipientKind
+from consent_gateway.domain.purposes import Channel, Party, PurposeKind, RecipientKind
 from consent_gateway.domain.segments import TraitOrigin, TraitType
 from consent_gateway.domain.subjects import Choice
-from consent_gateway.services import choices, events, registers, subjects
+from consent_gateway.services import choices, circumstances, events, registers, subjects
 from consent_gateway.services.erasure import erase
 from consent_gateway.services.gateway import Gateway
 from consent_gateway.services.items import ConsentItem, ContactItem, EventItem, SubjectItem
@@ -98,6 +100,34 @@ class Life(RuleBasedStateMachine):
         taken = take(self.gateway, [item])
         assert taken.rejected == (number in self.erased)
         self.known |= {number} - self.erased
+
+    @rule(
+        number=numbers,
+        name=addresses,
+        source=st.sampled_from(["crm", "cousin"]),
+        told=st.builds(
+            Told,
+            st.none() | st.sampled_from(Subscriber),
+            st.none() | st.booleans(),
+            st.none() | st.booleans(),
+            st.none() | st.booleans(),
+            st.none() | st.sampled_from([20_000, 20_600]),
+        ),
+    )
+    def tell(self, number: int, name: str, source: str, told: Told) -> None:
+        item = SubjectItem({"member_no": f"M{number:05}", "email": address(number, name)}, told=told)
+        taken = take(self.gateway, [item], source)
+        assert taken.rejected == (number in self.erased)
+        self.known |= {number} - self.erased
+
+    @rule(party=st.sampled_from(Party))
+    def reclassify_source(self, party: Party) -> None:
+        with self.gateway.work() as work:
+            registers.put_source(work, replace(a_source("cousin"), party=party))
+
+    @rule(number=numbers, channel=st.sampled_from(["email", "sms", "push"]), age=ages)
+    def confirm(self, number: int, channel: str, age: int) -> None:
+        take(self.gateway, [ContactItem(ref(number), channel, NOW_S - age, "bye", self.key(), "confirm")])
 
     @rule(number=numbers, name=addresses)
     def give_address(self, number: int, name: str) -> None:
@@ -214,7 +244,10 @@ class Life(RuleBasedStateMachine):
 def machine(gateway: Gateway) -> Callable[[], Life]:
     """Prepare the registers once, and return what makes a machine for each example."""
     with_source(gateway)
+    with_source(gateway, "cousin")
     with gateway.work() as work:
+        held = work.registers.purposes.purposes[PurposeId("service_message")]
+        registers.put_purpose(work, replace(held, id=PurposeId("confirm"), kind=PurposeKind.OPT_OUT_CONFIRMATION), [])
         registers.put_trait(work, TraitId("visits"), TraitType.INTEGER, TraitOrigin.DECLARED, None, "")
         registers.put_trait(work, TraitId("buys"), TraitType.INTEGER, TraitOrigin.EVENT_COUNT, "buy", "")
         registers.put_trait(work, TraitId("last_buy"), TraitType.DATE, TraitOrigin.EVENT_LAST, "buy", "")
@@ -260,7 +293,7 @@ def first_address(life: Life) -> None:
 def objection(life: Life) -> None:
     life.arrive(number=1, country="DE", born=None, bare=False)
     life.rows_are_the_truth()
-    life.switch(number=1, choice=Choice.RESTRICTION, active=True, age=0)
+    life.switch(number=1, choice=Choice.OBJECTION, active=True, age=0)
 
 
 def purchases(life: Life) -> None:
@@ -271,6 +304,23 @@ def purchases(life: Life) -> None:
 def messages(life: Life) -> None:
     life.arrive(number=1, country="DE", born=None, bare=False)
     life.contact(people=[1, 1, 1], channel="email", age=60)
+
+
+def sold(life: Life) -> None:
+    life.tell(number=1, name="a", source="crm", told=Told(in_sale=True))
+    life.rows_are_the_truth()
+    life.give_address(number=1, name="a")
+
+
+def second_address(life: Life) -> None:
+    life.tell(number=1, name="a", source="crm", told=Told(in_sale=True))
+    life.rows_are_the_truth()
+    life.give_address(number=1, name="b")
+
+
+def confirmed(life: Life) -> None:
+    life.arrive(number=1, country="DE", born=None, bare=False)
+    life.confirm(number=1, channel="sms", age=1)
 
 
 def a_fact(life: Life, kind: ConsentKind, age: int, point: str | None = None) -> None:
@@ -301,6 +351,10 @@ def tell(life: Life, story: Callable[[Life], None]) -> None:
         (first_address, subjects, "refresh_flags", _stays_where_it_was),
         (objection, choices, "refresh_choices", _stays_where_it_was),
         (purchases, events, "merge_aggregate", lambda _origin, held, _found: (held or 0) + 1),
+        (sold, circumstances, "refresh_circumstances", _stays_where_it_was),
+        (second_address, subjects, "refresh_circumstances", _stays_where_it_was),
+        (objection, choices, "refresh_recency", _stays_where_it_was),
+        (confirmed, events, "refresh_recency", _stays_where_it_was),
         (messages, events, "newest_columns", lambda channel, times: {f"{channel}_1": times[-1]}),
     ],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -35,7 +36,7 @@ from consent_gateway.domain.audiences import loss
 from consent_gateway.domain.consents import FOREVER
 from consent_gateway.domain.decisions import Answer
 from consent_gateway.domain.ids import PurposeId, RecipientId, SubjectId
-from consent_gateway.domain.purposes import Channel, RecipientKind
+from consent_gateway.domain.purposes import Basis, Channel, Mark, PurposeKind, RecipientKind
 from consent_gateway.domain.segments import Everyone
 from consent_gateway.domain.subjects import Flag, month_of
 from consent_gateway.errors import InputError
@@ -59,18 +60,28 @@ USES = [
         ("third_party_audience_sharing", Channel.ONLINE_ADS, "adnet"),
         ("segmentation_for_marketing", Channel.NONE, "self"),
         ("service_message", Channel.EMAIL, "self"),  # no slot of its own
+        ("post_sale", Channel.EMAIL, "self"),  # soft opt-in
+        ("ask", Channel.IN_APP, "self"),  # asks for consent to sharing
+        ("ask", Channel.EMAIL, "self"),
+        ("confirm", Channel.SMS, "self"),
+        ("loyalty", Channel.NONE, "partner"),
     )
 ]
-SLOTS = 10
+SLOTS = 13
 untils = st.sampled_from([0, -1, -2, -3, NOW_S - 1, NOW_S, NOW_S + 1, FOREVER, FOREVER])
+noes = st.none() | st.sampled_from([NOW_S, NOW_S - 300, NOW_S - 301, NOW_S - 200 * DAY, NOW_S - 400 * DAY])
 times = st.sampled_from([None, NOW_S, NOW_S - DAY, NOW_S - DAY + 1, NOW_S - 7 * DAY, NOW_S - 7 * DAY + 1])
 rows = st.fixed_dictionaries(
     {
         "regions": st.sampled_from(["", "DE", "US-CA", "CN", "GB", "FR|US-CA", "US-TX", "US-FL", "XX"]),
         "birth_month": st.sampled_from([None, MONTH - 12 * 40, *(MONTH - 12 * a - 1 + d for a in (13, 16) for d in (0, 1))]),
         "flags": st.one_of(
-            st.sampled_from([0, Flag.HAS_EMAIL | Flag.HAS_PHONE | Flag.HAS_DEVICE]).map(int), st.integers(0, 2047)
+            st.sampled_from([0, Flag.HAS_EMAIL | Flag.HAS_PHONE | Flag.HAS_DEVICE]).map(int),
+            st.integers(0, 2 * max(Flag) - 1),
         ),
+        "email_facts": st.sampled_from([0, 46, 47]) | st.integers(0, 63),
+        "phone_facts": st.integers(0, 63),
+        **dict.fromkeys(tables.LAST_NOES, noes),
         **{f"c{n}": untils for n in range(SLOTS)},
         # bits 0 to 6: properties; 15: ourselves; 16 and 17: the two third parties
         **{f"p{n}": st.sampled_from([0, 127, 127 | 1 << 15, 127 | 7 << 15, 127 | 1 << 16, 5 | 1 << 15]) for n in range(SLOTS)},
@@ -87,9 +98,31 @@ def crm(gateway: Gateway, clock: FixedClock) -> Iterator[Gateway]:
         registers.put_recipient(work, a_recipient("mailer"))
         registers.put_recipient(work, a_recipient("partner", kind=RecipientKind.THIRD_PARTY, country="US"))
         registers.put_recipient(work, a_recipient("adnet", kind=RecipientKind.AD_PLATFORM, transfer_mechanism="scc"))
+        more_purposes(work)
     take(gateway, [a_person(n) for n in range(1, PEOPLE + 1)])
     yield gateway
     clock.instant = NOW
+
+
+def more_purposes(work: Work) -> None:
+    """Purposes that read what the seeded ones do not: how an address was obtained, past noes, the loyalty programme."""
+    held = work.registers.purposes.purposes[PurposeId("direct_marketing")]
+    marks = frozenset({Mark.SIMILAR_PRODUCTS, Mark.CHARITABLE})
+    for purpose, channels in (
+        (replace(held, id=PurposeId("post_sale"), basis=Basis.SOFT_OPT_IN, marks=marks), [Channel.EMAIL]),
+        (replace(held, id=PurposeId("loyalty"), kind=PurposeKind.LOYALTY_PROGRAMME_SHARING), [Channel.NONE]),
+        (replace(held, id=PurposeId("confirm"), kind=PurposeKind.OPT_OUT_CONFIRMATION), []),
+        (
+            replace(
+                held,
+                id=PurposeId("ask"),
+                kind=PurposeKind.CONSENT_REQUEST,
+                requested=PurposeId("third_party_audience_sharing"),
+            ),
+            [Channel.IN_APP],
+        ),
+    ):
+        registers.put_purpose(work, purpose, channels)
 
 
 def subjects_of(work: Work) -> list[SubjectId]:
@@ -171,6 +204,7 @@ def test_a_planted_difference_is_found(
     with sqlite_gateway.work() as work:
         for name in ("mailer", "partner", "adnet"):
             registers.put_recipient(work, a_recipient(name))
+        more_purposes(work)
     take(sqlite_gateway, [a_person(n) for n in range(1, PEOPLE + 1)])
 
     def ageless(*args: Any) -> Iterator[Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from consent_gateway.db import engine as engine_module
 from consent_gateway.db import tables
 from consent_gateway.db.engine import Store
 from consent_gateway.db.subjects import _OWNED
+from consent_gateway.domain.circumstances import Told
 from consent_gateway.domain.ids import SubjectId
 from consent_gateway.domain.segments import Everyone
 from consent_gateway.domain.subjects import Choice
@@ -59,6 +61,7 @@ def filled(gateway: Gateway) -> Gateway:
     item = SubjectItem(
         {"member_no": "M00001", "email": EMAIL, "phone": PHONE}, "DE", NAME, birth_date="1980-05-17", language="de"
     )
+    item = replace(item, told=Told(in_sale=True))
     take(gateway, [item, a_person(2)])
     take(gateway, [a_consent(ref(n), evidence=b'{"ip":"203.0.113.9","guardian":"seen"}') for n in (1, 2)])
     choose(gateway, ref(1), Choice.LIMIT_SENSITIVE)

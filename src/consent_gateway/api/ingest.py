@@ -38,10 +38,12 @@ _USE_CASES: dict[str, Callable[..., Intake]] = {
 _GPC_KINDS = frozenset({"consents", "choices"})
 _CSV_COLUMNS = (
     "member_no", "email", "phone", "device_id", "openid",
-    "country", "given_name", "family_name", "birth_date", "language",
+    "country", "given_name", "family_name", "birth_date", "language", "subscriber",
 )  # fmt: skip
 _IDENTIFIER_COLUMNS = frozenset(_CSV_COLUMNS[:5])
 _TRAIT = "trait."
+_COLLECTION = ("collection.in_sale", "collection.opt_out_offered", "collection.expressed_interest", "collection.on")
+_SWITCH = {"true": True, "false": False}
 _SURPLUS = "surplus"  # no column can have this name
 Rows = list[Incoming[Any]]
 
@@ -209,9 +211,11 @@ def _records(reader: Iterator[list[str]]) -> Iterator[list[str]]:
 def _header(names: list[str]) -> list[str]:
     header = [name.strip() for name in names]
     problems = [
-        FieldProblem(f"$.{plain_name(name)}", "unknown_column", "known: " + ", ".join(_CSV_COLUMNS) + ", trait.ID")
+        FieldProblem(
+            f"$.{plain_name(name)}", "unknown_column", "known: " + ", ".join(_CSV_COLUMNS + _COLLECTION) + ", trait.ID"
+        )
         for name in header
-        if name not in _CSV_COLUMNS and not name.startswith(_TRAIT)
+        if name not in _CSV_COLUMNS + _COLLECTION and not name.startswith(_TRAIT)
     ]
     if len(set(header)) != len(header):
         problems.append(FieldProblem("$", "repeated_column", "each column once"))
@@ -229,9 +233,11 @@ def _record(number: int, header: list[str], record: list[str]) -> Incoming[Any]:
         message = f"the record has {len(record)} fields, the header {len(header)}"
         return Incoming(number, raw, None, (FieldProblem("$", "wrong_width", message),))
     values = {name: value for name, value in zip(header, record, strict=True) if value.strip()}
-    item: dict[str, Any] = {name: value for name, value in values.items() if not name.startswith(_TRAIT)}
+    item: dict[str, Any] = {name: value for name, value in values.items() if name in _CSV_COLUMNS}
     traits = {name.removeprefix(_TRAIT): value for name, value in values.items() if name.startswith(_TRAIT)}
-    row = read_item("subjects", number, msgspec.json.encode(item | ({"traits": traits} if traits else {})))
+    told = {name.split(".")[1]: _SWITCH.get(values[name], values[name]) for name in _COLLECTION if name in values}
+    groups = {name: group for name, group in (("traits", traits), ("collection", told)) if group}
+    row = read_item("subjects", number, msgspec.json.encode(item | groups))
     return Incoming(number, raw, row.item, row.problems)
 
 

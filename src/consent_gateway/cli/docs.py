@@ -1,7 +1,7 @@
 """Reference documents that are generated from the code, so that they cannot say anything else.
 
-`docs/errors.md` comes from the error catalogue, `docs/settings.md` from the settings class; a test compares the
-committed files with these functions.
+`docs/errors.md` comes from the error catalogue, `docs/settings.md` from the settings class, `docs/facts.md` from the
+table of sources; a test compares the committed files with these functions.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from pathlib import Path
 
 from pydantic.fields import FieldInfo
 
+from consent_gateway.cli.facts import facts_markdown
 from consent_gateway.errors import GatewayError, catalogue
 from consent_gateway.policies import choices, vocabulary
 from consent_gateway.settings import PREFIX, Settings
@@ -70,8 +71,8 @@ def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
 
 
 def write_docs(directory: Path) -> list[Path]:
-    """Write both documents into `directory` (the repository's `docs`); return their paths."""
-    texts = {"errors.md": errors_markdown(), "settings.md": settings_markdown()}
+    """Write the documents into `directory` (the repository's `docs`); return their paths."""
+    texts = {"errors.md": errors_markdown(), "settings.md": settings_markdown(), "facts.md": facts_markdown(_NOTE)}
     for name, text in texts.items():
         (directory / name).write_text(text, encoding="utf-8")
     return [directory / name for name in texts]

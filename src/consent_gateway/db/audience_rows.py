@@ -36,6 +36,7 @@ from consent_gateway.domain.audiences import (
     age_band,
     consent_code,
 )
+from consent_gateway.domain.circumstances import RECENCY_COLUMNS, Recency, recency_code
 from consent_gateway.domain.ids import SubjectId
 from consent_gateway.domain.scopes import Side, Slot, read
 from consent_gateway.domain.subjects import month_of
@@ -56,6 +57,9 @@ class Reading:
     channel: str
     cap_limit: int
     cap_window: int
+    medium: str = ""  # "email" or "phone": whose contact points' facts are read
+    facts: int = 0  # the bits of them that the question can use
+    recency: Recency = Recency.NOTHING
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,11 +91,14 @@ def read_rows(
     """Return those of `ids` that have a row of their own or, with `merged`, those that are read by that of another."""
     month = month_of(now)
     found: dict[SubjectId, Person] = {}
-    sql = _people_sql(session.dialect.name, reading.slot, cap_columns(reading), merged=merged)
+    caps, noes = cap_columns(reading), RECENCY_COLUMNS[reading.recency]
+    medium = reading.medium if reading.facts else None
+    sql = _people_sql(session.dialect.name, reading.slot, medium, (*noes, *caps), merged=merged)
     for part in chunks(ids, MAX_READ):
         # The driver's own parameters: this is the one query of every decision, and compiling it costs more than it.
         wanted = json.dumps(part) if session.dialect.name == "sqlite" else part
-        for sid, dek, regions, born, flags, until, named, scope, *times in session.exec_driver_sql(sql, (wanted,)):
+        rows = session.exec_driver_sql(sql, (wanted,))
+        for sid, dek, regions, born, flags, facts, until, named, scope, *times in rows:
             state, properties, covered, outdated = read(Slot(until, named, scope), reading.side, now)
             key = ClassKey(
                 regions,
@@ -99,7 +106,9 @@ def read_rows(
                 flags & reading.flags,
                 consent_code(state),
                 int(properties) | (COVERED if covered else 0) | (OUTDATED_NOTICE if outdated else 0),
-                _caps(reading, times, now),
+                _caps(reading, times[2:] if noes else times, now),
+                facts & reading.facts,
+                recency_code(reading.recency, times[:2], now) if noes else 0,
             )
             found[SubjectId(sid)] = Person(SubjectId(sid), bytes(dek), key)
     return found
@@ -111,8 +120,9 @@ def population(session: Session) -> int:
 
 
 @lru_cache(maxsize=256)
-def _people_sql(dialect: str, slot: int | None, cap_columns: tuple[str, ...], *, merged: bool) -> str:
+def _people_sql(dialect: str, slot: int | None, medium: str | None, instants: tuple[str, ...], *, merged: bool) -> str:
     named_by = subject_links.c.subject_id if merged else _c.subject_id
+    facts = literal_column("0") if medium is None else _c[f"{medium}_facts"]
     until = literal_column("0") if slot is None else _c[f"c{slot}"]
     named = literal_column("0") if slot is None else _c[f"r{slot}"]
     scope = literal_column("0") if slot is None else _c[f"p{slot}"]
@@ -122,10 +132,11 @@ def _people_sql(dialect: str, slot: int | None, cap_columns: tuple[str, ...], *,
         _c.regions,
         _c.birth_month,
         _c.flags,
+        facts,
         until,
         named,
         scope,
-        *(_c[name] for name in cap_columns),
+        *(_c[name] for name in instants),
     )
     rows = audience_rows.join(subject_links, subject_links.c.head_id == _c.subject_id) if merged else audience_rows
     statement = statement.select_from(rows.join(subject_keys, subject_keys.c.subject_id == named_by))

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, case, func, literal, literal_column, select, true
+from sqlalchemy import BigInteger, ColumnElement, Select, case, cast, func, literal, literal_column, select, true
 
 from consent_gateway.db.audience_rows import DAY, Reading, cap_columns
 from consent_gateway.db.engine import Session
@@ -25,16 +25,31 @@ from consent_gateway.domain.audiences import (
     ClassKey,
     latest_birth_month,
 )
+from consent_gateway.domain.circumstances import (
+    CONFIRM_SECONDS,
+    DUE,
+    LATE,
+    NONE,
+    OLDER,
+    OLDEST,
+    RECENCY_COLUMNS,
+    RECENT,
+    REFUSAL_SHIFT,
+    SENT,
+    Recency,
+    months_ago,
+)
 from consent_gateway.domain.consents import WITHDRAWN
 from consent_gateway.domain.ids import SubjectId
 from consent_gateway.domain.scopes import NAMED_AFTER_NO, OUTDATED, OWN_AFTER_NO, PROPERTY_BITS, PROPERTY_MASK
-from consent_gateway.domain.subjects import month_of
+from consent_gateway.domain.subjects import FLAG_BITS, month_of
 
 _c = audience_rows.c
 _AGES = (UNKNOWN_AGE, *AGE_BANDS)
 _LOWEST_CODE = -3  # consent codes run from -3 (pending) to 2 (expired)
 # Widths in bits, from the highest part to the lowest: age, consent, caps, flags, properties with what stands beside.
-_CONSENT, _CAPS, _FLAGS, _PROPERTIES = 3, 2, 11, 9
+_CONSENT, _CAPS, _FLAGS, _PROPERTIES = 3, 2, FLAG_BITS, 9
+_POINT_FACTS, _RECENCY = 6, 4
 _FETCH = 10_000
 EVERYONE = true()  # the segment of all people
 
@@ -83,10 +98,25 @@ def _packed(reading: Reading, now: int) -> ColumnElement[Any]:
     caps: ColumnElement[Any] = literal(0)
     for name, window, bit in zip(cap_columns(reading), (reading.cap_window, DAY), (CAPPED, THREE_IN_24H), strict=False):
         caps = caps + case((_c[name] > now - window, bit), else_=0)
-    packed = age * (1 << _CONSENT) + consent
+    packed = cast(age, BigInteger) * (1 << _CONSENT) + consent
     packed = packed * (1 << _CAPS) + caps
     packed = packed * (1 << _FLAGS) + _c.flags.op("&")(reading.flags)
-    return packed * (1 << _PROPERTIES) + properties
+    packed = packed * (1 << _PROPERTIES) + properties
+    facts = _c[f"{reading.medium}_facts"].op("&")(reading.facts) if reading.facts else literal(0)
+    return (packed * (1 << _POINT_FACTS) + facts) * (1 << _RECENCY) + _recency(reading, now)
+
+
+def _recency(reading: Reading, now: int) -> ColumnElement[Any]:
+    """Return `domain.circumstances.recency_code` in SQL."""
+    if reading.recency is Recency.NOTHING:
+        return literal(NONE)
+    first, second = (_c[name] for name in RECENCY_COLUMNS[reading.recency])
+    if reading.recency is Recency.ASKING:
+        half, year = months_ago(now, 6), months_ago(now, 12)
+        opted = case((first.is_(None), NONE), (first < year, OLDER), else_=RECENT)
+        refused = case((second.is_(None), NONE), (second < year, OLDEST), (second < half, OLDER), else_=RECENT)
+        return refused * (1 << REFUSAL_SHIFT) + opted
+    return case((first.is_(None), NONE), (second >= first, SENT), (first >= now - CONFIRM_SECONDS, DUE), else_=LATE)
 
 
 def _consent(reading: Reading, now: int) -> tuple[ColumnElement[Any], ColumnElement[Any]]:
@@ -110,8 +140,10 @@ def _consent(reading: Reading, now: int) -> tuple[ColumnElement[Any], ColumnElem
 
 
 def _unpacked(regions: str, packed: int) -> ClassKey:
+    packed, recency = divmod(packed, 1 << _RECENCY)
+    packed, facts = divmod(packed, 1 << _POINT_FACTS)
     packed, properties = divmod(packed, 1 << _PROPERTIES)
     packed, flags = divmod(packed, 1 << _FLAGS)
     packed, caps = divmod(packed, 1 << _CAPS)
     age, consent = divmod(packed, 1 << _CONSENT)
-    return ClassKey(regions, _AGES[age], flags, consent + _LOWEST_CODE, properties, caps)
+    return ClassKey(regions, _AGES[age], flags, consent + _LOWEST_CODE, properties, caps, facts, recency)

@@ -13,7 +13,7 @@ from consent_gateway.db.tables import choice_events, consent_events
 from consent_gateway.domain.consents import ConsentEvent, ConsentKind, ConsentProperty
 from consent_gateway.domain.ids import NoticeId, PurposeId, RecipientId, SourceId, SubjectId
 from consent_gateway.domain.purposes import Channel
-from consent_gateway.domain.subjects import CHOICE_FLAG, Choice, Flag
+from consent_gateway.domain.subjects import Choice, Flag, fold_choices
 
 
 def append(session: Session, rows: Sequence[dict[str, Any]]) -> None:
@@ -47,25 +47,19 @@ def asked_under(session: Session, notice: NoticeId, after: int, limit: int) -> l
 
 
 def choice_flags(session: Session, ids: Iterable[SubjectId]) -> dict[SubjectId, Flag]:
-    """Return the choices that are on: the latest of each decides, of two at one instant the one that is on.
+    """Return the choices that are on, see `domain.subjects.fold_choices`; nobody without any is in the answer."""
+    return {i: flags for i, said in choices(session, ids).items() if (flags := fold_choices(said))}
 
-    GPC once seen stays on (11 CCR 7025(c): its absence later is not an opt-in).
-    """
-    latest: dict[tuple[SubjectId, str], bool] = {}
+
+def choices(session: Session, ids: Iterable[SubjectId]) -> dict[SubjectId, list[tuple[Choice, bool, int]]]:
+    """Return every choice of the subjects as `(choice, active, at)`."""
+    found: dict[SubjectId, list[tuple[Choice, bool, int]]] = {}
     for part in chunks(ids):
-        statement = (
-            select(choice_events.c.subject_id, choice_events.c.choice, choice_events.c.active)
-            .where(choice_events.c.subject_id.in_(part))
-            .order_by(choice_events.c.at, choice_events.c.active)
-        )
+        c = choice_events.c
+        statement = select(c.subject_id, c.choice, c.active, c.at).where(c.subject_id.in_(part))
         for row in session.execute(statement):
-            key = (SubjectId(row.subject_id), row.choice)
-            latest[key] = row.active or (row.choice == Choice.GPC and latest.get(key, False))
-    flags: dict[SubjectId, Flag] = {}
-    for (subject_id, choice), active in latest.items():
-        if active:
-            flags[subject_id] = flags.get(subject_id, Flag(0)) | CHOICE_FLAG[Choice(choice)]
-    return flags
+            found.setdefault(SubjectId(row.subject_id), []).append((Choice(row.choice), row.active, row.at))
+    return found
 
 
 def event_of(row: Any) -> ConsentEvent:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from sqlalchemy import func, select
@@ -10,7 +10,7 @@ from sqlalchemy import func, select
 from consent_gateway.db.dialects import chunks, insert_ignoring, upsert
 from consent_gateway.db.engine import Session
 from consent_gateway.db.tables import NEWEST_CONTACTS, contacts, events, subject_traits
-from consent_gateway.domain.ids import SubjectId
+from consent_gateway.domain.ids import PurposeId, SubjectId
 
 
 def add_events(session: Session, rows: Sequence[dict[str, Any]]) -> set[str]:
@@ -68,3 +68,16 @@ def declared_traits(session: Session, ids: Iterable[SubjectId]) -> dict[SubjectI
 def put_traits(session: Session, rows: Sequence[dict[str, Any]]) -> None:
     """Write declared trait values (`subject_id`, `trait`, `number`, `text`), replacing earlier ones."""
     upsert(session, subject_traits, rows)
+
+
+def contacts_for(
+    session: Session, ids: Iterable[SubjectId], purposes: Collection[PurposeId]
+) -> dict[SubjectId, list[tuple[str, int]]]:
+    """Return `(channel, at)` of every message that the subjects were sent for one of `purposes`."""
+    found: dict[SubjectId, list[tuple[str, int]]] = {}
+    columns = (contacts.c.subject_id, contacts.c.channel, contacts.c.at)
+    for part in chunks(ids) if purposes else ():
+        statement = select(*columns).where(contacts.c.subject_id.in_(part), contacts.c.purpose.in_(list(purposes)))
+        for row in session.execute(statement):
+            found.setdefault(SubjectId(row.subject_id), []).append((row.channel, row.at))
+    return found

@@ -42,7 +42,8 @@ class ClassKey(NamedTuple):
     """Everything about a person that a decision can depend on, quantised; plain values, so that SQL can group by it.
 
     `age` is the lower bound of the band or -1, `consent` a code of `CODE_STATES`, `properties` those of the consent
-    with `COVERED` and `OUTDATED_NOTICE` (0 unless consent is given), `caps` bits of `CAPPED` and `THREE_IN_24H`.
+    with `COVERED` and `OUTDATED_NOTICE` (0 unless consent is given), `caps` bits of `CAPPED` and `THREE_IN_24H`,
+    `facts` bits of `circumstances.PointFact`, `recency` a code of `circumstances.recency_code`.
     """
 
     regions: str
@@ -51,6 +52,8 @@ class ClassKey(NamedTuple):
     consent: int
     properties: int
     caps: int
+    facts: int = 0
+    recency: int = 0
 
 
 class LossStage(StrEnum):

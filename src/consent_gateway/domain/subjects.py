@@ -7,7 +7,7 @@ the month leaves the vault; age is computed from it so that nobody is taken for 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from enum import IntFlag, StrEnum
 
@@ -29,7 +29,10 @@ class IdentifierKind(StrEnum):
 
 
 class Choice(StrEnum):
-    """A right that a person exercised by a switch: on, and possibly off again later."""
+    """A right that a person exercised by a switch: on, and possibly off again later.
+
+    The last ones are no rights but switches all the same: what a register, a regulator or a loyalty programme says.
+    """
 
     OBJECTION = "objection"  # GDPR Art 21(2)
     RESTRICTION = "restriction"  # GDPR Art 18
@@ -37,6 +40,14 @@ class Choice(StrEnum):
     LIMIT_SENSITIVE = "limit_sensitive"  # Civ. Code 1798.121
     GPC = "gpc"  # 11 CCR 7025; absence later is not an opt-in
     PERSONALISATION_REFUSED = "personalisation_refused"  # PIPL Art 24(2)
+    DO_NOT_CALL = (
+        "do_not_call"  # on a register such as TPS, CTPS or the DNC registry: PECR reg 21, 47 CFR 64.1200(c)(2)
+    )
+    NO_CONTACT = "no_contact"  # nothing at all may be sent: a regulator's list, a hard bounce, the deceased
+    DELETION_PENDING = "deletion_pending"  # due, but technically hard: storage and protection alone, PIPL Art 47(2)
+    LOYALTY_PARTICIPANT = "loyalty_participant"  # of a programme that a signal conflicts with: 11 CCR 7025(c)(4)
+    LOYALTY_ASKED = "loyalty_asked"  # was told of the conflict and asked
+    LOYALTY_AFFIRMED = "loyalty_affirmed"  # affirmed after being asked
 
 
 class Flag(IntFlag):
@@ -53,9 +64,54 @@ class Flag(IntFlag):
     HAS_EMAIL = 256
     HAS_PHONE = 512
     HAS_DEVICE = 1024
+    DO_NOT_CALL = 2048
+    NO_CONTACT = 4096
+    DELETION_PENDING = 8192
+    LOYALTY_PARTICIPANT = 16384
+    LOYALTY_ASKED = 32768
+    LOYALTY_AFFIRMED = 65536
+    GPC_SEEN = 131072  # the signal was on once: its absence later is not an opt-in
 
 
 CHOICE_FLAG = {choice: Flag[choice.name] for choice in Choice}
+CHOICE_FLAGS = Flag(sum(CHOICE_FLAG.values()) | Flag.GPC_SEEN)
+LOYALTY = (Choice.LOYALTY_PARTICIPANT, Choice.LOYALTY_ASKED, Choice.LOYALTY_AFFIRMED)
+LOYALTY_FLAGS = Flag(sum(CHOICE_FLAG[choice] for choice in LOYALTY))
+# After these a business waits before it asks again: Civ. Code 1798.135(c)(4).
+OPT_OUT_CHOICES = (Choice.SALE_SHARE_OPT_OUT, Choice.LIMIT_SENSITIVE, Choice.GPC)
+FLAG_BITS = max(Flag).bit_length()
+
+
+def fold_choices(events: Iterable[tuple[Choice, bool, int]]) -> Flag:
+    """Return the choices of one person that are on, from `(choice, active, at)` in any order.
+
+    The latest of each decides; of two at one instant the one that is on, for what opens a door (the loyalty
+    programme) the one that is off. An affirmation counts only for participants, and not before they were asked.
+    """
+    said: dict[Choice, tuple[int, bool]] = {}
+    flags = Flag(0)
+    for choice, active, at in events:
+        if choice is Choice.GPC and active:
+            flags |= Flag.GPC_SEEN
+        when, held = said.get(choice, (at, active))
+        if at == when:
+            said[choice] = at, (held and active if choice in LOYALTY else held or active)
+        elif at > when:
+            said[choice] = at, active
+    on = {choice: at for choice, (at, active) in said.items() if active}
+    for choice in on.keys() - set(_uncounted(on)):
+        flags |= CHOICE_FLAG[choice]
+    return flags
+
+
+def _uncounted(on: Mapping[Choice, int]) -> Iterator[Choice]:
+    """Yield the steps of a loyalty programme that lack the step before them."""
+    participant, asked, affirmed = LOYALTY
+    if participant not in on:
+        yield asked
+    if participant not in on or asked not in on or on[asked] > on.get(affirmed, on[asked]):
+        yield affirmed
+
 
 # What a channel writes to; a channel that is not here needs no contact point of ours.
 REACHED_BY: dict[Channel, tuple[IdentifierKind, Flag]] = {

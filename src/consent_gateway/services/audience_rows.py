@@ -22,21 +22,25 @@ from consent_gateway.domain.merges import Clusters
 from consent_gateway.domain.purposes import Channel
 from consent_gateway.domain.registers import Registers
 from consent_gateway.domain.segments import TraitDefinition, TraitOrigin
-from consent_gateway.domain.subjects import CHOICE_FLAG, REACHED_BY, SUPPRESSED_BY, Flag
+from consent_gateway.domain.subjects import CHOICE_FLAGS, REACHED_BY, SUPPRESSED_BY, Flag
+from consent_gateway.services.circumstances import fact_columns, recency_columns
 from consent_gateway.services.clusters import (
     Summaries,
     behaviour_of_people,
+    choice_events_of_people,
     choices_of_people,
+    confirmations_of_people,
     contacts_of_people,
     declared_of_people,
     ledgers_of_people,
     points_of_people,
     profiles_of_people,
+    told_of_people,
 )
 from consent_gateway.services.gateway import Work
 
 _PRESENT = {"email": Flag.HAS_EMAIL, "phone": Flag.HAS_PHONE, "device_id": Flag.HAS_DEVICE}
-_CHOICE_MASK = sum(CHOICE_FLAG.values())
+_CHOICE_MASK = int(CHOICE_FLAGS)
 _AGGREGATE = {TraitOrigin.EVENT_COUNT: 0, TraitOrigin.EVENT_FIRST: 1, TraitOrigin.EVENT_LAST: 2}
 
 
@@ -74,6 +78,9 @@ def whole_rows(work: Work, people: Clusters) -> dict[SubjectId, audience_rows.Va
     points = points_of_people(work, people)
     ledgers = ledgers_of_people(work, people)
     choices = choices_of_people(work, people)
+    chosen = choice_events_of_people(work, people)
+    told = told_of_people(work, people)
+    confirmed = confirmations_of_people(work, people)
     behaviour = behaviour_of_people(work, people)
     contacts = contacts_of_people(work, people)
     declared = declared_of_people(work, people)
@@ -83,6 +90,8 @@ def whole_rows(work: Work, people: Clusters) -> dict[SubjectId, audience_rows.Va
     for i, (regions, born) in profiles_of_people(work, people).items():
         flags = choices[i] | reach[i]
         row = audience_rows.blank(i) | {"regions": regions, "birth_month": born, "flags": int(flags)}
+        row |= fact_columns(work.registers, told[i], points[i])
+        row |= recency_columns(ledgers[i], chosen[i], confirmed[i])
         row |= standing_columns(work.registers, ledgers[i], points[i], slots)
         row |= trait_columns(work.registers, behaviour[i], declared[i])
         row |= history_columns(behaviour[i], contacts[i])

@@ -9,9 +9,10 @@ from consent_gateway.audit.canonical import canonical_json
 from consent_gateway.audit.entries import EntryKind
 from consent_gateway.db import consents
 from consent_gateway.domain.ids import SubjectId
-from consent_gateway.domain.subjects import Choice
+from consent_gateway.domain.subjects import LOYALTY, Choice
 from consent_gateway.errors import FieldProblem
 from consent_gateway.services.audience_rows import refresh_choices
+from consent_gateway.services.circumstances import refresh_recency
 from consent_gateway.services.gateway import Work
 from consent_gateway.services.intake import Incoming, Intake, Refusals, keep_counts, require_size, require_source
 from consent_gateway.services.items import ChoiceItem, SubjectRef
@@ -37,7 +38,7 @@ def record_choices(
     for row, item in readable:
         found = _check(work, resolver, item)
         if isinstance(found, FieldProblem):
-            if not (item.active and _keep(work, resolver, source_id, found, item)):
+            if not (_says_no(item) and _keep(work, resolver, source_id, found, item)):
                 refusals.refuse(row, found)
                 continue
             intake.suppressed += 1
@@ -55,11 +56,16 @@ def record_choices(
 
 
 def _check(work: Work, resolver: Resolver, item: ChoiceItem) -> tuple[ChoiceItem, SubjectId] | FieldProblem:
-    at = settled_instant(work, item.at, opting_out=item.active)
+    at = settled_instant(work, item.at, opting_out=_says_no(item))
     if isinstance(at, FieldProblem):
         return at
     found = resolver.resolve(item.subject)
     return found if isinstance(found, FieldProblem) else (replace(item, at=at), found)
+
+
+def _says_no(item: ChoiceItem) -> bool:
+    """Tell whether the choice closes something; taking part in a loyalty programme, or affirming it, does not."""
+    return item.active and item.choice not in LOYALTY
 
 
 def _keep(work: Work, resolver: Resolver, source: str, found: FieldProblem, item: ChoiceItem) -> bool:
@@ -98,4 +104,5 @@ def append_choices(work: Work, source: str, accepted: Sequence[tuple[ChoiceItem,
         entries.append(work.record_about(EntryKind.RIGHT_EXERCISED, fields, subject_id, audit_key, payload))
     consents.append_choices(work.session, rows)
     refresh_choices(work, people)
+    refresh_recency(work, people)
     return entries

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import date
 
 from consent_gateway.db.subjects import Token
+from consent_gateway.domain.circumstances import Told, day_number
 from consent_gateway.domain.ids import TraitId
 from consent_gateway.domain.registers import Registers
 from consent_gateway.domain.segments import TraitDefinition, TraitOrigin, TraitType
@@ -26,6 +27,7 @@ from consent_gateway.vault.normalisers import normalise
 
 _NAMES = ("given_name", "family_name")
 _MAX_TEXT_TRAIT = 64
+_EARLIEST_DAY = day_number(date(1990, 1, 1))
 _YEAR_AND_MONTH = re.compile(r"[0-9]{4}-[0-9]{2}\Z")
 _WHOLE_NUMBER = re.compile(r"-?[0-9]{1,19}\Z")  # more digits never fit, and int() refuses thousands of them
 
@@ -40,6 +42,7 @@ class Clean:
     birth_month: int | None
     profile: dict[str, str]
     traits: dict[str, int | str]
+    told: Told | None = None
 
 
 def clean(work: Work, refusals: Refusals, row: Incoming[SubjectItem], item: SubjectItem) -> Clean | None:
@@ -50,13 +53,14 @@ def clean(work: Work, refusals: Refusals, row: Incoming[SubjectItem], item: Subj
     born = _birth(item.birth_date, work.instant.date(), problems)
     profile = _profile(item, problems)
     traits = read_traits(work.registers, item.traits, problems)
+    told = _told(work, item, problems)
     tokens = {work.gateway.vault.token(form): form for form in forms}
     if not forms and not problems:
         problems.append(FieldProblem("$", "no_identifier", "a row needs at least one identifier"))
     if problems:
         refusals.refuse(row, *problems)
         return None
-    return Clean(row, tokens, region, born, profile, traits)
+    return Clean(row, tokens, region, born, profile, traits, told)
 
 
 def _identifiers(item: SubjectItem, region: str, problems: list[FieldProblem]) -> list[Normalised]:
@@ -78,6 +82,13 @@ def _region(country: str | None, problems: list[FieldProblem]) -> str:
         problems.append(FieldProblem("$.country", form.code, form.message))
         return ""
     return form.value
+
+
+def _told(work: Work, item: SubjectItem, problems: list[FieldProblem]) -> Told | None:
+    day = None if item.told is None else item.told.collected_day
+    if day is not None and not _EARLIEST_DAY <= day <= day_number(work.instant.date()) + 1:
+        problems.append(FieldProblem("$.collection.on", "impossible_date", "the day is before 1990 or in the future"))
+    return item.told
 
 
 def _birth(text: str | None, today: date, problems: list[FieldProblem]) -> int | None:

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from consent_gateway.db import consents, events, subjects
+from consent_gateway.db import circumstances, consents, events, subjects
 from consent_gateway.db.subjects import ContactPoint
 from consent_gateway.db.tables import CAPPED_CHANNELS
+from consent_gateway.domain.circumstances import Circumstance
 from consent_gateway.domain.consents import ConsentEvent
 from consent_gateway.domain.ids import SubjectId
 from consent_gateway.domain.merges import Clusters, agreed, summed, united_profile
-from consent_gateway.domain.subjects import Flag
+from consent_gateway.domain.subjects import LOYALTY_FLAGS, Choice, Flag, fold_choices
+from consent_gateway.services.circumstances import confirming
 from consent_gateway.services.gateway import Work
 
 Summaries = Mapping[str, tuple[int, int, int]]
@@ -34,13 +36,35 @@ def ledgers_of_people(work: Work, people: Clusters) -> dict[SubjectId, list[Cons
 
 
 def choices_of_people(work: Work, people: Clusters) -> dict[SubjectId, Flag]:
-    """Return the choices that are on for any member of each person."""
-    held = consents.choice_flags(work.session, _members(people))
+    """Return the choices that are on for any member of each person.
+
+    What opens a door (the loyalty programme) is on only if it is on over everything that the members said together.
+    """
+    held = consents.choices(work.session, _members(people))
     found = dict.fromkeys(people, Flag(0))
     for head, members in people.items():
         for i in members:
-            found[head] |= held.get(i, Flag(0))
+            found[head] |= fold_choices(held.get(i, ())) & ~LOYALTY_FLAGS
+        found[head] |= fold_choices([said for i in members for said in held.get(i, ())]) & LOYALTY_FLAGS
     return found
+
+
+def choice_events_of_people(work: Work, people: Clusters) -> dict[SubjectId, list[tuple[Choice, bool, int]]]:
+    """Return every choice of each person as `(choice, active, at)`."""
+    held = consents.choices(work.session, _members(people))
+    return {head: [said for i in members for said in held.get(i, [])] for head, members in people.items()}
+
+
+def told_of_people(work: Work, people: Clusters) -> dict[SubjectId, list[Circumstance]]:
+    """Return what sources told about the contact points of each person, for each point in the order of arrival."""
+    held = circumstances.told(work.session, _members(people))
+    return {head: [fact for i in members for fact in held.get(i, [])] for head, members in people.items()}
+
+
+def confirmations_of_people(work: Work, people: Clusters) -> dict[SubjectId, list[tuple[str, int]]]:
+    """Return `(channel, at)` of every message that confirmed a revocation to each person."""
+    held = events.contacts_for(work.session, _members(people), confirming(work.registers))
+    return {head: [sent for i in members for sent in held.get(i, [])] for head, members in people.items()}
 
 
 def profiles_of_people(work: Work, people: Clusters) -> dict[SubjectId, tuple[str, int | None]]:

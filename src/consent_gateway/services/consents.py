@@ -20,6 +20,7 @@ from consent_gateway.domain.purposes import OWN, Channel
 from consent_gateway.errors import FieldProblem
 from consent_gateway.services.audience_rows import refresh_standings
 from consent_gateway.services.choices import record_signal
+from consent_gateway.services.circumstances import refresh_recency
 from consent_gateway.services.consent_checks import (
     can_write,
     grant_problem,
@@ -73,6 +74,7 @@ def record_consents(
     people = sorted({a.subject_id for a in accepted})
     if gpc:
         intake.entries += record_signal(work, source_id, people)
+    refresh_recency(work, sorted({a.subject_id for a in accepted if a.item.kind in NO}))
     refresh_standings(work, people, {PurposeId(a.item.purpose) for a in accepted})
     intake.created = len(accepted)
     intake.rejections = refusals.quarantine(work, "consents", source_id)
@@ -185,6 +187,7 @@ def append_facts(work: Work, source: str, facts: Sequence[tuple[ConsentItem, Sub
     """Append facts about known people that were settled elsewhere, and fold anew; returns their entries."""
     entries = _append(work, source, [Accepted(item, subject_id) for item, subject_id in facts])
     people = sorted({subject_id for _, subject_id in facts})
+    refresh_recency(work, sorted({subject_id for item, subject_id in facts if item.kind in NO}))
     refresh_standings(work, people, {PurposeId(item.purpose) for item, _ in facts})
     return entries
 

@@ -10,17 +10,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from consent_gateway.db.audience_rows import Reading
-from consent_gateway.domain.audiences import (
-    CAPPED,
-    CODE_STATES,
-    COVERED,
-    OUTDATED_NOTICE,
-    THREE_IN_24H,
-    UNKNOWN_AGE,
-    ClassKey,
+from consent_gateway.domain.audiences import ClassKey
+from consent_gateway.domain.circumstances import (
+    COLLECTION,
+    MEDIA,
+    PointFact,
+    Recency,
 )
-from consent_gateway.domain.caps import candidate_zones, local_minutes
-from consent_gateway.domain.consents import ConsentProperty
 from consent_gateway.domain.decisions import Answer, deny_by_default
 from consent_gateway.domain.ids import PurposeId, RecipientId
 from consent_gateway.domain.policies import Policies
@@ -35,23 +31,30 @@ from consent_gateway.domain.purposes import (
     RecipientKind,
 )
 from consent_gateway.domain.registers import Registers
-from consent_gateway.domain.scopes import PROPERTY_MASK
-from consent_gateway.domain.subjects import CHOICE_FLAG, REACHED_BY, SUPPRESSED_BY, Choice, Flag, split_regions
+from consent_gateway.domain.subjects import (
+    CHOICE_FLAGS,
+    LOYALTY_FLAGS,
+    REACHED_BY,
+    SUPPRESSED_BY,
+    Flag,
+)
 from consent_gateway.errors import FieldProblem, InputError
 from consent_gateway.policies import engine
 from consent_gateway.policies.diff import change_of
-from consent_gateway.policies.facts import Facts, Question, Situation, Suppressed, UnknownFactError, build
+from consent_gateway.policies.facts import Facts, Question, Situation, UnknownFactError, build
 from consent_gateway.policies.rules import PackSet
-from consent_gateway.services.law import Law, Shadow, Standing, day_of
+from consent_gateway.services.law import Law, Shadow, Standing
 from consent_gateway.services.rules import Rules
 from consent_gateway.services.shadows import ERROR, Seen
+from consent_gateway.services.situations import situation
 
 _MEMORY = 65_536
 _LAWS = 16
 _MINUTE = 60
 _CHINA_SECONDS = 8 * 3600  # one legal time for the whole country
 _OURS = frozenset({RecipientKind.SELF, RecipientKind.PROCESSOR})
-_CHOICE_BITS = sum(CHOICE_FLAG.values())
+_TELEPHONE = frozenset({Channel.SMS, Channel.CALL})
+_CONFIRMING = {"email": Recency.CONFIRMING_EMAIL, "phone": Recency.CONFIRMING_PHONE}
 # Marketing by these means is part of an information society service, for which children need a parent (GDPR Art 8).
 _ELECTRONIC = frozenset({Channel.EMAIL, Channel.SMS, Channel.PUSH, Channel.IN_APP, Channel.ONLINE_ADS})
 # Uses that rest on nothing a person says beforehand; every other use needs a slot that remembers what was said.
@@ -168,7 +171,7 @@ class Decider:
 
     def facts(self, asked: Asked, key: ClassKey, now: int) -> Facts:
         """Return the facts of a class at `now`; raises `UnknownFactError` for a value outside of its domain."""
-        return build(asked.question, situation(asked, key, now))
+        return build(asked.question, _situation(asked, key, now))
 
     def explain(self, asked: Asked, key: ClassKey, now: int) -> Answer:
         """Return the answer with the smallest change of facts that would permit."""
@@ -219,15 +222,41 @@ def put_question(use: Use, registers: Registers, rules: Rules, law: Law, year: i
     reach, suppression = _contact_flags(use.channel)
     reading = Reading(
         slot=slot,
-        flags=int(_CHOICE_BITS | reach | suppression),
+        flags=int(choices_read(purpose.kind, use.channel) | reach | suppression),
         side=registers.side(recipient.id),
         channel=use.channel.value,
         cap_limit=rules.cap.limit,
         cap_window=rules.cap.window_seconds,
+        medium=MEDIA.get(use.channel, ""),
+        facts=int(facts_read(use.basis or purpose.basis, use.channel)),
+        recency=_recency_read(purpose.kind, use.channel),
     )
     question = _question(use, purpose, recipient, rules, registers, year)
     sensitive = tuple(sorted({*purpose.sensitive, *use.sensitive}))
     return Asked(use, question, reading, slot is None and purpose.kind not in _UNSAID, reach, law, sensitive)
+
+
+def choices_read(kind: PurposeKind, channel: Channel) -> Flag:
+    """Return the choices that the law can ask about; what is not read splits no class (a test proves it is not)."""
+    flags = CHOICE_FLAGS
+    if kind is not PurposeKind.LOYALTY_PROGRAMME_SHARING:
+        flags &= ~LOYALTY_FLAGS
+    return flags if channel in _TELEPHONE else flags & ~Flag.DO_NOT_CALL
+
+
+def facts_read(basis: Basis, channel: Channel) -> PointFact:
+    """Return what is read of the contact points: whose they are, and for soft opt-in how they were obtained."""
+    if channel not in MEDIA:
+        return PointFact(0)
+    return PointFact.CORPORATE | COLLECTION if basis is Basis.SOFT_OPT_IN else PointFact.CORPORATE
+
+
+def _recency_read(kind: PurposeKind, channel: Channel) -> Recency:
+    if kind is PurposeKind.CONSENT_REQUEST:
+        return Recency.ASKING
+    if kind is PurposeKind.OPT_OUT_CONFIRMATION:
+        return _CONFIRMING.get(MEDIA.get(channel, ""), Recency.NOTHING)
+    return Recency.NOTHING
 
 
 def year_in_china(now: int) -> int:
@@ -302,34 +331,8 @@ def _destination(recipient: Recipient, channel: Channel) -> str:
     return Destination.AD_NETWORK.value if elsewhere else "none"
 
 
-def situation(asked: Asked, key: ClassKey, now: int) -> Situation:
-    """Return what the law needs to know of a class at `now`; the only translation from rows to the law."""
-    flags = Flag(key.flags)
-    regions = split_regions(key.regions)
-    return Situation(
-        regions=regions,
-        age=None if key.age == UNKNOWN_AGE else key.age,
-        consent=CODE_STATES[key.consent],
-        properties=ConsentProperty(key.properties & PROPERTY_MASK),
-        scope_recipient=bool(key.properties & COVERED),
-        notice_outdated=bool(key.properties & OUTDATED_NOTICE),
-        objection=_on(flags, Choice.OBJECTION),
-        restriction=_on(flags, Choice.RESTRICTION),
-        sale_share_opt_out=_on(flags, Choice.SALE_SHARE_OPT_OUT),
-        limit_sensitive=_on(flags, Choice.LIMIT_SENSITIVE),
-        gpc=_on(flags, Choice.GPC),
-        personalisation_refused=_on(flags, Choice.PERSONALISATION_REFUSED),
-        sensitive=asked.sensitive,
-        suppressed=Suppressed.MARKETING if flags & sum(SUPPRESSED_BY.values()) else Suppressed.NO,
-        capped=bool(key.caps & CAPPED),
-        contacts_24h=3 if key.caps & THREE_IN_24H else 0,
-        local_minutes=local_minutes(now, candidate_zones(regions)),
-        today=day_of(now),
-    )
-
-
-def _on(flags: Flag, choice: Choice) -> bool:
-    return bool(flags & CHOICE_FLAG[choice])
+def _situation(asked: Asked, key: ClassKey, now: int) -> Situation:
+    return situation(key, asked.reading.recency, asked.sensitive, now)
 
 
 def _contact_flags(channel: Channel) -> tuple[Flag, Flag]:

@@ -15,6 +15,7 @@ from consent_gateway.domain.registers import Registers
 from consent_gateway.domain.segments import TraitOrigin
 from consent_gateway.errors import FieldProblem
 from consent_gateway.services.audience_rows import contact_columns, newest_columns
+from consent_gateway.services.circumstances import confirming, refresh_recency
 from consent_gateway.services.gateway import Work
 from consent_gateway.services.intake import Incoming, Intake, Refusals, keep_counts, require_size, require_source
 from consent_gateway.services.items import ContactItem, EventItem
@@ -76,12 +77,15 @@ def import_contacts(work: Work, source: str, rows: Sequence[Incoming[ContactItem
                 "campaign": c.campaign,
                 "source": source_id,
                 "contact_key": c.key,
+                "purpose": c.purpose,
             }
             for c, i in accepted
         ],
     )
     fresh = _first_of_each(accepted, new)
     _roll_contacts(work, fresh)
+    purposes = confirming(work.registers)
+    refresh_recency(work, sorted({i for c, i in fresh if c.purpose in purposes}))
     return _finish(work, intake, refusals, accepted, fresh, EntryKind.CONTACTS_RECORDED, content_sha256)
 
 
@@ -94,7 +98,7 @@ def _resolve(work: Work, refusals: Refusals, rows: Sequence[Incoming[Found]]) ->
     latest = work.now + work.gateway.rules.max_future_seconds
     accepted = []
     for row, item in readable:
-        found = _problem(item, latest) or resolver.resolve(item.subject)
+        found = _problem(item, latest) or _purpose_problem(work, item) or resolver.resolve(item.subject)
         if isinstance(found, FieldProblem):
             refusals.refuse(row, found)
         else:
@@ -124,6 +128,13 @@ def _contact_problem(item: ContactItem) -> FieldProblem | None:
     if not is_slug(item.campaign):
         return FieldProblem("$.campaign", "invalid_campaign", "a campaign is a lower-case word such as spring_2026")
     return None
+
+
+def _purpose_problem(work: Work, item: EventItem | ContactItem) -> FieldProblem | None:
+    named = item.purpose if isinstance(item, ContactItem) else None
+    if named is None or named in work.registers.purposes.purposes:
+        return None
+    return FieldProblem("$.purpose", "unknown_purpose", "no such purpose is registered")
 
 
 def _first_of_each(accepted: Sequence[tuple[Found, SubjectId]], new: set[str]) -> list[tuple[Found, SubjectId]]:

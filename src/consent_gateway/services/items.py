@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from consent_gateway.domain.circumstances import Told
 from consent_gateway.domain.consents import ConsentKind, ConsentProperty
 from consent_gateway.domain.subjects import Choice
 from consent_gateway.policies.signals.detect import SignalKind
@@ -30,6 +31,7 @@ class SubjectItem:
     birth_date: str | None = None
     language: str | None = None
     traits: Mapping[str, object] = field(default_factory=dict)
+    told: Told | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,3 +98,4 @@ class ContactItem:
     at: int
     campaign: str
     key: str
+    purpose: str | None = None

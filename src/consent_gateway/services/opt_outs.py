@@ -16,8 +16,10 @@ from consent_gateway.audit.entries import EntryKind
 from consent_gateway.db import consents, subjects
 from consent_gateway.db.subjects import Token
 from consent_gateway.domain.ids import PurposeId, SubjectId
+from consent_gateway.domain.subjects import Choice
 from consent_gateway.errors import FieldProblem, RaceError
 from consent_gateway.services.audience_rows import refresh_choices, refresh_standings
+from consent_gateway.services.circumstances import refresh_recency
 from consent_gateway.services.gateway import Work
 from consent_gateway.services.people import UNKNOWN, UNKNOWN_POINT
 from consent_gateway.services.signal_records import link_signals
@@ -75,6 +77,8 @@ def _wait(work: Work, tokens: Sequence[Token], fact: Fact, *, suppress: bool) ->
     subjects.put_waiting(
         work.session, [{"kind": t.kind, "token": t.value, "fact": written, "at": work.now} for t in tokens]
     )
+    # Who is on a do-not-call register has not refused texts and messages they agreed to: the fact alone waits.
+    suppress = suppress and fact.get("choice") != Choice.DO_NOT_CALL
     reached = [t for t in tokens if suppress and t.kind in _CONTACT_KINDS]
     rows = [{"token": t.value, "kind": t.kind, "reason": "unsubscribe", "at": work.now} for t in reached]
     subjects.suppress(work.session, rows)
@@ -98,6 +102,7 @@ def apply_waiting(work: Work, holders: Mapping[Token, SubjectId]) -> None:
     purposes = {PurposeId(fact["purpose"]) for _, fact in facts if "purpose" in fact}
     refresh_standings(work, people, purposes)
     refresh_choices(work, people)
+    refresh_recency(work, people)
 
 
 def _append(work: Work, facts: Iterable[tuple[SubjectId, Fact]]) -> None:

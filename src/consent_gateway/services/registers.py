@@ -25,6 +25,7 @@ from consent_gateway.domain.scopes import SCOPE_BITS
 from consent_gateway.domain.segments import Segment, TraitDefinition, TraitOrigin, TraitType, check, to_json
 from consent_gateway.errors import ConflictError, FieldProblem, InputError
 from consent_gateway.services.audience_rows import rebuild_traits, refresh_standings
+from consent_gateway.services.circumstances import refresh_circumstances
 from consent_gateway.services.gateway import Work
 
 _PAGE = 1000
@@ -186,8 +187,11 @@ def put_source(work: Work, source: Source) -> None:
         raise InputError(fields=(FieldProblem("$.purposes", "unknown_purpose", "a purpose is not registered"),))
     if source.notice is not None and work.registers.notices.find(source.notice, None) is None:
         raise InputError(fields=(FieldProblem("$.notice", "unknown_notice", "the notice was not published"),))
+    held = work.registers.sources.get(source.id)
     register_rows.put_source(work.session, source)
     work.changed_registers()
+    if held is not None and held.party is not source.party:
+        for_everyone(work, lambda ids: refresh_circumstances(work, ids))
     work.record(EntryKind.SOURCE_REGISTERED, {"source": source.id, "party": source.party.value})
 
 

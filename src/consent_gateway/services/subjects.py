@@ -22,7 +22,9 @@ from consent_gateway.domain.subjects import (
     split_regions,
 )
 from consent_gateway.errors import FieldProblem, InputError, NotFoundError
+from consent_gateway.services import circumstances
 from consent_gateway.services.audience_rows import contact_flags, refresh_flags, refresh_merged, refresh_standings
+from consent_gateway.services.circumstances import refresh_circumstances
 from consent_gateway.services.cleaning import Clean, clean
 from consent_gateway.services.gateway import Work
 from consent_gateway.services.intake import Incoming, Intake, Refusals, keep_counts, require_size, require_source
@@ -72,7 +74,8 @@ def import_subjects(work: Work, source: str, rows: Sequence[Incoming[SubjectItem
     new = [d for d in drafts if d.subject_id is None]
     known = [d for d in drafts if d.subject_id is not None]
     _create(work, intake, new)
-    _update(work, intake, known)
+    unchanged = _update(work, intake, known)
+    _record_circumstances(work, intake, source_id, drafts, unchanged)
     apply_waiting(work, {t: d.subject_id for d in drafts if d.subject_id is not None for t in d.identifiers})
     intake.rejections = refusals.quarantine(work, "subjects", source_id)
     intake.entries = [work.record(EntryKind.SUBJECT_IMPORTED, {"source": source_id, **intake.counts()})]
@@ -207,10 +210,31 @@ def _facts(draft: Draft, regions: str = "", born: int | None = None) -> Facts:
     return Facts(join_regions(claimed), max(births, default=None), profile, traits)
 
 
-def _update(work: Work, intake: Intake, drafts: list[Draft]) -> None:
+def _record_circumstances(
+    work: Work, intake: Intake, source: str, drafts: list[Draft], unchanged: Mapping[SubjectId, Draft]
+) -> None:
+    """Keep what the rows tell about the contact points in them; a row that tells only that is an update too."""
+    told = {
+        d.subject_id: [
+            (row.told, [(t.kind, t.value) for t in row.identifiers]) for row in d.rows if row.told is not None
+        ]
+        for d in drafts
+        if d.subject_id is not None
+    }
+    changed = circumstances.record(work, source, {i: said for i, said in told.items() if said})
+    for draft in (unchanged[i] for i in changed if i in unchanged):
+        intake.duplicates -= len(draft.rows)
+        intake.updated += 1
+        intake.joined += len(draft.rows)
+        intake.accepted += len(draft.rows)
+
+
+def _update(work: Work, intake: Intake, drafts: list[Draft]) -> dict[SubjectId, Draft]:
+    """Change known people; returns those about whom the rows told nothing new."""
     ids = [d.subject_id for d in drafts if d.subject_id is not None]
+    unchanged: dict[SubjectId, Draft] = {}
     if not ids:
-        return
+        return unchanged
     known = subjects.profiles(work.session, ids)
     deks = work.gateway.vault.keys(work.session, ids)
     contact = subjects.sealed(work.session, ids, CONTACT)
@@ -230,6 +254,7 @@ def _update(work: Work, intake: Intake, drafts: list[Draft]) -> None:
         moved = (fact.regions, fact.birth_month) != known[subject_id]
         if not (added or fresh or sealed_changes or moved):
             intake.duplicates += len(draft.rows)
+            unchanged[subject_id] = draft
             continue
         groups += sealed_changes
         joined += [subject_id] if added else []
@@ -251,6 +276,8 @@ def _update(work: Work, intake: Intake, drafts: list[Draft]) -> None:
     refresh_flags(work, list(changes))
     # A further address can be open where the person's others are closed: the standings are folded again.
     refresh_standings(work, joined, work.registers.purposes.purposes)
+    refresh_circumstances(work, sorted(joined))
+    return unchanged
 
 
 def _reseal(

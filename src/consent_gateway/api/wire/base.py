@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from functools import lru_cache
 from typing import Annotated, Self
 
@@ -35,6 +35,7 @@ Language = Annotated[str, StringConstraints(pattern=r"^[A-Za-z]{2,3}(-[A-Za-z0-9
 Key = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=NO_NUL)]
 Region = Annotated[str, StringConstraints(max_length=6)]
 _LONG_NUMBER = re.compile(r"[0-9]{7}")
+_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _YEAR = re.compile(r"[0-9]{4}-")
 
 
@@ -57,6 +58,13 @@ def _written(value: object) -> object:
     return value
 
 
+def _written_day(value: object) -> object:
+    if not (isinstance(value, str) and _DAY.fullmatch(value)):
+        raise PydanticKnownError("date_parsing", {"error": "not a day written as YYYY-MM-DD"})
+    return value
+
+
+Day = Annotated[date, Field(strict=False), BeforeValidator(_written_day)]
 Instant = Annotated[AwareDatetime, Field(strict=False), BeforeValidator(_written), AfterValidator(_in_range)]
 
 

@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field, StringConstraints
 from consent_gateway.api.wire.base import (
     NO_NUL,
     ContactPointIn,
+    Day,
     EntryOut,
     Identifier,
     Instant,
@@ -24,6 +25,7 @@ from consent_gateway.api.wire.base import (
     Text,
     seconds,
 )
+from consent_gateway.domain.circumstances import Subscriber, Told, day_number
 from consent_gateway.domain.consents import ConsentKind, ConsentProperty
 from consent_gateway.domain.purposes import Channel
 from consent_gateway.domain.subjects import Choice
@@ -41,6 +43,15 @@ from consent_gateway.services.items import (
 _IDENTIFIERS = ("member_no", "email", "phone", "device_id", "openid")
 
 
+class CollectionIn(Strict):
+    """How the contact points of the row were obtained: what soft opt-in rests on; absent fields say nothing."""
+
+    in_sale: bool | None = Field(None, description="in the context of a sale to this person")
+    opt_out_offered: bool | None = Field(None, description="a free and easy opt-out was offered then")
+    expressed_interest: bool | None = Field(None, description="interest in, or support of, a charity was expressed")
+    on: Day | None = Field(None, description="the day: YYYY-MM-DD")
+
+
 class SubjectIn(Strict):
     """One customer row; at least one identifier."""
 
@@ -55,6 +66,10 @@ class SubjectIn(Strict):
     birth_date: Annotated[str, StringConstraints(max_length=32)] | None = None
     language: Language | None = None
     traits: dict[str, bool | int | str] = Field(default_factory=dict, max_length=16)
+    subscriber: Annotated[Subscriber, Field(strict=False)] | None = Field(
+        None, description="whose contact points these are; a sole trader is an individual"
+    )
+    collection: CollectionIn | None = None
 
     def item(self) -> SubjectItem:
         """Return the plain value."""
@@ -66,7 +81,15 @@ class SubjectIn(Strict):
             self.birth_date,
             self.language,
             self.traits,
+            self._told(),
         )
+
+    def _told(self) -> Told | None:
+        how = self.collection
+        if how is None:
+            return None if self.subscriber is None else Told(self.subscriber)
+        day = None if how.on is None else day_number(how.on)
+        return Told(self.subscriber, how.in_sale, how.opt_out_offered, how.expressed_interest, day)
 
 
 PropertyName = Literal["affirmative", "separate", "explicit", "written", "guardian", "two_step", "evidence"]
@@ -156,10 +179,12 @@ class ContactIn(Strict):
     at: Instant
     campaign: Slug
     key: Key
+    purpose: Slug | None = Field(None, description="what it was sent for; says that a revocation was confirmed")
 
     def item(self) -> ContactItem:
         """Return the plain value."""
-        return ContactItem(self.subject.ref(), self.channel, int(self.at.timestamp()), self.campaign, self.key)
+        at = int(self.at.timestamp())
+        return ContactItem(self.subject.ref(), self.channel, at, self.campaign, self.key, self.purpose)
 
 
 class SignalIn(Strict):

@@ -15,6 +15,7 @@ from consent_gateway.db.tables import signals as signal_tables
 from consent_gateway.db.tables.base import (
     CAPPED_CHANNELS,
     CONSENT_SLOTS,
+    LAST_NOES,
     NEWEST_CONTACTS,
     NUMBER_SLOTS,
     TEXT_SLOTS,
@@ -40,6 +41,7 @@ from consent_gateway.db.tables.log import (
 from consent_gateway.db.tables.people import (
     audience_rows,
     choice_events,
+    circumstances,
     consent_events,
     contacts,
     events,
@@ -78,6 +80,7 @@ __all__ = [
     "CAPPED_CHANNELS",
     "CLASSIFICATION",
     "CONSENT_SLOTS",
+    "LAST_NOES",
     "NEWEST_CONTACTS",
     "NUMBER_SLOTS",
     "TEXT_SLOTS",
@@ -90,6 +93,7 @@ __all__ = [
     "audit_pending",
     "audit_tiles",
     "choice_events",
+    "circumstances",
     "consent_events",
     "contacts",
     "controller",

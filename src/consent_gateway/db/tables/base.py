@@ -17,6 +17,7 @@ CONSENT_SLOTS = 16  # enabled purpose x channel pairs
 NUMBER_SLOTS = 12  # traits that are numbers, dates, booleans or event aggregates
 TEXT_SLOTS = 4  # traits with a short list of values
 NEWEST_CONTACTS = 4  # a rolling cap of up to this many per window is exact
+LAST_NOES = ("opted_out_at", "refused_at", "revoked_email", "revoked_phone", "confirmed_email", "confirmed_phone")
 CAPPED_CHANNELS = ("email", "sms", "call", "post", "push")
 
 

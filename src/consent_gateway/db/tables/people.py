@@ -19,6 +19,7 @@ from sqlalchemy import (
 from consent_gateway.db.tables.base import (
     CAPPED_CHANNELS,
     CONSENT_SLOTS,
+    LAST_NOES,
     NEWEST_CONTACTS,
     NUMBER_SLOTS,
     TEXT_SLOTS,
@@ -131,6 +132,21 @@ choice_events = Table(
     Column("received_at", BigInteger, nullable=False),
 )
 
+circumstances = Table(
+    "circumstances",
+    metadata,
+    key("id"),
+    Column("subject_id", BigInteger, nullable=False, index=True),
+    Column("contact_point", BigInteger, nullable=False),
+    Column("source", String(63), nullable=False),
+    Column("subscriber", String(10)),  # individual, corporate; NULL here and below: not said
+    Column("in_sale", Boolean),
+    Column("opt_out_offered", Boolean),
+    Column("expressed_interest", Boolean),
+    Column("collected_day", Integer),  # days since 1970-01-01
+    Column("received_at", BigInteger, nullable=False),
+)
+
 events = Table(
     "events",
     metadata,
@@ -155,6 +171,7 @@ contacts = Table(
     Column("campaign", String(63), nullable=False),
     Column("source", String(63), nullable=False),
     Column("contact_key", String(64), nullable=False),
+    Column("purpose", String(63)),
     UniqueConstraint("source", "contact_key"),
     Index("ix_contacts_subject_channel_at", "subject_id", "channel", "at"),
 )
@@ -167,6 +184,9 @@ audience_rows = Table(
     Column("birth_month", Integer),
     Column("flags", Integer, nullable=False),
     Column("last_activity", BigInteger),
+    Column("email_facts", Integer, nullable=False, server_default="0"),  # what holds for every e-mail address
+    Column("phone_facts", Integer, nullable=False, server_default="0"),
+    *(big(name) for name in LAST_NOES),
     *(big(f"n{i}") for i in range(NUMBER_SLOTS)),
     *(Column(f"s{i}", String(64)) for i in range(TEXT_SLOTS)),
     *(big(f"c{i}", default=0) for i in range(CONSENT_SLOTS)),
@@ -175,6 +195,7 @@ audience_rows = Table(
     *(big(f"{ch}_{i}") for ch in CAPPED_CHANNELS for i in range(1, NEWEST_CONTACTS + 1)),
 )
 
+_NOES = " ".join(LAST_NOES)
 _TRAITS = " ".join(f"n{i}" for i in range(NUMBER_SLOTS)) + " " + " ".join(f"s{i}" for i in range(TEXT_SLOTS))
 _STANDINGS = " ".join(f"c{i} p{i} r{i}" for i in range(CONSENT_SLOTS))
 _CONTACTS = " ".join(f"{channel}_{i}" for channel in CAPPED_CHANNELS for i in range(1, NEWEST_CONTACTS + 1))
@@ -194,10 +215,14 @@ CLASSES: Classes = {
         "time": "at valid_until received_at",
     },
     "choice_events": {"pseudonymous": "id subject_id choice active source", "time": "at received_at"},
+    "circumstances": {
+        "pseudonymous": "id subject_id contact_point source subscriber in_sale opt_out_offered expressed_interest",
+        "time": "collected_day received_at",
+    },
     "events": {"pseudonymous": "id subject_id type value source event_key", "time": "at"},
-    "contacts": {"pseudonymous": "id subject_id channel campaign source contact_key", "time": "at"},
+    "contacts": {"pseudonymous": "id subject_id channel campaign source contact_key purpose", "time": "at"},
     "audience_rows": {
-        "pseudonymous": f"subject_id regions birth_month flags {_TRAITS} {_STANDINGS}",
-        "time": f"last_activity {_CONTACTS}",
+        "pseudonymous": f"subject_id regions birth_month flags email_facts phone_facts {_TRAITS} {_STANDINGS}",
+        "time": f"last_activity {_NOES} {_CONTACTS}",
     },
 }
