@@ -1,14 +1,16 @@
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import Any
 
 import pytest
+import yaml
 from policies_builders import law_cases
 
 from consent_gateway.domain.decisions import Effect
 from consent_gateway.errors import InputError
-from consent_gateway.policies.cases import answer_case, run_cases
+from consent_gateway.policies.cases import answer_case, parse_cases, run_cases
 from consent_gateway.policies.packs import load_builtin
 from consent_gateway.policies.rules import PackSet
 
@@ -134,10 +136,79 @@ def test_an_unread_field_is_reported() -> None:
     case["given"] = {**case["given"], "moon_phase": "full"}
     (result,) = run_cases(PACKS, {"cases": [case]})
     assert result.unread == ("moon_phase",)
+    assert result.problems == ("moon_phase: no such field",)
+    assert (result.holds, result.got) == (False, "error")
 
 
 @pytest.mark.parametrize(
-    "document", [{}, {"cases": {}}, {"cases": [{"id": "A"}]}, {"cases": [{"id": "A", "given": 3}]}]
+    ("change", "problem"),
+    [
+        ({"age": "thirty"}, "age: must be a whole number"),
+        ({"age": True}, "age: must be a whole number"),
+        ({"objection": "yes"}, "objection: must be true or false"),
+        ({"objection": 1}, "objection: must be true or false"),
+        ({"purpose": 3}, "purpose: must be text"),
+        ({"local_time": 840}, "local_time: must be text"),  # what YAML 1.1 makes of a bare 14:00
+        ({"sensitive": "health"}, "sensitive: must be a list of texts"),
+        ({"sensitive": [1]}, "sensitive: must be a list of texts"),
+        ({"consent_kind": {}}, "consent_kind: must be text or a list of texts"),
+        ({"message": []}, "message: must be an object"),
+        ({"message": {"unsubscribe": "no"}}, "message.unsubscribe: must be true or false"),
+        ({"message": {"colour": True}}, "message.colour: no such field"),
+        ({"consent_scope": {"purposes": "all"}}, "consent_scope.purposes: must be a list of texts"),
+        ({"frequency": {"cap": "three"}}, "frequency.cap: must be a whole number"),
+    ],
+)
+def test_wrong_types_are_named_by_case_and_field(change: dict[str, Any], problem: str) -> None:
+    case = {**law_cases()["cases"][0]}
+    case["given"] = {**case["given"], **change}
+    good = law_cases()["cases"][1]
+    bad_result, good_result = run_cases(PACKS, {**law_cases(), "cases": [case, good]})
+    assert bad_result.problems == (problem,)
+    assert not bad_result.holds
+    assert good_result.holds
+    assert (
+        run_cases(PACKS, {**law_cases(), "cases": [{**case, "given": {**good["given"], "note": "told"}}]})[0].problems
+        == ()
+    )
+
+
+def test_json_and_yaml_give_the_same_cases() -> None:
+    document = law_cases()
+    text = yaml.safe_dump(document, allow_unicode=True)
+    assert parse_cases("cases.yaml", text) == document == parse_cases("c.json", json.dumps(document))
+    assert parse_cases("c.yml", "cases: []\ndefaults: {now: 2026-11-18}")["defaults"] == {"now": "2026-11-18"}
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "what"),
+    [
+        ("c.json", '{"cases": [}', "c.json, line 1"),
+        ("c.yaml", "cases: [}", "c.yaml, line 1"),
+        ("c.yaml", "- a", "c.yaml: the file must hold an object"),
+        ("c.yaml", "a: !!python/object/apply:os.system [x]", "c.yaml, line 1"),
+    ],
+)
+def test_files_that_cannot_be_read_are_named(name: str, text: str, what: str) -> None:
+    with pytest.raises(InputError, match=what):
+        parse_cases(name, text)
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {},
+        {"cases": {}},
+        {"cases": [3]},
+        {"cases": [{"id": "A"}]},
+        {"cases": [{"id": "A", "given": 3}]},
+        {"cases": [{"id": "A", "given": {}, "expected": "maybe", "reason_code": "x"}]},
+        {"cases": [{"id": "A", "given": {}, "expected": "deny"}]},
+        {"cases": [{"id": "A", "given": {}, "expected": "deny", "reason_code": "x"}]},
+        {"cases": [], "defaults": 3},
+        {"cases": [], "defaults": {"moon": "full"}},
+        {"cases": [{"id": "A", "given": {"purpose": "storage"}, "expected": "deny", "reason_code": "x"}] * 2},
+    ],
 )
 def test_a_file_of_another_shape_is_refused(document: dict[str, Any]) -> None:
     with pytest.raises(InputError):

@@ -10,6 +10,7 @@ from consent_gateway.domain.purposes import Basis, PurposeKind
 from consent_gateway.errors import PolicyError
 from consent_gateway.policies.engine import decide, decide_for
 from consent_gateway.policies.packs import builtin_texts, load, load_builtin, parse_pack, parse_reasons
+from consent_gateway.policies.rules import PackSet
 
 PACKS = load_builtin()
 TEXTS = builtin_texts()
@@ -93,6 +94,23 @@ def test_a_good_pack_reads() -> None:
         (HEAD.replace("review_by: 2027-06-30", "review_by: soon") + GOOD, 8, "review_by"),
         (HEAD + GOOD.replace("mark: K", "mark: K, colour: red"), 13, "colour"),
         (HEAD + "  - {id: [}\n", 13, "parsing|expected"),
+        (HEAD + GOOD.replace("cites: Art 1, ", ""), 13, "rule 'demo.a': rules.0.cites: Field required"),
+        (HEAD + GOOD.replace("restriction: yes", "restriction: maybe"), 13, "rule 'demo.a': the fact 'restriction'"),
+        (HEAD + GOOD.replace("restriction: yes", "restriction: []"), 13, "rule 'demo.a': .*can never hold"),
+        (HEAD + GOOD.replace("restriction: yes", "restriction: {not: [yes, no]}"), 13, "no value of 'restriction'"),
+        (
+            HEAD + GOOD.replace("{restriction: yes}", "{affirmative: no}, needs: [affirmative]"),
+            13,
+            "'demo.a': it needs",
+        ),
+        (
+            HEAD + GOOD.replace("{restriction: yes}", "{restriction: yes}, unless: {restriction: {not: [no]}}"),
+            13,
+            "never fires",
+        ),
+        (HEAD + GOOD.replace("{restriction: yes}", "{restriction: yes, at_eu: no}"), 13, "where the pack binds"),
+        (HEAD.replace("effective_until: 2027-12-31", "effective_until: 2025-12-31") + GOOD, 7, "before effective_from"),
+        (HEAD.replace("review_by: 2027-06-30", "review_by: 2025-06-30") + GOOD, 8, "before effective_from"),
         ("", 0, "empty"),
         ("- just\n- a list\n", 1, "dictionary|mapping|object"),
         (HEAD + "  - !!python/object/apply:os.system ['true']\n", 13, "constructor|tag"),
@@ -162,6 +180,58 @@ def test_packs_before_and_after_their_time() -> None:
     assert decide(packs.as_of(date(2025, 6, 1)), german).reason_code == "jurisdiction_unknown"
     late = load({**texts, "demo": texts["demo"].replace("review_by: 2027-06-30", "review_by: 2029-06-30")})
     assert decide(late.as_of(date(2028, 6, 1)), german).reason_code == "pack_not_in_force"
+
+
+NEXT = HEAD.replace("version: 1", "version: 2").replace("2026-01-01", "2028-01-01").replace("2027-12-31", "2029-12-31")
+NEXT = NEXT.replace("2027-06-30", "2029-06-30")
+PERMIT = GOOD.replace("deny, reason: restriction", "permit, reason: consent_valid").replace("restriction", "at_eu")
+
+
+def versions(**texts: str) -> PackSet:
+    return load({"reasons": TEXTS["reasons"], **texts})
+
+
+@pytest.mark.parametrize("names", [("a", "b"), ("b", "a")])
+def test_of_several_versions_the_one_in_force_on_the_day_counts(names: tuple[str, str]) -> None:
+    packs = versions(**{names[0]: HEAD + PERMIT, names[1]: NEXT + PERMIT.replace("demo.a", "demo.later")})
+    assert packs.faults == ()
+    german = consenting()[0]
+    for day, name, permitted in (
+        (date(2025, 12, 31), (), False),
+        (date(2026, 1, 1), ("demo@1",), True),
+        (date(2027, 12, 31), ("demo@1",), False),  # past its review
+        (date(2028, 1, 1), ("demo@2",), True),
+        (date(2030, 1, 1), ("demo@2",), False),  # out of force
+    ):
+        answer = decide(packs.as_of(day), german)
+        assert (answer.packs, answer.permitted) == (name, permitted), day
+    assert decide(packs, german).packs == ("demo@2",)  # without a day the newest
+
+
+@pytest.mark.parametrize(
+    ("second", "line", "what"),
+    [
+        (HEAD + PERMIT, 2, "version 1 of the pack 'demo' is given twice"),
+        (
+            NEXT.replace("2028-01-01", "2027-12-31") + PERMIT,
+            6,
+            "demo@2 and demo@1 would both be in force on 2027-12-31",
+        ),
+    ],
+)
+def test_versions_that_clash_close_the_gate(second: str, line: int, what: str) -> None:
+    packs = versions(first=HEAD + PERMIT, second=second)
+    assert packs.faults == (f"second, line {line}: {what}",)
+    answer = decide(packs.as_of(date(2026, 6, 1)), consenting()[0])
+    assert (answer.permitted, answer.reason_code, answer.leading.citation) == (False, "pack_invalid", packs.faults[0])
+    open_ended = HEAD.replace("effective_until: 2027-12-31\n", "")
+    assert "both be in force on 2028-01-01" in versions(first=open_ended + PERMIT, second=NEXT + PERMIT).faults[0]
+
+
+def test_a_pack_that_cannot_be_read_is_nobodys_version() -> None:
+    packs = versions(demo="id: [", later=HEAD.replace("id: demo", "id: demo") + PERMIT)
+    assert len(packs.faults) == 1
+    assert decide(packs.as_of(date(2026, 6, 1)), consenting()[0]).reason_code == "pack_invalid"
 
 
 def test_builtin_is_read_once_and_dated_on_request() -> None:

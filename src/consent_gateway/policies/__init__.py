@@ -1,8 +1,9 @@
 """The law as decision tables, and the engine that reads them; pure.
 
 `vocabulary` is the closed, finite fact space; `facts` builds a point of it from a question and a situation;
-`rules` says what a rule and a pack are, `packs` reads them from the YAML files beside it; `compile` turns a pack
-set into bit masks; `combine` joins the verdicts of the laws into one answer; `engine` decides and explains;
-`counterfactual` finds the smallest change that permits; `cedar` exports a pack; `cases` runs the decision cases that
-compliance officers exchange (`translation` reads their fields); `render` prints; `regions` and `classes` are tables.
+`rules` says what a rule and a pack are, `packs` reads them from the YAML files beside it (`documents` keeps the lines,
+`soundness` refuses what is senseless); `compile` turns a pack set into bit masks, `sieve` evaluates them all at once;
+`combine` joins the verdicts of the laws into one answer; `engine` decides and explains; `counterfactual` finds the
+smallest change that permits; `cedar` exports a pack; `cases` runs the decision cases that compliance officers exchange
+(`case_fields` checks their fields, `translation` reads them); `render` prints; `regions` and `classes` are tables.
 """

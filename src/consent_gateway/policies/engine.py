@@ -104,3 +104,12 @@ def explain(packs: PackSet, facts: Facts) -> Answer:
     if answer.permitted:
         return answer
     return replace(answer, changes=smallest_change(packs, facts))
+
+
+def explain_for(packs: PackSet, question: Question, situation: Situation) -> Answer:
+    """Build the facts and explain; a value outside of its domain denies with `facts_unknown` (promise P1)."""
+    try:
+        facts = build(question, situation)
+    except UnknownFactError as error:
+        return deny_unknown(packs, error.detail)
+    return explain(packs, facts)

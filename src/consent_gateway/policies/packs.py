@@ -2,13 +2,17 @@
 
 The files lie beside this module in `packs/`. YAML is composed by the safe loader (no tags, no objects), repeated
 keys are refused, the shape is checked by pydantic, every fact, value and reason code against the closed
-vocabularies. `parse_pack` raises `PolicyError`; `load` never does: a pack that cannot be read is replaced by one
-that permits no marketing and carries the error as its citation, because a typing error must not open the gate.
+vocabularies, every rule for a condition that can never hold (`soundness`). `parse_pack` raises `PolicyError` that
+names file, line and rule; `load` never does: a pack that cannot be read is replaced by one that permits no marketing
+and carries the error as its citation, because a typing error must not open the gate.
+
+Several versions of a pack may be loaded together, from files of any name; on each day the one in force counts. Two
+of the same number, or two that are in force on one day, are an error of the later file.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import date
 from functools import lru_cache
 from importlib import resources
@@ -21,7 +25,7 @@ from consent_gateway.domain.consents import ConsentProperty
 from consent_gateway.domain.decisions import Effect, Stage
 from consent_gateway.errors import PolicyError
 from consent_gateway.policies.choices import AS_SHIPPED, ChoiceError, Choices, SettingFile, settled, word, words_of
-from consent_gateway.policies.documents import document, line, located
+from consent_gateway.policies.documents import Path, document, line, located
 from consent_gateway.policies.rules import (
     Condition,
     Mark,
@@ -30,7 +34,9 @@ from consent_gateway.policies.rules import (
     ReasonText,
     Rule,
     broken_pack,
+    key_of,
 )
+from consent_gateway.policies.soundness import clash, rule_problem
 from consent_gateway.policies.vocabulary import BY_NAME, UnknownFactError
 
 _REASONS = "reasons"
@@ -115,7 +121,9 @@ def parse_pack(name: str, text: str, reasons: Mapping[str, ReasonText], choices:
         raw = _PackFile.model_validate(data)
     except ValidationError as error:
         raise PolicyError("; ".join(located(name, node, error))) from None
-    rules = tuple(_rule(name, node, place, rule) for place, rule in enumerate(raw.rules))
+    territory = tuple(_condition(name, node, ("territory", n), w) for n, w in enumerate(raw.territory))
+    rules = tuple(_rule(name, node, place, rule, territory) for place, rule in enumerate(raw.rules))
+    _check_dates(name, node, raw)
     _check(name, node, raw, reasons)
     settings = settled(raw.id, raw.settings, choices)
     chosen = {setting.id: setting.value for setting in settings}
@@ -130,7 +138,7 @@ def parse_pack(name: str, text: str, reasons: Mapping[str, ReasonText], choices:
         effective_until=raw.effective_until,
         review_by=raw.review_by,
         reviewer=raw.reviewer,
-        territory=tuple(_condition(name, node, ("territory", n), w) for n, w in enumerate(raw.territory)),
+        territory=territory,
         default_reason=raw.default_reason,
         rules=active,
         settings=settings,
@@ -164,17 +172,31 @@ def load(texts: Mapping[str, str], choices: Choices = AS_SHIPPED) -> PackSet:
     if _REASONS not in texts:
         raise PolicyError("the catalogue of reasons is missing")
     reasons = parse_reasons(_REASONS, texts[_REASONS])
-    choices.require_packs(texts.keys() - {_REASONS})
-    packs, faults = [], []
+    packs: list[Pack] = []
+    faults: list[str] = []
     for name in sorted(texts.keys() - {_REASONS}):
         try:
-            packs.append(parse_pack(name, texts[name], reasons, choices))
+            packs.append(_joining(name, texts[name], parse_pack(name, texts[name], reasons, choices), packs))
         except ChoiceError:
             raise
         except PolicyError as error:
             faults.append(error.detail)
             packs.append(broken_pack(name, error.detail))
-    return PackSet(tuple(packs), reasons, tuple(faults), dict(texts), choices.values)
+    choices.require_packs({pack.id for pack in packs})
+    newest = {key_of(pack): pack for pack in sorted(packs, key=lambda pack: pack.effective_from)}
+    others = tuple(pack for pack in packs if newest[key_of(pack)] is not pack)
+    standing = tuple(pack for pack in packs if pack not in others)
+    return PackSet(standing, reasons, tuple(faults), dict(texts), choices.values, others)
+
+
+def _joining(name: str, text: str, pack: Pack, others: Iterable[Pack]) -> Pack:
+    """Return a pack that may stand beside the others; raises `PolicyError` if it repeats or overlaps one of them."""
+    for other in others:
+        found = clash(pack, other)
+        if found is not None:
+            key, problem = found
+            raise PolicyError(f"{name}, line {line(document(name, text)[0], (key,))}: {problem}")
+    return pack
 
 
 @lru_cache(maxsize=4)
@@ -198,35 +220,45 @@ def builtin_texts() -> dict[str, str]:
     return {file.name.removesuffix(".yaml"): file.read_text(encoding="utf-8") for file in files}
 
 
-def _rule(name: str, node: yaml.Node, place: int, raw: _RuleFile) -> Rule:
-    path: tuple[int | str, ...] = ("rules", place)
-    unknown = next((need for need in raw.needs if need not in _PROPERTIES), None)
-    if unknown is not None:
-        at = line(node, (*path, "needs"))
-        raise PolicyError(f"{name}, line {at}: {unknown!r} is not a property of consent")
-    needed: _When = {need: ["yes"] for need in raw.needs}
-    return Rule(
+def _rule(name: str, node: yaml.Node, place: int, raw: _RuleFile, territory: Iterable[Condition]) -> Rule:
+    path: Path = ("rules", place)
+    about = f"rule {raw.id!r}: "
+    when = _condition(name, node, (*path, "when"), raw.when, about)
+    wrong = next((problem for need in raw.needs if (problem := _need_problem(need, when))), None)
+    if wrong is not None:
+        raise PolicyError(f"{name}, line {line(node, (*path, 'needs'))}: {about}{wrong}")
+    rule = Rule(
         id=raw.id,
         law=raw.law,
         cites=raw.cites,
         mark=raw.mark,
         effect=raw.effect,
-        when=_condition(name, node, (*path, "when"), {**raw.when, **needed}),
+        when=Condition.of({**when.allowed, **{need: ["yes"] for need in raw.needs}}),
         reason=raw.reason,
-        unless=tuple(_condition(name, node, (*path, "unless"), lifted) for lifted in raw.unless),
+        unless=tuple(_condition(name, node, (*path, "unless"), lifted, about) for lifted in raw.unless),
         needs=tuple(raw.needs),
         obligations=tuple(raw.obligations),
         settings=tuple(raw.setting.items()),
         effective_from=raw.effective_from,
         effective_until=raw.effective_until,
     )
+    problem = rule_problem(rule, territory)
+    if problem is not None:
+        raise PolicyError(f"{name}, line {line(node, path)}: {about}{problem}")
+    return rule
 
 
-def _condition(name: str, node: yaml.Node, path: tuple[int | str, ...], when: _When) -> Condition:
+def _need_problem(need: str, when: Condition) -> str | None:
+    if need not in _PROPERTIES:
+        return f"{need!r} is not a property of consent"
+    return None if "yes" in when.allowed.get(need, {"yes"}) else f"it needs {need!r} and its `when` excludes it"
+
+
+def _condition(name: str, node: yaml.Node, path: Path, when: _When, about: str = "") -> Condition:
     try:
         return Condition.of({fact: _allowed(fact, values) for fact, values in when.items()})
     except UnknownFactError as error:
-        raise PolicyError(f"{name}, line {line(node, path)}: {error.detail}") from None
+        raise PolicyError(f"{name}, line {line(node, path)}: {about}{error.detail}") from None
 
 
 def _allowed(fact: str, values: list[str] | _Not) -> list[str]:
@@ -234,6 +266,20 @@ def _allowed(fact: str, values: list[str] | _Not) -> list[str]:
         return values
     Condition.of({fact: values.excluded})  # an excluded value must exist too
     return [value for value in BY_NAME[fact].values if value not in values.excluded]
+
+
+def _check_dates(name: str, node: yaml.Node, raw: _PackFile) -> None:
+    """A pack, and a rule with dates of its own, ends and is reviewed after it begins."""
+    terms = [
+        ((key,), raw.effective_from, day)
+        for key, day in (("effective_until", raw.effective_until), ("review_by", raw.review_by))
+    ]
+    places: list[tuple[Path, date | None, date | None]] = [*terms]
+    places += [(("rules", n), rule.effective_from, rule.effective_until) for n, rule in enumerate(raw.rules)]
+    for path, begins, ends in places:
+        if begins is not None and ends is not None and ends < begins:
+            about = f"rule {raw.rules[int(path[1])].id!r}: its end" if len(path) > 1 else str(path[0])
+            raise PolicyError(f"{name}, line {line(node, path)}: {about} lies before effective_from")
 
 
 def _check(name: str, node: yaml.Node, raw: _PackFile, reasons: Mapping[str, ReasonText]) -> None:

@@ -171,7 +171,10 @@ class ReasonText:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PackSet:
-    """The packs in force and the catalogue of reasons; compared by identity, so that caches follow it."""
+    """The packs to decide by and the catalogue of reasons; compared by identity, so that caches follow it.
+
+    `packs` holds one version of each pack, the newest as loaded; `others` their other versions.
+    """
 
     packs: tuple[Pack, ...]
     reasons: Mapping[str, ReasonText]
@@ -179,6 +182,7 @@ class PackSet:
     # What it was read from: name to text, the catalogue included; and the operator's choices, as `choices.Choices`.
     texts: Mapping[str, str] = field(default_factory=dict)
     chosen: tuple[tuple[str, str, str, int], ...] = ()
+    others: tuple[Pack, ...] = ()
 
     def as_of(self, today: date) -> PackSet:
         """Return the packs as they stand on `today`: past its review, or out of force, a pack permits no marketing.
@@ -188,9 +192,14 @@ class PackSet:
         return self.standing(today).in_force(today)
 
     def standing(self, today: date) -> PackSet:
-        """Return the packs that have begun, each silenced if it has ended or its review is overdue."""
-        current = (pack for pack in self.packs if pack.effective_from <= today)
-        return replace(self, packs=tuple(_standing(pack, today) for pack in current))
+        """Return the packs that have begun, each silenced if it has ended or its review is overdue.
+
+        Of several versions of a pack the one counts whose term began last.
+        """
+        begun = (pack for pack in (*self.packs, *self.others) if pack.effective_from <= today)
+        counts = {key_of(pack): pack for pack in sorted(begun, key=lambda pack: pack.effective_from)}
+        found = (counts[key] for key in map(key_of, self.packs) if key in counts)
+        return replace(self, packs=tuple(_standing(pack, today) for pack in found), others=())
 
     def in_force(self, day: date) -> PackSet:
         """Return the packs with the rules whose own law is in force on `day`; the same set if that is all of them."""
@@ -200,6 +209,11 @@ class PackSet:
     def pack(self, pack_id: str) -> Pack | None:
         """Return the pack of that id, or None."""
         return next((pack for pack in self.packs if pack.id == pack_id), None)
+
+
+def key_of(pack: Pack) -> tuple[str, bool]:
+    """Return what the versions of a pack share; one that could not be read is nobody's version and always counts."""
+    return pack.id, pack.version == 0
 
 
 def _in_force(pack: Pack, day: date) -> Pack:
