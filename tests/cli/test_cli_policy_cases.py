@@ -153,4 +153,4 @@ def test_packs_of_a_folder_are_used_instead_of_the_shipped_ones(tmp_path: Path) 
     (folder / "broken.yaml").write_text("id: [")
     status, out = run("test", cases, "--packs", folder, "--json")
     assert (status, json.loads(out)[0]["reason_got"]) == (1, "pack_invalid")
-    assert "broken, line 1" in run("list", "--packs", folder)[1]
+    assert "broken, line" in run("list", "--packs", folder)[1]
