@@ -1,62 +1,22 @@
-"""What holds for the whole fact space, proven by z3, and agreement with another engine (Cedar)."""
+"""What holds for the whole fact space, proven by z3."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import replace
-from functools import lru_cache
 from typing import Any
 
-import cedarpy
 import pytest
 import z3
-from hypothesis import given, settings
-from policies_builders import near_permits, values_of
+from policies_z3 import VARS, answer_permits, binding, counterexample, fires, formula, member, permits, some, value
 
 from consent_gateway.domain.decisions import Effect
-from consent_gateway.policies.cedar import to_cedar
-from consent_gateway.policies.facts import Facts
+from consent_gateway.policies.engine import RIGHTS
 from consent_gateway.policies.packs import load_builtin
-from consent_gateway.policies.rules import Condition, Pack, Rule
-from consent_gateway.policies.vocabulary import BY_NAME, FACTS
+from consent_gateway.policies.rules import POLICY, Condition, Pack, PackSet, Rule
+from consent_gateway.policies.vocabulary import BY_NAME
 
 PACKS = load_builtin()
 LAWS = [p for p in PACKS.packs if p.default_reason is not None]
-VARS = {fact.name: z3.Int(fact.name) for fact in FACTS}
-DOMAIN = z3.And([z3.And(VARS[f.name] >= 0, VARS[f.name] < len(f.values)) for f in FACTS])
-
-
-def value(name: str, text: str) -> int:
-    return BY_NAME[name].values.index(text)
-
-
-def member(name: str, values: Iterable[str]) -> Any:
-    return z3.Or([VARS[name] == value(name, v) for v in values])
-
-
-def formula(condition: Condition) -> Any:
-    return z3.And([member(name, values) for name, values in condition.allowed.items()])
-
-
-def fires(rule: Rule) -> Any:
-    return z3.And(formula(rule.when), *[z3.Not(formula(lifted)) for lifted in rule.unless])
-
-
-def some(pack: Pack, effect: Effect) -> Any:
-    return z3.Or([fires(rule) for rule in pack.rules if rule.effect is effect])
-
-
-def permits(pack: Pack) -> Any:
-    return z3.And(some(pack, Effect.PERMIT), z3.Not(some(pack, Effect.DENY)))
-
-
-def counterexample(*claims: Any) -> dict[str, str] | None:
-    solver = z3.Solver()
-    solver.add(DOMAIN, *claims)
-    if solver.check() == z3.unsat:
-        return None
-    model = solver.model()
-    return {name: str(model.eval(variable, model_completion=True)) for name, variable in VARS.items()}
 
 
 def pack(pack_id: str) -> Pack:
@@ -146,38 +106,72 @@ def test_product_policy_closes_every_law_after_an_objection_or_a_withdrawal(law:
     assert counterexample(permits(pack(law)), silent, closed, member("purpose", uses)) is None
 
 
-@lru_cache(maxsize=16)
-def cedar_policies(pack_id: str) -> Any:
-    return cedarpy.PolicySet.from_str(to_cedar(pack(pack_id)))
+# -- the whole set of packs (LAW part 3) -------------------------------------------------------------------------------
+
+RESTRICTIONS = [
+    ("objection", "yes"),
+    ("restriction", "yes"),
+    ("sale_share_opt_out", "yes"),
+    ("limit_sensitive", "yes"),
+    ("gpc", "yes"),
+    ("gpc", "seen_before"),
+    ("personalisation_refused", "yes"),
+    ("do_not_call", "yes"),
+    ("suppressed", "marketing"),
+    ("suppressed", "all"),
+    ("capped", "yes"),
+    ("contacts_24h", "3_or_more"),
+    ("opt_out_age", "under_12m"),
+    ("refusal_age", "under_6m"),
+]
+PLACES = [
+    "at_eu",
+    "at_uk",
+    "at_ca",
+    "at_us",
+    "us_other",
+    "us_signal_state",
+    "us_hours_state",
+    "us_cap_state",
+    "at_cn",
+    "at_unknown",
+]
 
 
-def cedar_permits(pack_id: str, facts: Facts) -> bool:
-    request = {
-        "principal": 'User::"p"',
-        "action": 'Action::"use"',
-        "resource": 'Data::"d"',
-        "context": values_of(facts),
-    }
-    result = cedarpy.is_authorized(request, cedar_policies(pack_id), [])
-    assert result.diagnostics.errors == []
-    return bool(result.allowed)
+def widened(packs: PackSet, fact: str, restricted: str) -> dict[str, str] | None:
+    """Search for a point that is denied, some law applying, and permitted once `fact` is `restricted`."""
+    whole = answer_permits(packs)
+    bound = z3.Or([binding(law) for law in packs.packs if law.jurisdiction != POLICY])
+    free, closed = (VARS[fact], z3.IntVal(0)), (VARS[fact], z3.IntVal(value(fact, restricted)))
+    return counterexample(z3.substitute(whole, closed), z3.substitute(z3.And(bound, z3.Not(whole)), free))
 
 
-def ours_permits(found: Pack, facts: Facts) -> bool:
-    effects = {rule.effect for rule in found.rules if rule.holds(facts)}
-    return Effect.PERMIT in effects and Effect.DENY not in effects
+@pytest.mark.parametrize(("fact", "restricted"), RESTRICTIONS)
+def test_no_restriction_turns_a_denial_of_the_whole_set_into_a_permit(fact: str, restricted: str) -> None:
+    """For every purpose, those of rights too: what is denied without an objection or the like is denied with it."""
+    assert BY_NAME[fact].values[0] in {"no", "none", "under_3"}
+    assert widened(PACKS, fact, restricted) is None
 
 
-@settings(derandomize=True, deadline=None, max_examples=60)
-@given(near_permits(5))
-def test_cedar_agrees_on_every_law(facts: Facts) -> None:
-    for law in LAWS:
-        assert cedar_permits(law.id, facts) == ours_permits(law, facts), law.id
+@pytest.mark.parametrize("place", PLACES)
+def test_no_law_that_applies_besides_turns_a_denial_into_a_permit(place: str) -> None:
+    assert widened(PACKS, place, "yes") is None
 
 
-def test_cedar_text_carries_ids_and_articles() -> None:
-    text = to_cedar(pack("gdpr"))
-    assert '@id("gdpr.objection")' in text
-    assert "GDPR Art 21(2)-(3)" in text
-    assert text.count("permit (") == sum(r.effect is Effect.PERMIT for r in pack("gdpr").rules)
-    assert text.count("forbid (") == sum(r.effect is Effect.DENY for r in pack("gdpr").rules)
+def test_those_proofs_go_red_for_an_objection_that_permits() -> None:
+    gdpr = pack("gdpr")
+    hole = Rule(
+        "gdpr.hole", "x", "x", gdpr.rules[0].mark, Effect.PERMIT, Condition.of({"objection": ["yes"]}), "consent_valid"
+    )
+    planted = replace(gdpr, rules=(*(r for r in gdpr.rules if r.effect is not Effect.DENY), hole))
+    packs = PackSet(tuple(planted if p.id == "gdpr" else p for p in PACKS.packs if p.id != "baseline"), PACKS.reasons)
+    assert widened(packs, "objection", "yes") is not None
+
+
+def test_rights_are_served_whatever_a_person_restricted() -> None:
+    """Where a law permits what serves rights, no objection, opt-out or restriction closes it (LAW part 2.6)."""
+    whole = answer_permits(PACKS)
+    for fact, restricted in RESTRICTIONS:
+        before = z3.And(z3.substitute(whole, (VARS[fact], z3.IntVal(0))), member("purpose", map(str, RIGHTS)))
+        after = z3.substitute(whole, (VARS[fact], z3.IntVal(value(fact, restricted))))
+        assert counterexample(before, z3.Not(after)) is None, fact

@@ -10,13 +10,14 @@ from rich.table import Table
 
 from consent_gateway.cli.options import emit, json_option
 from consent_gateway.cli.policy_cases import explain_facts, test_cases
+from consent_gateway.cli.policy_checks import export_pack, lint_packs, prove_claims
 from consent_gateway.cli.policy_packs import packs_option, packs_today
 from consent_gateway.policies.render import pack_as_text
 
 
 @click.group()
 def policy() -> None:
-    """The law as decision tables: list, show, test, explain."""
+    """The law as decision tables: list, show, test, explain, lint, prove, export."""
 
 
 @policy.command("list")
@@ -61,5 +62,5 @@ def show_pack(pack_id: str, language: str, *, folder: Path | None, choices: Path
     click.echo(pack_as_text(packs, pack, language))
 
 
-for command in (test_cases, explain_facts):
+for command in (test_cases, explain_facts, lint_packs, prove_claims, export_pack):
     policy.add_command(command)
