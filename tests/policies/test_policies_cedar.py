@@ -19,7 +19,7 @@ from consent_gateway.policies.rules import Pack
 from consent_gateway.policies.vocabulary import FACTS
 
 PACKS = load_builtin()
-POINTS = 2000
+POINTS = 1200
 
 
 @lru_cache(maxsize=1)

@@ -168,10 +168,10 @@ def less(pack: Pack, gone: Rule) -> PackSet:
 
 
 def test_z3_agrees_which_rules_of_the_shipped_packs_are_implied(shipped: list[Finding]) -> None:
-    """Every tenth rule of those whose loss may change an outcome, by removing it from the whole set."""
+    """Every twenty-fifth rule of those whose loss may change an outcome, by removing it from the whole set."""
     implied = {f.rule for f in shipped if f.kind == "implied"}
     whole = answer_permits(PACKS)
-    asked = [(p, r) for p in PACKS.packs for r in p.rules if r.effect is not Effect.OBLIGE and not r.obligations][::10]
+    asked = [(p, r) for p in PACKS.packs for r in p.rules if r.effect is not Effect.OBLIGE and not r.obligations][::25]
     assert {r.id in implied for _, r in asked} == {True, False}
     for pack, gone in asked:
         changed = counterexample(whole != answer_permits(less(pack, gone)))

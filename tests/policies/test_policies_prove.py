@@ -29,7 +29,7 @@ PACKS = load_builtin()
 CLAIMS = shipped_claims()
 NAMES = ("purpose", "consent", "age", "objection", "at_eu")
 PERMITS = formulas.permits(PACKS)
-law = settings(derandomize=True, deadline=None, max_examples=150)
+law = settings(derandomize=True, deadline=None, max_examples=60)
 FALSE = [
     "never permit when at_eu = yes and purpose = direct_marketing and channel = email and consent != given",
     "always deny when purpose = direct_marketing and at_ca = yes",

@@ -22,7 +22,7 @@ from consent_gateway.policies.vocabulary import BY_NAME, FACTS
 
 PACKS = load_builtin()
 NAMES = ("purpose", "channel", "consent", "age", "at_eu", "objection", "basis", "hours_8_20")
-thorough = settings(derandomize=True, deadline=None, max_examples=200)
+thorough = settings(derandomize=True, deadline=None, max_examples=80)
 
 
 def anywhere(dice: Dice) -> Facts:

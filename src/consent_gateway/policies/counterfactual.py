@@ -130,7 +130,9 @@ class Ways:
         if any(clears & mask for clears in _CLEARS for mask in territory):
             raise PolicyError("a move changes where a law binds; the search for a smallest change would not be exact")
         self._sieve = sieve
-        self._useful = sum(1 << n for n, clears in enumerate(_CLEARS) if clears & sieve.read)
+        useful = [n for n, clears in enumerate(_CLEARS) if clears & sieve.read]
+        self._useful = tuple((1 << n, _NEEDED[n]) for n in useful)
+        self._clearing = {value: _clearing(value, useful) for value in _values(sieve.read)}
         self._breaks = tuple(_breaking(row) for row in sieve.rows)
         self._found: dict[int, tuple[int, ...]] = {}
 
@@ -146,7 +148,10 @@ class Ways:
 
     def search(self, bits: int) -> tuple[int, ...]:
         """Return what `smallest` returns, searched afresh."""
-        free = sum(1 << n for n in _members(self._useful) if not bits & _NEEDED[n])
+        free = 0
+        for move, needed in self._useful:
+            if not bits & needed:
+                free |= move
         demands = self._demands(bits, free)
         if demands is None:
             return ()
@@ -180,12 +185,27 @@ class Ways:
         sieve = self._sieve
         fired = sieve.fired(bits)
         demands = {self._breaks[n] & free for n in _members(fired & sieve.denying)}
-        reach = _union(_CLEARS[n] for n in _members(free))
         for table, permitting, binds in sieve.permitting:
             if table.default is not None and fired & binds and not fired & permitting:
-                rows = (sieve.rows[n] for n in _members(permitting))
-                demands.add(_union(_opening(row, bits, reach, free) for row in rows))
+                demands.add(self._opening(permitting, bits, free))
         return None if 0 in demands else sorted(demands, key=int.bit_count)
+
+    def _opening(self, permitting: int, bits: int, free: int) -> int:
+        """Return the free moves that remove an obstacle of a permit row, of rows whose obstacles can all be removed."""
+        opening = 0
+        for n in _members(permitting):
+            row = self._sieve.rows[n]
+            # Where nothing stands against it the row is lifted, and what its `unless` reads stands against it.
+            obstacles = row.blocked & bits or _fields(_union(row.lifted)) & bits
+            removing = 0
+            for value in _values(obstacles):
+                found = self._clearing[value] & free
+                if not found and row.blocked & value:
+                    break
+                removing |= found
+            else:
+                opening |= removing
+        return opening
 
 
 @lru_cache(maxsize=256)
@@ -200,14 +220,16 @@ def _breaking(row: Row) -> int:
     return sum(1 << n for n in range(len(MOVES)) if _SETS[n] & row.blocked or _CLEARS[n] & lifted)
 
 
-def _opening(row: Row, bits: int, reach: int, free: int) -> int:
-    """Return the free moves that remove an obstacle of a row that does not fire, if all can be removed; else 0."""
-    obstacles = row.blocked & bits
-    if obstacles & ~reach:
-        return 0
-    if not obstacles:  # an `unless` lifts it
-        obstacles = _union(_fields(mask) for mask in row.lifted)
-    return sum(1 << n for n in _members(free) if _CLEARS[n] & obstacles)
+def _clearing(value: int, moves: Iterable[int]) -> int:
+    return sum(1 << n for n in moves if _CLEARS[n] & value)
+
+
+def _values(bits: int) -> Iterator[int]:
+    """Yield the bits of a set, each as a set of its own."""
+    while bits:
+        lowest = bits & -bits
+        yield lowest
+        bits ^= lowest
 
 
 def _fields(mask: int) -> int:
