@@ -101,6 +101,21 @@ def test_a_directory_is_compared(store: Path, tmp_path: Path) -> None:
     assert {edited["edit"] for edited in gone["packs"]} == {"removed"}
 
 
+def test_laws_are_asked_side_by_side(store: Path, tmp_path: Path) -> None:
+    case = {"purpose": "direct_marketing", "residency": "NL", "legal_basis": "legitimate_interest"}
+    post, mail = (
+        {"id": c, "given": case | {"channel": c}, "expected": "deny", "reason_code": "x"} for c in ("post", "email")
+    )
+    (tmp_path / "cases.json").write_text(json.dumps({"cases": [post, mail]}))
+    (tmp_path / "other.yaml").write_text(a_pack_text(channel="post"))
+    laws = ("shipped", tmp_path / "other.yaml")
+    found = told("policy", "simulate", tmp_path / "cases.json", *laws, status=1)
+    assert {row["case"]: row["agree"] for row in found} == {"post": False, "email": True}
+    assert run("policy", "simulate", tmp_path / "cases.json", *laws, "--case", "email").exit_code == 0
+    same = told("policy", "simulate", tmp_path / "cases.json", "active", "shipped", "--store", store)
+    assert all(row["agree"] for row in same)
+
+
 def test_a_decision_is_replayed(store: Path) -> None:
     gateway = open_gateway(store)
     use = Use(PurposeId("direct_marketing"), Channel.EMAIL, RecipientId("self"))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
@@ -35,7 +37,7 @@ from consent_gateway.errors import ConflictError, ForbiddenError, GatewayError, 
 from consent_gateway.policies.packs import builtin_texts, load_builtin
 from consent_gateway.services import policies, principals
 from consent_gateway.services.decisions import decide_batch
-from consent_gateway.services.gateway import SYSTEM, Gateway
+from consent_gateway.services.gateway import SYSTEM, Gateway, RegisterCache
 from consent_gateway.services.law import read
 
 AGAINST_EMAIL = {"channel": "email"}
@@ -361,6 +363,48 @@ def test_an_entry_names_the_texts_it_was_decided_by(ours: Gateway, two: tuple[Pr
     first, second = (entry.fields["policy"] for entry in entries(ours, "decision.made")[-2:])
     assert first != second
     assert entries(ours, "decisions.batch")[-1].fields["policy"] == second
+
+
+def test_decisions_that_race_an_activation_are_each_of_one_law(ours: Gateway, two: tuple[Principal, Principal]) -> None:
+    """Two replicas decide without a pause while the law changes: an entry names the law that gave its answer, and
+    nothing that begins after the change was acknowledged is decided by the old one."""
+    propose(ours, two[0], a_pack_text(**AGAINST_EMAIL))
+    with ours.look() as work:
+        old = work.law.digest
+    acknowledged, replicas, late = threading.Event(), (ours, twin(ours)), []
+
+    def ask(replica: Gateway) -> None:
+        for left in range(60):
+            begun_after = acknowledged.is_set()
+            if may_write(replica, ref(1)) and begun_after:
+                late.append(left)
+
+    with ThreadPoolExecutor(len(replicas)) as pool:
+        running = [pool.submit(ask, replica) for replica in replicas]
+        activate(twin(ours), two[1], 1)
+        acknowledged.set()
+        for task in running:
+            task.result()
+    assert late == []
+    assert not any(may_write(replica, ref(1)) for replica in replicas)
+    for entry in entries(ours, "decision.made"):
+        assert (entry.fields["outcome"] == "permit") is (entry.fields["policy"] == old)
+        assert ("trial@1" in str(entry.fields["packs"])) is (entry.fields["policy"] != old)
+
+
+def test_a_replica_that_kept_the_old_law_is_found(
+    ours: Gateway, two: tuple[Principal, Principal], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The planted fault: a snapshot of the registers that is not compared with the store's version."""
+    stale = twin(ours)
+    assert may_write(stale, ref(1))
+    snapshot = stale.registers.snapshot
+    assert snapshot is not None
+    put_in_force(ours, a_pack_text(**AGAINST_EMAIL), proposer=two[0], approver=two[1])
+    monkeypatch.setattr(RegisterCache, "fresh", lambda self, _: snapshot if self is stale.registers else None)
+    assert may_write(stale, ref(1))
+    monkeypatch.undo()
+    assert not may_write(stale, ref(1))
 
 
 def test_one_of_two_activations_at_once_is_refused(ours: Gateway, two: tuple[Principal, Principal]) -> None:

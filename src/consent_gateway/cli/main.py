@@ -20,6 +20,7 @@ from consent_gateway.cli import (
     keys,
     policy,
     policy_change,
+    policy_compare,
     receipts,
     record,
     running,
@@ -55,7 +56,7 @@ for command in (
 ):
     cli.add_command(command)
 policy.policy.add_command(record.record)
-for command in policy_change.COMMANDS:
+for command in (*policy_change.COMMANDS, *policy_compare.COMMANDS):
     policy.policy.add_command(command)
 
 

@@ -89,7 +89,10 @@ def _policies(gateway: Gateway) -> list[dict[str, str | bool]]:
         packs = work.law.packs
     names = ", ".join(pack.name for pack in packs.packs)
     faults = [_bad("policy", fault) for fault in packs.faults]
-    return faults or [_ok("policies", names)]
+    texts = gateway.decider.shipped.texts
+    newer = sorted(name for name, text in texts.items() if packs.texts.get(name) != text)
+    hint = f"; not the texts of this software: {', '.join(newer)} (see consent-gateway migrate)" if newer else ""
+    return faults or [_ok("policies", names + hint)]
 
 
 def _log(gateway: Gateway) -> dict[str, str | bool]:
