@@ -88,7 +88,7 @@ def test_every_operation_answers_errors_as_problems(document: dict[str, Any]) ->
 def test_writes_name_the_idempotency_key(document: dict[str, Any]) -> None:
     for path, item in document["paths"].items():
         names = {p["name"] for p in item.get("post", {}).get("parameters", ())}
-        reading = path in ("/v1/decisions", "/v1/subjects/lookup", "/v1/consents/receipt")
+        reading = path in ("/v1/decisions", "/v1/policies/diff", "/v1/subjects/lookup", "/v1/consents/receipt")
         assert ("Idempotency-Key" in names) == ("post" in item and not reading)
 
 
