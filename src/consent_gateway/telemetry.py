@@ -68,6 +68,8 @@ class Event(StrEnum):
     IMPORTED = "import.done"
     AUDIENCE_RESOLVED = "audience.resolved"
     SUBJECT_ERASED = "subject.erased"
+    SUBJECTS_MERGED = "subjects.merged"
+    SUBJECTS_UNMERGED = "subjects.unmerged"
     AUDIT_FAILED = "audit.failed"
     KEYRING_UNSEALED = "keyring.unsealed"
     LIBRARY = "library.message"

@@ -11,7 +11,7 @@ import pytest
 from edge import Edge, running
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
-SCOPES = ("admin", "ingest", "decide", "audience", "erase", "audit", "policy")
+SCOPES = ("admin", "ingest", "decide", "audience", "erase", "identity", "audit", "policy")
 PUBLIC = {
     "/health/live",
     "/health/ready",
@@ -68,6 +68,9 @@ NEEDED = {
     ("GET", "/v1/subjects/{pseudonym}/signals"): "decide",
     ("POST", "/v1/subjects/lookup"): "decide",
     ("POST", "/v1/subjects/{pseudonym}/erase"): "erase",
+    ("POST", "/v1/subjects/merge"): "identity",
+    ("POST", "/v1/subjects/unmerge"): "identity",
+    ("GET", "/v1/merges"): "identity",
     ("GET", "/v1/quarantine"): "ingest",
     ("POST", "/v1/decisions"): "decide",
     ("POST", "/v1/decisions/batch"): "decide",

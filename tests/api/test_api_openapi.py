@@ -186,6 +186,10 @@ GOOD: dict[str, Any] = {
     },
     "/v1/subjects/lookup": {"identifier": {"email": "nobody@example.org"}, "recipient": "self"},
     "/v1/subjects/{pseudonym}/erase": {"reason": "request"},
+    "/v1/subjects/merge": {
+        "subjects": [{"email": "anna@example.org"}, {"member_no": "M-2"}], "reason": "duplicate", "dry_run": True,
+    },
+    "/v1/subjects/unmerge": {"merge": 999_999, "reason": "wrong_match", "dry_run": True},
     "/v1/decisions": {
         "purpose": "direct_marketing", "channel": "email", "recipient": "self", "explain": False,
         "subject": {"member_no": "M-1"}, "message": {"unsubscribe": True},
@@ -207,6 +211,8 @@ GOOD: dict[str, Any] = {
 REPLIES = {
     "/v1/subjects/lookup": 404,
     "/v1/subjects/{pseudonym}/erase": 404,
+    "/v1/subjects/merge": 404,
+    "/v1/subjects/unmerge": 404,
     "/v1/consents/receipt": 404,
     "/v1/audiences": 201,
     "/v1/policies/{pack}/{version}/shadow": 409,

@@ -18,6 +18,7 @@ from consent_gateway.domain.subjects import (
     IdentifierKind,
     age_in_month,
     birth_month,
+    is_placeholder,
     join_regions,
     month_of,
     split_regions,
@@ -84,3 +85,30 @@ def test_what_can_be_suppressed_can_be_reached() -> None:
     reached = {kind for kind, _ in REACHED_BY.values()}
     assert set(SUPPRESSED_BY) <= reached
     assert {REACHED_BY[c][0] for c in (Channel.SMS, Channel.CALL)} == {IdentifierKind.PHONE}
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        ("member_no", "0"),
+        ("member_no", "0000"),
+        ("member_no", "NULL"),
+        ("member_no", "-1"),
+        ("member_no", "N/A"),
+        ("member_no", "---"),
+        ("device_id", "00000000-0000-0000-0000-000000000000"),
+        ("openid", "Anonymous"),
+        ("email", "no-email@example.org"),
+        ("email", "null@example.org"),
+    ],
+)
+def test_what_stands_for_no_identifier_is_a_placeholder(kind: str, value: str) -> None:
+    assert is_placeholder(kind, value)
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [("member_no", "M00001"), ("member_no", "10"), ("email", "nonette@null.example"), ("device_id", "1" * 32)],
+)
+def test_an_identifier_that_resembles_one_is_none(kind: str, value: str) -> None:
+    assert not is_placeholder(kind, value)

@@ -8,6 +8,18 @@ import time
 from typing import Any
 
 import pytest
+
+from consent_gateway.errors import InputError, SignalError
+from consent_gateway.policies.signals.bits import MAX_CHARS, IdSet
+from consent_gateway.policies.signals.detect import SignalKind, decode, kind_of
+from consent_gateway.policies.signals.gpc import Support, read_well_known, says_opt_out
+from consent_gateway.policies.signals.gpp import GppString, decode_gpp
+from consent_gateway.policies.signals.sections import LAYOUTS, Sensitive
+from consent_gateway.policies.signals.tcf import CaString, RestrictionType, TcString, decode_tcf
+from consent_gateway.policies.signals.us import Undecoded, UspString, UsSection
+from consent_gateway.policies.signals.vectors import compare
+from consent_gateway.policies.signals.views import view
+from edge import SHARED
 from signals_encoder import (
     LONG_NATIONAL,
     SHORT_NATIONAL,
@@ -25,18 +37,6 @@ from signals_encoder import (
     us,
     vendors,
 )
-
-from consent_gateway.errors import InputError, SignalError
-from consent_gateway.policies.signals.bits import MAX_CHARS, IdSet
-from consent_gateway.policies.signals.detect import SignalKind, decode, kind_of
-from consent_gateway.policies.signals.gpc import Support, read_well_known, says_opt_out
-from consent_gateway.policies.signals.gpp import GppString, decode_gpp
-from consent_gateway.policies.signals.sections import LAYOUTS, Sensitive
-from consent_gateway.policies.signals.tcf import CaString, RestrictionType, TcString, decode_tcf
-from consent_gateway.policies.signals.us import Undecoded, UspString, UsSection
-from consent_gateway.policies.signals.vectors import compare
-from consent_gateway.policies.signals.views import view
-from edge import SHARED
 
 VECTORS = SHARED / "vectors" / "signals"
 FILES = ("tcf_vectors", "tcf_2_3_generated_vectors", "gpp_vectors", "gpc_vectors")

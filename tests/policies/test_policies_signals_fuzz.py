@@ -7,6 +7,14 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from consent_gateway.errors import SignalError
+from consent_gateway.policies.signals.bits import Bits
+from consent_gateway.policies.signals.detect import SignalKind, decode
+from consent_gateway.policies.signals.gpp import decode_gpp
+from consent_gateway.policies.signals.tcf import TcString, decode_tcf
+from consent_gateway.policies.signals.us import Undecoded, UsSection
+from consent_gateway.policies.signals.views import view
 from signals_encoder import (
     ALPHABET,
     LONG_NATIONAL,
@@ -21,14 +29,6 @@ from signals_encoder import (
     text_of,
     us,
 )
-
-from consent_gateway.errors import SignalError
-from consent_gateway.policies.signals.bits import Bits
-from consent_gateway.policies.signals.detect import SignalKind, decode
-from consent_gateway.policies.signals.gpp import decode_gpp
-from consent_gateway.policies.signals.tcf import TcString, decode_tcf
-from consent_gateway.policies.signals.us import Undecoded, UsSection
-from consent_gateway.policies.signals.views import view
 
 SHORT = settings(derandomize=True, deadline=None, max_examples=150)
 LONG = settings(derandomize=True, deadline=None, max_examples=20_000)

@@ -58,6 +58,8 @@ class EntryKind(StrEnum):
     LOG_CREATED = "log.created"
     RECONCILE_RUN = "reconcile.run"
     ADMIN_ACTION = "admin.action"
+    SUBJECTS_MERGED = "subjects.merged"
+    SUBJECTS_UNMERGED = "subjects.unmerged"
     CONTROLLER_REGISTERED = "controller.registered"
     PROCESSING_REGISTERED = "processing.registered"
     RECEIPT_ISSUED = "receipt.issued"

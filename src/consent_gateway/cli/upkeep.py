@@ -33,7 +33,7 @@ def reconcile(store: Path | None, *, repair: bool, as_json: bool) -> None:
     Sequencer(gateway).drain()
 
     def show(console: Console) -> None:
-        found = f"{report.differing} differ, {report.missing} missing, {report.stray} stray"
+        found = f"{report.differing} differ, {report.missing} missing, {report.stray} stray, {report.links} links"
         console.print(f"{report.compared} rows compared, {found}")
         for name, count in sorted(report.columns.items()):
             console.print(f"  {name}: {count}")

@@ -13,12 +13,14 @@ undoing one gives what was before it:
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
+from consent_gateway.domain.consents import ConsentState
 from consent_gateway.domain.ids import SubjectId
 from consent_gateway.domain.subjects import join_regions, split_regions
 
 RULES = "1"  # the version of the rules above, kept with each merge
+_NO = frozenset({ConsentState.WITHDRAWN, ConsentState.REFUSED})
 MAX_MEMBERS = 16  # subjects of one person: more is an identifier that many share, not one person
 
 Pair = tuple[SubjectId, SubjectId]
@@ -58,3 +60,21 @@ def agreed(values: Iterable[Traits]) -> dict[str, int | str | None]:
 def summed(summaries: Collection[Summary]) -> Summary:
     """Return `(count, first, last)` of what several members did."""
     return sum(s[0] for s in summaries), min(s[1] for s in summaries), max(s[2] for s in summaries)
+
+
+def why(before: Sequence[str], after: Sequence[str]) -> str:
+    """Return in one word why a standing is what it is after people were merged or separated.
+
+    `before` and `after` are states (`ConsentState`) of the people there were and there are, for one purpose on one
+    channel towards one recipient.
+    """
+    if len(after) > 1:
+        return "unchanged" if {*before} == {*after} else "separated"
+    (now,) = after
+    if all(state == now for state in before):
+        return "unchanged"
+    if now in _NO:
+        return "the_no_holds"
+    if now == ConsentState.GIVEN and not _NO.isdisjoint(before):
+        return "the_later_yes_holds"
+    return "one_of_them_answered" if ConsentState.NONE in before and now in before else "read_together"

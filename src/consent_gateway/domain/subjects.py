@@ -127,6 +127,19 @@ SUPPRESSED_BY: dict[IdentifierKind, Flag] = {
 }
 
 
+# What systems write where they have no identifier; taken for one, it would make strangers one person.
+_PLACEHOLDERS = frozenset(
+    ("null", "none", "nil", "nan", "na", "undefined", "unknown", "unset", "notset", "anonymous", "noemail", "nomail")
+)
+
+
+def is_placeholder(kind: str, value: str) -> bool:
+    """Tell whether a normalised identifier stands for "none": only zeros or signs, -1, or a word such as null."""
+    text = value.partition("@")[0] if kind == IdentifierKind.EMAIL else value
+    core = "".join(char for char in text.casefold() if char.isalnum())
+    return core in _PLACEHOLDERS or text == "-1" or not core.strip("0")
+
+
 def join_regions(regions: Iterable[str]) -> str:
     """Return the stored form of a set of candidate residencies.
 

@@ -16,7 +16,7 @@ from consent_gateway.domain.circumstances import Told, day_number
 from consent_gateway.domain.ids import TraitId
 from consent_gateway.domain.registers import Registers
 from consent_gateway.domain.segments import TraitDefinition, TraitOrigin, TraitType
-from consent_gateway.domain.subjects import birth_month
+from consent_gateway.domain.subjects import birth_month, is_placeholder
 from consent_gateway.errors import FieldProblem
 from consent_gateway.services.gateway import Work
 from consent_gateway.services.intake import Incoming, Refusals
@@ -69,6 +69,10 @@ def _identifiers(item: SubjectItem, region: str, problems: list[FieldProblem]) -
         form = normal_form(kind, value, region or None, f"$.{kind}")
         if isinstance(form, FieldProblem):
             problems.append(form)
+        elif is_placeholder(form.kind, form.value):
+            problems.append(
+                FieldProblem(f"$.{kind}", "placeholder_identifier", "many share this: it identifies nobody")
+            )
         else:
             forms.append(form)
     return forms

@@ -15,7 +15,7 @@ from consent_gateway.domain.registers import Principal
 from consent_gateway.errors import AuthenticationError, ConflictError, FieldProblem, InputError, NotFoundError
 from consent_gateway.services.gateway import Work
 
-SCOPES = frozenset({"admin", "ingest", "decide", "audience", "erase", "audit", "policy"})
+SCOPES = frozenset({"admin", "ingest", "decide", "audience", "erase", "identity", "audit", "policy"})
 _SECRET_BYTES = 32
 
 
