@@ -122,8 +122,9 @@ def test_a_signal_restricts_a_decision(edge: Edge) -> None:
         "at": "2026-10-01T10:00:00Z",
         "properties": ["affirmative", "evidence"],
     }
+    given |= {"evidence": {"form": "newsletter"}}
     consent = edge.admin.post("/v1/consents", json={"source": "crm", "items": [given | {"subject": ask["subject"]}]})
-    assert consent.json()["accepted"] == 1
+    assert consent.json()["accepted"] == 1, consent.text
     before = edge.admin.post("/v1/decisions", json=ask).json()
     no = Tc(consents=set(), vendors={20}, disclosed={20}, created=17_900_000_000, updated=17_900_000_000)
     send(edge, {"subject": ask["subject"], "raw": no.text()})

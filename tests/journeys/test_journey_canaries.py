@@ -88,6 +88,10 @@ def _live(api: httpx.Client) -> Iterator[httpx.Response]:
     yield post("/v1/consents", json={"source": "crm", "items": [consent]}, headers={"sec-gpc": "1"})
     choice = {"subject": {"phone": "01512 3999888", "region": "DE"}, "choice": "objection", "active": False, "at": AT}
     yield post("/v1/imports/choices?source=crm", content=json.dumps(choice).encode(), headers=NDJSON)
+    signals = [{"subject": {"device_id": "canary-device-4711"}, "raw": "1YYN", "at": AT, "displayed": True}]
+    signals += [{"subject": {"device_id": "canary-device-4712"}, "raw": "1", "at": AT}]
+    signals += [{"subject": EMAIL, "raw": "zuleika.canary@example.org", "at": AT}]
+    yield post("/v1/signals", json={"source": "crm", "items": signals})
     yield post(
         "/v1/events", json={"source": "crm", "items": [{"subject": EMAIL, "type": "visit", "at": AT, "key": "1"}]}
     )

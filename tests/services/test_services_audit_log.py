@@ -47,12 +47,22 @@ from consent_gateway.domain.records.consent import Form
 from consent_gateway.domain.segments import Everyone, TraitOrigin, TraitType
 from consent_gateway.domain.subjects import Choice
 from consent_gateway.errors import ConflictError, NotFoundError
-from consent_gateway.services import audiences, audit_log, notices, principals, receipts, records, registers
+from consent_gateway.policies.signals.effects import PurposeRule, TcfMapping
+from consent_gateway.services import (
+    audiences,
+    audit_log,
+    notices,
+    principals,
+    receipts,
+    records,
+    registers,
+    signal_mappings,
+)
 from consent_gateway.services.audit_log import Sequencer
 from consent_gateway.services.decisions import decide_batch
 from consent_gateway.services.erasure import erase
 from consent_gateway.services.gateway import Gateway, Work
-from consent_gateway.services.items import ContactItem, EventItem
+from consent_gateway.services.items import ContactItem, EventItem, SignalItem
 from consent_gateway.services.reconcile import reconcile
 from consent_gateway.vault.keyring import Keyring
 from fakes import Faults, PowerCutError, faults_of
@@ -96,6 +106,11 @@ USE_CASES: dict[str, Callable[[Gateway], object]] = {
     "withdraw": lambda g: withdraw(g, ref(1)),
     "stranger": lambda g: withdraw(g, by("email", "stranger@example.org")),
     "choice": lambda g: choose(g, ref(1), Choice.OBJECTION),
+    "signal": lambda g: take(g, [SignalItem(ref(1), "1YYN", NOW_S)]),
+    "stranger's signal": lambda g: take(g, [SignalItem(by("device_id", "dev-0123456789abcdef"), "1", NOW_S)]),
+    "signal mapping": in_work(
+        lambda w: signal_mappings.set_mapping(w, TcfMapping((PurposeRule((1,), PurposeId("marketing")),)))
+    ),
     "event": lambda g: take(g, [EventItem(ref(1), "buy", NOW_S, "k")]),
     "contact": lambda g: take(g, [ContactItem(ref(1), "email", NOW_S, "spring", "k")]),
     "decide": lambda g: answer_for(g, ref(1)),

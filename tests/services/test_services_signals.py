@@ -25,7 +25,7 @@ from builders import (
     take,
     with_source,
 )
-from consent_gateway.db import consents, tables
+from consent_gateway.db import consents, merges, tables
 from consent_gateway.domain.consents import ConsentEvent, ConsentKind, ConsentProperty
 from consent_gateway.domain.ids import PurposeId, RecipientId
 from consent_gateway.domain.purposes import Channel, RecipientKind
@@ -318,6 +318,20 @@ def test_erasing_a_person_deletes_their_signals(crm: Gateway) -> None:
     with crm.work() as work:
         erasure.erase(work, who, "request")
     assert [row.subject_id for row in stored(crm)] == [id_of(crm, ref(2))]
+
+
+def test_signals_of_everyone_who_was_merged_into_a_person_are_theirs(crm: Gateway) -> None:
+    take(crm, [a_person(2)])
+    take(crm, [a_signal(ADA, "1YYN"), a_signal(ref(2), "1")])
+    first, second = id_of(crm, ADA), id_of(crm, ref(2))
+    with crm.work() as work:
+        merges.relink(work.session, {first: [first, second]})
+    for subject in (ADA, ref(2)):
+        with crm.look() as work:
+            assert [s["kind"] for s in signals_of(work, subject_id(work, subject), 10)] == ["gpc", "usp"]
+    with crm.work() as work:
+        erasure.erase(work, subject_id(work, ADA), "request")
+    assert stored(crm) == []
 
 
 # -- strangers ---------------------------------------------------------------------------------------------------
