@@ -64,6 +64,8 @@ PEOPLE_TABLES = (
     tables.subject_traits,
     tables.signals,
     tables.consent_events,
+    tables.consent_confirmations,
+    tables.notice_views,
     tables.choice_events,
     tables.circumstances,
     tables.events,

@@ -49,6 +49,7 @@ from consent_gateway.vault.protectors import (
     SecretFileProtector,
     UnsafeUnsealedKeyring,
 )
+from consent_gateway.web import confirmations
 from consent_gateway.web.docs import docs_routes
 
 _THREADS = 8
@@ -153,7 +154,7 @@ def build_app(settings: Settings, telemetry: Telemetry, gateway: Gateway) -> App
         logging_config=None,
         request_max_body_size=settings.batch_body_limit_bytes + 1,
     )
-    app.state.desk = desk
+    app.state.desk, app.state.pages = desk, confirmations
     limits = BodyLimits(settings.body_limit_bytes, settings.batch_body_limit_bytes, settings.body_read_timeout_seconds)
     inner: ASGIApp = guarded(FastDecisions(app, desk), limits)
     return Application(AccessMiddleware(inner, telemetry, _plain_paths(app)), app, gateway, worker)

@@ -170,6 +170,31 @@ class IncompleteError(ConflictError):
     hint = "Register what is listed in `errors` (controller, processing of the purpose, parties, notice), ask again."
 
 
+class AlreadyConfirmedError(ConflictError):
+    """The request for a second step was confirmed before; it counts once."""
+
+    code = "already_confirmed"
+    title = "This was confirmed before"
+    hint = "Nothing more is needed."
+
+
+class OvertakenError(ConflictError):
+    """The person said no after the request for the second step; the no holds."""
+
+    code = "confirmation_overtaken"
+    title = "A no came after this request"
+    hint = "Ask anew if the person wants it again."
+
+
+class ConfirmationExpiredError(GatewayError):
+    """The time for the second step is over."""
+
+    code = "confirmation_expired"
+    status = 410
+    title = "The time to confirm is over"
+    hint = "Ask anew; the answer carries a new token."
+
+
 class UnavailableError(GatewayError):
     """A part the answer depends on is down; nothing was done."""
 

@@ -165,7 +165,7 @@ STORED: Stored = {
     }
     | {"on": CHECKED},
     wire.ConsentIn: dict.fromkeys(
-        ("subject", "contact_point", "guardian", "evidence", "properties", "imported"), SEALED
+        ("subject", "contact_point", "guardian", "evidence", "properties", "imported", "confirm"), SEALED
     )
     | {
         name: (T.consent_events.c[name],)
@@ -174,6 +174,8 @@ STORED: Stored = {
             *("notice", "notice_version", "language", "method", "place"),
         )
     },
+    wire.NoticeShownIn: {"subject": SEALED}
+    | {name: (T.notice_views.c[name],) for name in ("notice", "notice_version", "language", "at", "place")},
     wire.ChoiceIn: {"subject": SEALED} | {name: (T.choice_events.c[name],) for name in ("choice", "active", "at")},
     wire.EventIn: {
         "subject": SEALED,
@@ -274,6 +276,8 @@ def test_no_model_is_forgotten() -> None:
     """Every model whose values are written down is in the table above; the others only ask."""
     asks = {
         "DecisionIn",
+        "HistoryIn",
+        "StateIn",
         "DecisionsIn",
         "UseIn",
         "MessageIn",

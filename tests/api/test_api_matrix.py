@@ -21,6 +21,7 @@ PUBLIC = {
     "/.well-known/gpc.json",
     "/v1/receipts/keys",
 }
+TOKENED = {("GET", "/v1/consents/confirmations/{token}"), ("POST", "/v1/consents/confirmations/{token}")}  # no key
 PAGES = {"/docs", "/problems", "/problems/{code}", "/openapi.json"}
 SECURITY = {
     "x-content-type-options": "nosniff",
@@ -34,6 +35,8 @@ PARAMETERS = {
     "audience": "0" * 32,
     "uid": "0" * 32,
     "path": "0/000",
+    "token": "A" * 43,
+    "notice": "privacy",
     "pack": "gdpr",
     "version": "1",
 }
@@ -45,6 +48,10 @@ NEEDED = {
     ("POST", "/v1/purposes"): "admin",
     ("GET", "/v1/notices"): "ingest",
     ("POST", "/v1/notices"): "admin",
+    ("GET", "/v1/notices/{notice}"): "ingest",
+    ("POST", "/v1/notices_shown"): "ingest",
+    ("POST", "/v1/consents/history"): "decide",
+    ("POST", "/v1/consents/state"): "decide",
     ("GET", "/v1/sources"): "ingest",
     ("POST", "/v1/sources"): "admin",
     ("GET", "/v1/recipients"): "ingest",
@@ -158,7 +165,18 @@ def assert_problem(reply: httpx.Response, status: int) -> None:
 
 
 def test_the_table_of_scopes_names_every_operation(edge: Edge) -> None:
-    assert {o for o in operations(edge) if o[1] not in PUBLIC} == set(NEEDED)
+    assert {o for o in operations(edge) if o[1] not in PUBLIC} == set(NEEDED) | TOKENED
+
+
+def test_a_token_that_is_none_opens_nothing_with_or_without_a_key(edge: Edge) -> None:
+    answers = []
+    for method, path in sorted(TOKENED):
+        for client in (edge.client(None), edge.client("x"), edge.admin):
+            for token in ("A" * 43, "A", "%00", "A" * 4000, "%F0%9F"):
+                reply = client.request(method, path.replace("{token}", token))
+                assert_problem(reply, 404)
+                answers.append(reply.json()["code"])
+    assert set(answers) == {"not_found"}
 
 
 def test_every_operation_refuses_every_wrong_key_alike(edge: Edge, wrong: dict[str, str | None]) -> None:

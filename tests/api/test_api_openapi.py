@@ -88,7 +88,10 @@ def test_every_operation_answers_errors_as_problems(document: dict[str, Any]) ->
 def test_writes_name_the_idempotency_key(document: dict[str, Any]) -> None:
     for path, item in document["paths"].items():
         names = {p["name"] for p in item.get("post", {}).get("parameters", ())}
-        reading = path in ("/v1/decisions", "/v1/policies/diff", "/v1/subjects/lookup", "/v1/consents/receipt")
+        reading = path in (
+            *("/v1/decisions", "/v1/policies/diff", "/v1/subjects/lookup", "/v1/consents/receipt"),
+            *("/v1/consents/history", "/v1/consents/state", "/v1/consents/confirmations/{token}"),
+        )
         assert ("Idempotency-Key" in names) == ("post" in item and not reading)
 
 
@@ -184,6 +187,8 @@ GOOD: dict[str, Any] = {
         "subject": {"email": "nobody@example.org"}, "purpose": "direct_marketing", "channel": "email",
         "format": "iso27560",
     },
+    "/v1/consents/history": {"subject": {"email": "nobody@example.org"}, "after": 0, "limit": 9},
+    "/v1/consents/state": {"subject": {"email": "nobody@example.org"}},
     "/v1/subjects/lookup": {"identifier": {"email": "nobody@example.org"}, "recipient": "self"},
     "/v1/subjects/{pseudonym}/erase": {"reason": "request"},
     "/v1/subjects/merge": {
@@ -214,6 +219,8 @@ REPLIES = {
     "/v1/subjects/merge": 404,
     "/v1/subjects/unmerge": 404,
     "/v1/consents/receipt": 404,
+    "/v1/consents/history": 404,
+    "/v1/consents/state": 404,
     "/v1/audiences": 201,
     "/v1/policies/{pack}/{version}/shadow": 409,
     "/v1/decisions/{uid}/replay": 404,
@@ -229,6 +236,10 @@ ROWS: dict[str, Any] = {
     "/v1/consents": {
         "subject": {"email": "anna@example.org"}, "purpose": "direct_marketing", "kind": "given", "channel": "email",
         "at": "2026-01-31T12:00:00Z", "properties": ["affirmative"], "evidence": {"form": 1}, "imported": False,
+    },
+    "/v1/notices_shown": {
+        "subject": {"email": "anna@example.org"}, "notice": "privacy", "notice_version": 1, "language": "en",
+        "at": "2026-01-31T12:00:00Z", "place": "/signup",
     },
     "/v1/choices": {
         "subject": {"email": "anna@example.org"}, "choice": "objection", "active": True, "at": "2026-01-31T12:00:00Z",

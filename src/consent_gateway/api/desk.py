@@ -25,11 +25,14 @@ from consent_gateway.db import intake as intake_rows
 from consent_gateway.domain.registers import Principal
 from consent_gateway.errors import FieldProblem, IdempotencyError, InputError, RaceError
 from consent_gateway.services.gateway import Gateway, Work
+from consent_gateway.services.intake import own_key
+from consent_gateway.services.vault import GATEWAY_ITSELF, open_bytes, seal_bytes
 from consent_gateway.telemetry import Event, Telemetry
 
 JSON = "application/json"
 _MAX_KEY = 64
 _RETRIES = 2
+_SEALED, _TOKENS = b"\0", b'"confirmations":[{'
 Model = TypeVar("Model", bound=BaseModel)
 Value = TypeVar("Value")
 Asked = Request[Any, Any, Any]
@@ -116,11 +119,24 @@ class Desk:
             if stored is not None:
                 if bytes(stored.request_digest) != fingerprint:
                     raise IdempotencyError
-                return stored.status, bytes(stored.response), True
+                return stored.status, _opened(work, bytes(stored.response)), True
             content = msgspec.json.encode(act(work))
-            row = {"request_digest": fingerprint, "status": status, "response": content, "at": work.now}
+            row = {"request_digest": fingerprint, "status": status, "response": _sealed(work, content), "at": work.now}
             intake_rows.put_reply(work.session, {"principal": principal.id, "key": key, **row})
             return status, content, False
+
+
+def _sealed(work: Work, content: bytes) -> bytes:
+    """Return a reply as it is kept: one with tokens sealed, for they open what a person alone may open."""
+    if _TOKENS not in content:
+        return content
+    return _SEALED + seal_bytes(own_key(work), GATEWAY_ITSELF, content)
+
+
+def _opened(work: Work, kept: bytes) -> bytes:
+    if not kept.startswith(_SEALED):
+        return kept
+    return open_bytes(own_key(work), GATEWAY_ITSELF, kept.removeprefix(_SEALED))
 
 
 def desk_of(request: Asked) -> Desk:

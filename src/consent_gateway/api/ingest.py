@@ -16,13 +16,14 @@ from pydantic import ValidationError
 from consent_gateway.api.desk import body_as, desk_of, documented
 from consent_gateway.api.guard import check_json_document
 from consent_gateway.api.problems import field_problems, plain_name
-from consent_gateway.api.wire import ITEMS, BatchIn, IntakeOut
+from consent_gateway.api.wire import ITEMS, BatchIn, IntakeOut, instant
 from consent_gateway.errors import FieldProblem, InputError, NotFoundError, TooLargeError
 from consent_gateway.services.choices import record_choices
 from consent_gateway.services.consents import record_consents
 from consent_gateway.services.events import import_contacts, import_events
 from consent_gateway.services.gateway import Work
-from consent_gateway.services.intake import Incoming, Intake
+from consent_gateway.services.intake import Confirmation, Incoming, Intake
+from consent_gateway.services.notices import record_shown
 from consent_gateway.services.signals import record_signals
 from consent_gateway.services.subjects import import_subjects
 from consent_gateway.telemetry import Event
@@ -34,6 +35,7 @@ _USE_CASES: dict[str, Callable[..., Intake]] = {
     "events": import_events,
     "contacts": import_contacts,
     "signals": record_signals,
+    "notices_shown": record_shown,
 }
 _GPC_KINDS = frozenset({"consents", "choices"})
 _CSV_COLUMNS = (
@@ -107,6 +109,12 @@ async def record_signal_items(request: Request[Any, Any, Any]) -> Response[bytes
     return await _items(request, "signals")
 
 
+@post("/v1/notices_shown", status_code=200, tags=["intake"], **documented(BatchIn, IntakeOut, items="notices_shown"))
+async def record_shown_items(request: Request[Any, Any, Any]) -> Response[bytes]:
+    """Append which version of a notice was shown to whom, in which language."""
+    return await _items(request, "notices_shown")
+
+
 async def _items(request: Request[Any, Any, Any], kind: str) -> Response[bytes]:
     batch = await body_as(request, BatchIn, "ingest")
     digest = hashlib.sha256(await request.body()).hexdigest()
@@ -149,8 +157,13 @@ def answer(intake: Intake) -> dict[str, Any]:
         "source": intake.source,
         **intake.counts(),
         "rejections": rejections,
+        **({"confirmations": [_confirmation(c) for c in intake.confirmations]} if intake.confirmations else {}),
         "entries": entries,
     }
+
+
+def _confirmation(asked: Confirmation) -> dict[str, Any]:
+    return {"row": asked.row, "token": asked.token, "expires_at": instant(asked.expires_at)}
 
 
 # -- reading rows ------------------------------------------------------------------------------------------------
@@ -261,4 +274,5 @@ HANDLERS = (
     import_event_items,
     import_contact_items,
     record_signal_items,
+    record_shown_items,
 )

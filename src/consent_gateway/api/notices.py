@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from litestar import Request, Response, get, post
+from litestar.params import FromPath, FromQuery
 
 from consent_gateway.api.desk import body_as, desk_of, documented
-from consent_gateway.api.wire import NoticeIn
+from consent_gateway.api.wire import NoticeIn, instant
 from consent_gateway.db import notices as notice_rows
 from consent_gateway.domain.ids import NoticeId, PurposeId
 from consent_gateway.services import notices
@@ -43,4 +44,15 @@ async def list_notices(request: Call) -> Response[bytes]:
     return await desk_of(request).read(request, "ingest", lambda w: {"items": notice_rows.notice_rows(w.session)})
 
 
-HANDLERS = (put_notice, list_notices)
+@get("/v1/notices/{notice:str}", tags=["registers"])
+async def show_notice(request: Call, notice: FromPath[str], language: FromQuery[str | None] = None) -> Response[bytes]:
+    """Return the text to show: the newest version, in the language that fits best (RFC 4647 look-up)."""
+
+    def act(work: Work) -> dict[str, Any]:
+        row = notices.text_of(work, notice, None, language)
+        return row | {"published_at": instant(row["published_at"])}
+
+    return await desk_of(request).read(request, "ingest", act)
+
+
+HANDLERS = (put_notice, list_notices, show_notice)

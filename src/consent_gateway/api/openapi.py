@@ -51,10 +51,15 @@ _GPC: Schema = {
 }
 # POST, because a question holds personal data or a whole text; changes nothing
 _READING = ("/v1/decisions", "/v1/policies/diff", "/v1/subjects/lookup")
-_UNKEPT = ("/v1/consents/receipt",)  # the reply tells about a person and would outlive them
+_UNKEPT = (
+    "/v1/consents/receipt",
+    "/v1/consents/history",
+    "/v1/consents/state",
+    "/v1/consents/confirmations/{token}",
+)  # the reply tells about a person and would outlive them
 _SIGNALLED = ("/v1/consents", "/v1/choices", "/v1/imports/{kind}")
 _KEYED = ("/v1", "/tile")
-_OPEN = ("/v1/audit/checkpoint", "/v1/audit/vkey", "/v1/receipts/keys")
+_OPEN = ("/v1/audit/checkpoint", "/v1/audit/vkey", "/v1/receipts/keys", "/v1/consents/confirmations/{token}")
 
 
 def document(app: Litestar) -> Schema:

@@ -7,6 +7,7 @@ from litestar.handlers import HTTPRouteHandler
 from consent_gateway.api import (
     audiences,
     audit,
+    consents,
     decisions,
     health,
     ingest,
@@ -26,6 +27,7 @@ HANDLERS: tuple[HTTPRouteHandler, ...] = (
     *notices.HANDLERS,
     *ingest.HANDLERS,
     *signals.HANDLERS,
+    *consents.HANDLERS,
     *subjects.HANDLERS,
     *merges.HANDLERS,
     *decisions.HANDLERS,

@@ -57,6 +57,8 @@ class EntryKind(StrEnum):
     PAIRWISE_EPOCH_CREATED = "pairwise_epoch.created"
     LOG_CREATED = "log.created"
     RECONCILE_RUN = "reconcile.run"
+    LEDGER_READ = "ledger.read"
+    NOTICE_SHOWN = "notice.shown"
     ADMIN_ACTION = "admin.action"
     SUBJECTS_MERGED = "subjects.merged"
     SUBJECTS_UNMERGED = "subjects.unmerged"

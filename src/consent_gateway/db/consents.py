@@ -22,6 +22,11 @@ def append(session: Session, rows: Sequence[dict[str, Any]]) -> None:
         session.execute(insert(consent_events), list(rows))
 
 
+def append_one(session: Session, row: dict[str, Any]) -> int:
+    """Append one consent event; returns its number."""
+    return int(session.execute(insert(consent_events).values(row).returning(consent_events.c.id)).scalar_one())
+
+
 def append_choices(session: Session, rows: Sequence[dict[str, Any]]) -> None:
     """Append choices (`subject_id`, `choice`, `active`, `at`, `source`, `received_at`)."""
     if rows:
@@ -36,6 +41,13 @@ def ledger(session: Session, ids: Iterable[SubjectId]) -> dict[SubjectId, list[C
         for row in session.execute(statement):
             found.setdefault(SubjectId(row.subject_id), []).append(event_of(row))
     return found
+
+
+def rows_after(session: Session, ids: Iterable[SubjectId], after: int, limit: int) -> list[Any]:
+    """Return a page of the rows of one person's subjects, in the order of arrival."""
+    c = consent_events.c
+    statement = select(consent_events).where(c.subject_id.in_(list(ids)), c.id > after).order_by(c.id).limit(limit)
+    return list(session.execute(statement))
 
 
 def asked_under(session: Session, notice: NoticeId, after: int, limit: int) -> list[SubjectId]:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import insert, select
 
 from consent_gateway.db.dialects import insert_ignoring
 from consent_gateway.db.engine import Session
-from consent_gateway.db.tables import notices
-from consent_gateway.domain.ids import NoticeId, PurposeId
+from consent_gateway.db.tables import notice_views, notices
+from consent_gateway.domain.ids import NoticeId, PurposeId, SubjectId
 from consent_gateway.domain.notices import NoticeBook, NoticeVersion
 
 
@@ -26,6 +27,18 @@ def notice_rows(session: Session, notice: NoticeId | None = None) -> list[dict[s
         statement = statement.where(notices.c.id == notice)
     rows = session.execute(statement).mappings()
     return [dict(row) | {"purposes": json.loads(row["purposes"])} for row in rows]
+
+
+def add_views(session: Session, rows: Sequence[dict[str, Any]]) -> None:
+    """Append what people were shown; the rows carry every column but `id`."""
+    if rows:
+        session.execute(insert(notice_views), list(rows))
+
+
+def views(session: Session, ids: Iterable[SubjectId]) -> list[dict[str, Any]]:
+    """Return what one person's subjects were shown, in the order of arrival."""
+    statement = select(notice_views).where(notice_views.c.subject_id.in_(list(ids))).order_by(notice_views.c.id)
+    return [dict(row) for row in session.execute(statement).mappings()]
 
 
 def notice_book(session: Session) -> NoticeBook:

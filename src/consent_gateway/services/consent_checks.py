@@ -62,6 +62,8 @@ def notice_problem(work: Work, item: ConsentItem) -> FieldProblem | None:
 
 def grant_problem(work: Work, item: ConsentItem, at: int) -> FieldProblem | None:
     """Return what is wrong with a fact that is no no: its end, its recipient, or a claim without proof."""
+    if item.confirm and item.kind is not ConsentKind.PENDING:
+        return FieldProblem("$.confirm", "not_pending", "only a pending fact has a second step")
     if item.valid_until is not None and item.kind not in _PROVEN:
         return FieldProblem("$.valid_until", "not_a_grant", "only a yes has an end of its own")
     if item.valid_until is not None and item.valid_until <= at:

@@ -6,13 +6,14 @@ the suppression list, because opt-outs fail open (promise P1) and must hold when
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from consent_gateway.audit.canonical import canonical_json
 from consent_gateway.audit.entries import EntryKind
-from consent_gateway.db import consents
+from consent_gateway.db import confirmations, consents
 from consent_gateway.db.subjects import ContactPoint
 from consent_gateway.domain.consents import NO
 from consent_gateway.domain.ids import PurposeId, SubjectId
@@ -31,12 +32,22 @@ from consent_gateway.services.consent_checks import (
     register_problem,
 )
 from consent_gateway.services.gateway import Work
-from consent_gateway.services.intake import Incoming, Intake, Refusals, keep_counts, require_size, require_source
+from consent_gateway.services.intake import (
+    Confirmation,
+    Incoming,
+    Intake,
+    Refusals,
+    keep_counts,
+    require_size,
+    require_source,
+)
 from consent_gateway.services.items import ConsentItem, SubjectRef
 from consent_gateway.services.opt_outs import keep_for_stranger, settled_instant
 from consent_gateway.services.people import UNKNOWN, UNKNOWN_POINT, Resolver
 from consent_gateway.services.vault import seal_bytes
 from consent_gateway.vault.envelope import derive_audit_key
+
+_TOKEN_BYTES = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +58,7 @@ class Accepted:
     subject_id: SubjectId
     point: int | None = None
     guardian: SubjectId | None = None
+    row: int = 0  # its number in the batch
 
 
 def record_consents(
@@ -68,9 +80,10 @@ def record_consents(
                 continue
             intake.suppressed += 1
         else:
-            accepted.append(found)
+            accepted.append(replace(found, row=row.row))
         intake.accepted += 1
     intake.entries = _append(work, source_id, accepted)
+    intake.confirmations = _ask_to_confirm(work, source_id, [a for a in accepted if a.item.confirm])
     people = sorted({a.subject_id for a in accepted})
     if gpc:
         intake.entries += record_signal(work, source_id, people)
@@ -198,8 +211,22 @@ def append_facts(work: Work, source: str, facts: Sequence[tuple[ConsentItem, Sub
 def _append(work: Work, source: str, accepted: Sequence[Accepted]) -> list[bytes]:
     deks = work.gateway.vault.keys(work.session, sorted({a.subject_id for a in accepted}))
     entries = [record_fact(work, source, fact, deks[fact.subject_id]) for fact in accepted]
-    consents.append(work.session, [fact_row(work, source, fact, deks[fact.subject_id]) for fact in accepted])
+    plain = [fact for fact in accepted if not fact.item.confirm]
+    consents.append(work.session, [fact_row(work, source, fact, deks[fact.subject_id]) for fact in plain])
     return entries
+
+
+def _ask_to_confirm(work: Work, source: str, pending: Sequence[Accepted]) -> list[Confirmation]:
+    """Append facts that wait for a second step, each with a token of 256 random bits, of which a hash is kept."""
+    deks = work.gateway.vault.keys(work.session, sorted({fact.subject_id for fact in pending}))
+    asked = []
+    for fact in pending:
+        number = consents.append_one(work.session, fact_row(work, source, fact, deks[fact.subject_id]))
+        token, until = secrets.token_urlsafe(_TOKEN_BYTES), work.now + work.gateway.rules.confirmation_seconds
+        row = {"token_hash": confirmations.digest(token), "subject_id": fact.subject_id, "event_id": number}
+        confirmations.put(work.session, row | {"expires_at": until})
+        asked.append(Confirmation(fact.row, token, until))
+    return asked
 
 
 def fact_row(work: Work, source: str | None, fact: Accepted, dek: bytes) -> dict[str, Any]:

@@ -44,6 +44,15 @@ class Rejection:
     quarantine_id: int
 
 
+@dataclass(frozen=True, slots=True)
+class Confirmation:
+    """The token of a pending row, to be sent to the person; it cannot be shown again."""
+
+    row: int
+    token: str
+    expires_at: int
+
+
 @dataclass(slots=True)
 class Intake:
     """The counts of one batch, and every rejection."""
@@ -58,6 +67,7 @@ class Intake:
     suppressed: int = 0
     accepted: int = 0
     rejections: list[Rejection] = field(default_factory=list)
+    confirmations: list[Confirmation] = field(default_factory=list)
     entries: list[bytes] = field(default_factory=list)  # uids in the log: one a row for consents, one a batch else
 
     @property

@@ -55,6 +55,19 @@ class ConsentItem:
     imported: bool = False
     guardian: SubjectRef | None = None
     place: str | None = None
+    confirm: bool = False  # a pending fact that a token is wanted for
+
+
+@dataclass(frozen=True, slots=True)
+class NoticeShownItem:
+    """One notice that a person was shown."""
+
+    subject: SubjectRef
+    notice: str
+    notice_version: int
+    language: str
+    at: int
+    place: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

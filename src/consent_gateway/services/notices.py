@@ -16,9 +16,14 @@ from consent_gateway.audit.entries import EntryKind
 from consent_gateway.db import consents
 from consent_gateway.db import notices as notice_rows
 from consent_gateway.domain.ids import NoticeId, PurposeId
-from consent_gateway.errors import ConflictError, FieldProblem, InputError
+from consent_gateway.domain.notices import language_for
+from consent_gateway.errors import ConflictError, FieldProblem, InputError, NotFoundError
 from consent_gateway.services.audience_rows import refresh_standings
 from consent_gateway.services.gateway import Work
+from consent_gateway.services.intake import Incoming, Intake, Refusals, keep_counts, require_size, require_source
+from consent_gateway.services.items import NoticeShownItem
+from consent_gateway.services.opt_outs import settled_instant
+from consent_gateway.services.people import Resolver
 from consent_gateway.services.registers import require_slug
 
 _PAGE = 1000
@@ -62,6 +67,52 @@ def put_notice(
     else:
         _require_same(work, row)
     return digest
+
+
+def text_of(work: Work, notice: str, version: int | None, language: str | None) -> dict[str, Any]:
+    """Return a version (the newest: None) of a published notice in the language that fits best."""
+    found = work.registers.notices.find(NoticeId(notice), version)
+    if found is None:
+        raise NotFoundError("no such notice was published")
+    chosen = language_for(language, found.languages)
+    rows = notice_rows.notice_rows(work.session, NoticeId(notice))
+    return next(r for r in rows if (r["version"], r["language"]) == (found.version, chosen))
+
+
+def record_shown(work: Work, source: str, rows: Sequence[Incoming[NoticeShownItem]], content_sha256: str) -> Intake:
+    """Append which notice was shown to whom (GDPR Art 13, PIPL Art 17); one entry in the log for the batch."""
+    source_id = require_source(work, source)
+    require_size(rows)
+    refusals = Refusals()
+    intake = Intake("notices_shown", source_id, len(rows))
+    readable = refusals.readable(rows)
+    resolver = Resolver(work, [item.subject for _, item in readable], writing=True)
+    shown: list[dict[str, Any]] = []
+    for row, item in readable:
+        found = _shown(work, resolver, item)
+        if isinstance(found, FieldProblem):
+            refusals.refuse(row, found)
+        else:
+            shown.append(found | {"source": source_id, "received_at": work.now})
+    intake.accepted = intake.created = len(shown)
+    notice_rows.add_views(work.session, shown)
+    intake.rejections = refusals.quarantine(work, "notices_shown", source_id)
+    keep_counts(work, intake, content_sha256)
+    intake.entries = [work.record(EntryKind.NOTICE_SHOWN, {"source": source_id, **intake.counts()})]
+    return intake
+
+
+def _shown(work: Work, resolver: Resolver, item: NoticeShownItem) -> dict[str, Any] | FieldProblem:
+    at = settled_instant(work, item.at, opting_out=False)
+    if isinstance(at, FieldProblem):
+        return at
+    if work.registers.notices.find(NoticeId(item.notice), item.notice_version, item.language) is None:
+        return FieldProblem("$.notice", "unknown_notice", "no such version was published in this language")
+    found = resolver.resolve(item.subject)
+    if isinstance(found, FieldProblem):
+        return found
+    named = {name: getattr(item, name) for name in ("notice", "notice_version", "language", "place")}
+    return named | {"subject_id": found, "at": at}
 
 
 def _published(work: Work, row: Mapping[str, Any]) -> None:

@@ -24,3 +24,4 @@ class Rules:
     sender_type: str = "commercial"  # or "charity"
     pseudonym_epoch: int = 1
     max_future_seconds: int = 300
+    confirmation_seconds: int = 7 * 86_400  # how long a second step is waited for

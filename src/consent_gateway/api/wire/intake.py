@@ -36,6 +36,7 @@ from consent_gateway.services.items import (
     ConsentItem,
     ContactItem,
     EventItem,
+    NoticeShownItem,
     SignalItem,
     SubjectItem,
 )
@@ -117,6 +118,7 @@ class ConsentIn(Strict):
     imported: bool = False
     guardian: SubjectRefIn | None = Field(None, description="the known adult who spoke for a child")
     place: Place | None = Field(None, description="where: a region, the path of a page, or a store; nothing personal")
+    confirm: bool = Field(default=False, description="with `pending`: answer with a token for the second step")
 
     def item(self) -> ConsentItem:
         """Return the plain value."""
@@ -141,7 +143,24 @@ class ConsentIn(Strict):
             imported=self.imported,
             guardian=None if self.guardian is None else self.guardian.ref(),
             place=self.place,
+            confirm=self.confirm,
         )
+
+
+class NoticeShownIn(Strict):
+    """One notice that a person was shown."""
+
+    subject: SubjectRefIn
+    notice: Slug
+    notice_version: Annotated[int, Field(ge=1, le=1_000_000)]
+    language: Language
+    at: Instant
+    place: Place | None = None
+
+    def item(self) -> NoticeShownItem:
+        """Return the plain value."""
+        shown = (self.notice, self.notice_version, self.language)
+        return NoticeShownItem(self.subject.ref(), *shown, int(self.at.timestamp()), self.place)
 
 
 class ChoiceIn(Strict):
@@ -201,13 +220,14 @@ class SignalIn(Strict):
         return SignalItem(self.subject.ref(), self.raw, int(self.at.timestamp()), self.kind, self.displayed)
 
 
-ITEMS: dict[str, type[SubjectIn | ConsentIn | ChoiceIn | EventIn | ContactIn | SignalIn]] = {
+ITEMS: dict[str, type[SubjectIn | ConsentIn | ChoiceIn | EventIn | ContactIn | SignalIn | NoticeShownIn]] = {
     "subjects": SubjectIn,
     "consents": ConsentIn,
     "choices": ChoiceIn,
     "events": EventIn,
     "contacts": ContactIn,
     "signals": SignalIn,
+    "notices_shown": NoticeShownIn,
 }
 
 
@@ -226,6 +246,14 @@ class RejectionOut(BaseModel):
     quarantine_id: int
 
 
+class ConfirmationOut(BaseModel):
+    """The token of a pending row: send it to the person. It cannot be shown again."""
+
+    row: int
+    token: str
+    expires_at: str
+
+
 class IntakeOut(BaseModel):
     """What became of every row: received = accepted + duplicates + rejected."""
 
@@ -240,4 +268,5 @@ class IntakeOut(BaseModel):
     suppressed: int
     rejected: int
     rejections: list[RejectionOut]
+    confirmations: list[ConfirmationOut] | None = None
     entries: list[EntryOut]

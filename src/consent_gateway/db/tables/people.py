@@ -120,6 +120,30 @@ consent_events = Table(
     Column("received_at", BigInteger, nullable=False),
 )
 
+consent_confirmations = Table(
+    "consent_confirmations",
+    metadata,
+    Column("token_hash", LargeBinary(32), primary_key=True),
+    Column("subject_id", BigInteger, nullable=False, index=True),
+    Column("event_id", BigInteger, nullable=False),  # the pending fact that a second step confirms
+    Column("expires_at", BigInteger, nullable=False),
+    Column("confirmed_at", BigInteger),
+)
+
+notice_views = Table(
+    "notice_views",
+    metadata,
+    key("id"),
+    Column("subject_id", BigInteger, nullable=False, index=True),
+    Column("notice", String(63), nullable=False),
+    Column("notice_version", Integer, nullable=False),
+    Column("language", String(35), nullable=False),
+    Column("at", BigInteger, nullable=False),
+    Column("place", String(128)),
+    Column("source", String(63), nullable=False),
+    Column("received_at", BigInteger, nullable=False),
+)
+
 choice_events = Table(
     "choice_events",
     metadata,
@@ -213,6 +237,15 @@ CLASSES: Classes = {
         " notice_version source language method place guardian",
         "ciphertext": "evidence",
         "time": "at valid_until received_at",
+    },
+    "consent_confirmations": {
+        "credential-hash": "token_hash",
+        "pseudonymous": "subject_id event_id",
+        "time": "expires_at confirmed_at",
+    },
+    "notice_views": {
+        "pseudonymous": "id subject_id notice notice_version language place source",
+        "time": "at received_at",
     },
     "choice_events": {"pseudonymous": "id subject_id choice active source", "time": "at received_at"},
     "circumstances": {
