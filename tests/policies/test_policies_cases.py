@@ -54,6 +54,26 @@ def test_the_runner_goes_red_for_a_wrong_reason_and_a_missing_duty() -> None:
     assert missing.missing_obligations == ("send_flowers",)
 
 
+@pytest.mark.parametrize("place", [0, 1])
+def test_a_duty_is_known_by_its_code_with_or_without_a_citation(place: int) -> None:
+    """A duty that a pack writes with a citation, and one that it writes without."""
+    given = {"residency": "DE", "purpose": "direct_marketing", "channel": "post", "legal_basis": "legitimate_interest"}
+    automated = {"automated_decision": True, "significant_effect": True, "legal_basis": "contract"}
+    asked = [given, {"residency": "DE", "purpose": "automated_individual_decision", "channel": "none", **automated}][
+        place
+    ]
+    duty = ["bring_right_to_object_to_attention_at_first_communication", "human_intervention"][place]
+    case = {
+        "id": "x",
+        "given": asked,
+        "expected": "permit",
+        "reason_code": ["legitimate_interest", "contract_necessity"][place],
+    }
+    for text, missing in ((duty, ()), (f"{duty} (Art 99)", ()), (f"{duty}s (Art 99)", (f"{duty}s (Art 99)",))):
+        (result,) = run_cases(PACKS, {"cases": [{**case, "obligations": [text]}]})
+        assert result.missing_obligations == missing
+
+
 def test_nothing_is_keyed_on_the_case_id() -> None:
     document = law_cases()
     renamed = [{**case, "id": f"other-{place}"} for place, case in enumerate(reversed(document["cases"]))]

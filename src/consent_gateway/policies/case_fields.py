@@ -45,6 +45,8 @@ _TYPES: dict[str, str] = {
     **dict.fromkeys(
         words(
             "purpose channel recipient_type recipient_id recipient_location residency current_location "
+            "location present_in travelling_in ip_country ip_location phone_country sign_in_country "
+            "recent_sign_in_country "
             "controller_location processing_location transfer_mechanism destination_kind legal_basis sender_type "
             "requested_purpose consent_state consent_given_by consent_method consent_evidence subscriber_type "
             "local_time last_opt_out_at refused_at now collected_at consent_valid_until"

@@ -10,7 +10,7 @@ a whole one. A case is answered by the rules in force on its own day, `now`.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from functools import lru_cache
@@ -140,13 +140,23 @@ def _run(packs: PackSet, case: Mapping[str, Any], defaults: Given) -> CaseResult
         got="error" if problems else str(answer.outcome),
         reason_expected=case["reason_code"],
         reason_got=answer.reason_code,
-        missing_obligations=tuple(d for d in case.get("obligations") or () if d not in answer.obligations),
+        missing_obligations=_missing(case.get("obligations") or (), answer),
         basis_kind=str(case.get("basis_kind", "")),
         citation=str(case.get("citation", "")),
         answer=answer,
         unread=unread_fields(given),
         problems=problems,
     )
+
+
+def _missing(expected: Iterable[str], answer: Answer) -> tuple[str, ...]:
+    """Return the expected duties that the answer lacks; a citation in brackets behind a duty's code does not count."""
+    found = {_duty(duty) for duty in answer.obligations}
+    return tuple(duty for duty in expected if _duty(duty) not in found)
+
+
+def _duty(text: str) -> str:
+    return text.partition(" (")[0]
 
 
 def answer_case(packs: PackSet, given: Given, defaults: Given = DEFAULTS, *, explained: bool = False) -> Answer:

@@ -36,6 +36,27 @@ DESTINATIONS = {
     "email_service_provider": "service",
 }
 
+# Channels under other names; a machine that calls is the channel `call` with the fact `automated`.
+CHANNELS = {
+    "live_call": "call",
+    "phone": "call",
+    "phone_call": "call",
+    "telephone": "call",
+    "voice": "call",
+    "voice_call": "call",
+    "automated_call": "call",
+    "prerecorded_call": "call",
+    "robocall": "call",
+    "mms": "sms",
+    "text": "sms",
+    "postal": "post",
+    "postal_mail": "post",
+    "direct_mail": "post",
+    "app_push": "push",
+    "push_notification": "push",
+}
+MACHINES = frozenset({"automated_call", "prerecorded_call", "robocall"})
+
 RECIPIENTS = {
     "service_provider": "processor",
     "contractor": "processor",
@@ -68,7 +89,10 @@ WITHDRAWALS = words("withdrawn_at consent_withdrawn_at revoked_at")
 CHANGES = words("notice_outdated notice_version_outdated purpose_changed method_changed data_kind_changed")
 REVOKED = words("revoked_other_topic revoked_elsewhere")
 CONTRACTS = words("processor_contract contract joint_arrangement")
-ELSEWHERE = words("current_location ip_country phone_country sign_in_country")
+ELSEWHERE = words(
+    "current_location location present_in travelling_in ip_country ip_location phone_country sign_in_country "
+    "recent_sign_in_country"
+)
 INFRASTRUCTURE = words("ciio critical_infrastructure_operator")
 ALIASES = (*REGISTERS, *OBJECTIONS, *CHANGES, *REVOKED, *CONTRACTS, *ELSEWHERE, *INFRASTRUCTURE, *WITHDRAWALS)
 

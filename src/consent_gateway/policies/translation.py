@@ -33,7 +33,7 @@ def question_of(facts: Given) -> Question:
     requested = facts.get("requested_purpose")
     return Question(
         purpose_kind=PurposeKind(facts["purpose"]),
-        channel=Channel(facts.get("channel", "none")),
+        channel=Channel(_channel(facts.get("channel"))),
         recipient_kind=_recipient(facts),
         recipient_known=bool(facts.get("recipient_registered", True)),
         recipient_country=_recipient_country(facts),
@@ -44,7 +44,7 @@ def question_of(facts: Given) -> Question:
         destination_kind=_known(names.DESTINATIONS, facts.get("destination_kind")),
         basis=Basis(facts.get("legal_basis") or "none"),
         sender_type=str(facts.get("sender_type") or "commercial"),
-        automated=bool(facts.get("automated_decision")),
+        automated=bool(facts.get("automated_decision")) or facts.get("channel") in names.MACHINES,
         significant=bool(facts.get("significant_effect")),
         unreasonable_price=bool(facts.get("unreasonable_difference")),
         non_personalised_option=bool(facts.get("non_personalised_option")),
@@ -73,7 +73,7 @@ def situation_of(facts: Given) -> Situation:
         consent=_consent(facts),
         properties=_properties(facts),
         scope_purpose=scope is None or facts["purpose"] in scope.get("purposes", ()),
-        scope_channel=scope is None or facts.get("channel", "none") in scope.get("channels", ()),
+        scope_channel=scope is None or _names_channel(scope.get("channels", ()), facts.get("channel")),
         scope_recipient=scope is None or _names_recipient(scope.get("recipients", ()), facts),
         notice_given=bool(facts.get("notice_given", True)),
         notice_outdated=_any(facts, names.CHANGES),
@@ -119,6 +119,8 @@ def _regions(facts: Given) -> tuple[str | None, ...]:
     markets = facts.get("market_targeted") or ()
     candidates += [markets] if isinstance(markets, str) else list(markets)
     candidates += [facts[name] for name in names.ELSEWHERE if facts.get(name)]
+    # PIPL Art 3(1): what is done in China is subject to it, whoever the person is.
+    candidates += ["CN"] if facts.get("processing_location") == "CN" else []
     return tuple(dict.fromkeys(candidates))
 
 
@@ -198,6 +200,17 @@ def _kind(name: str) -> ConsentProperty:
     if name not in names.KINDS:
         raise ValueError("the consent is of an unknown kind")
     return names.KINDS[name]
+
+
+def _channel(name: str | None) -> str:
+    return names.CHANNELS.get(name, name) if name else "none"
+
+
+def _names_channel(named: Iterable[str], asked: str | None) -> bool:
+    """Match the channel under any of its names; consent to a call by a person is none to one by a machine."""
+    if asked in names.MACHINES:
+        return not names.MACHINES.isdisjoint(named)
+    return _channel(asked) in {_channel(name) for name in named if name not in names.MACHINES}
 
 
 def _names_recipient(named: Iterable[str], facts: Given) -> bool:
