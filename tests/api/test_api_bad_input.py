@@ -13,7 +13,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from consent_gateway.api import wire
+from consent_gateway.api.bodies import parse_model
+from consent_gateway.api.wire.base import Day, Instant
 from consent_gateway.clock import FixedClock
+from consent_gateway.errors import InputError
 from edge import CSV, JSON, NDJSON, Edge, running
 
 NOON = datetime(2026, 11, 18, 12, 0, tzinfo=UTC)
@@ -471,3 +475,35 @@ def test_text_that_postgresql_cannot_keep_is_refused_and_not_a_failure(tmp_path:
         )
         for after in (2**63, 10**30, -(10**30)):
             test_any_whole_number_is_a_page(made, after)
+
+
+# -- a whole body that is read strictly ------------------------------------------------------------------------------
+
+
+class _Dated(wire.Strict):
+    at: Instant
+    day: Day
+
+
+@pytest.mark.parametrize(
+    ("at", "day", "wrong"),
+    [
+        ("2026-01-31T12:00:00Z", "2026-01-31", []),
+        ("2026-01-31T12:00:00+05:30", "0001-01-01", []),
+        ("2026-01-31T12:00:00", "2026-01-31", ["$.at"]),
+        (1_770_000_000, 20_000, ["$.at", "$.day"]),
+        ("1770000000", "1770000000", ["$.at", "$.day"]),
+        ("2026-02-30T12:00:00Z", "2026-02-30", ["$.at", "$.day"]),
+        ("9999-12-31T23:59:59-14:00", "2026-01-31T00:00:00", ["$.at", "$.day"]),
+        ("2026-" + "9" * 400, "2026-1-1", ["$.at", "$.day"]),
+    ],
+)
+def test_instants_and_days_are_read_alike_in_a_whole_body(at: Any, day: Any, wrong: list[str]) -> None:
+    body = json.dumps({"at": at, "day": day}).encode()
+    if not wrong:
+        assert parse_model(_Dated, body).at.utcoffset() is not None
+        return
+    with pytest.raises(InputError) as found:
+        parse_model(_Dated, body)
+    assert [problem.path for problem in found.value.fields] == wrong
+    assert "9999" not in str([problem.message for problem in found.value.fields])

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import date
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from policies_builders import a_person, a_question, consenting
 
 from consent_gateway.domain.decisions import Effect, Stage
@@ -27,6 +30,9 @@ territory: [{at_eu: yes}]
 default_reason: no_legal_basis
 rules:
 """
+NINE_TIMES = "a: &a [1,1,1,1,1,1,1,1,1]\n" + "".join(
+    f"{name}: &{name} [{','.join([f'*{before}'] * 9)}]\n" for before, name in zip("abcde", "bcdef", strict=True)
+)
 GOOD = "  - {id: demo.a, law: L, cites: Art 1, mark: K, effect: deny, reason: restriction, when: {restriction: yes}}\n"
 
 
@@ -238,3 +244,48 @@ def test_builtin_is_read_once_and_dated_on_request() -> None:
     assert load_builtin() is load_builtin()
     assert decide(load_builtin(date(2026, 11, 21)), consenting()[0]).permitted
     assert not decide(load_builtin(date(2031, 1, 1)), consenting()[0]).permitted
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "? [a, b]\n: 1",
+        "? {a: b}\n: 1",
+        "x: 2026-13-45",
+        "x: 2026-01-01T99:99:99Z",
+        "x: !!int abc",
+        "x: !!float abc",
+        "x: !!bool zz",
+        "x: !!timestamp abc",
+        "x: !!binary é",
+        "x: !!int ''",
+        "x: " + "9" * 5000,
+        "x: !!python/object/apply:os.system [id]",
+        "x: {<<: 3}",
+        "x: &a [*a]",
+        NINE_TIMES,
+        "x: " + "[" * 5000,
+    ],
+)
+def test_a_text_that_is_no_data_is_a_problem_of_the_text(line: str) -> None:
+    """Whatever the parser meets in a text that somebody proposes, it is said as a problem of the pack, and no crash."""
+    with pytest.raises(PolicyError, match="demo"):
+        parse_pack("demo", HEAD.replace("version: 1", f"{line}\nversion: 1") + GOOD, PACKS.reasons)
+
+
+@pytest.mark.parametrize(("old", "new"), [("version: 1", "version: 1000001"), ("demo", "d" * 64)])
+def test_names_and_versions_fit_where_they_are_kept(old: str, new: str) -> None:
+    with pytest.raises(PolicyError):
+        parse_pack("demo", (HEAD + GOOD).replace(old, new), PACKS.reasons)
+
+
+MARKS = ["[", "]", "{", "&a", "*a", "<<: ", "? ", "!!int ", "!!timestamp ", "- ", "~", '"', "|", ">", "%", "---"]
+
+
+@settings(derandomize=True, deadline=None, max_examples=300)
+@given(st.integers(0, len(HEAD + GOOD)), st.sampled_from(MARKS))
+def test_a_text_with_a_mark_in_the_wrong_place_is_read_or_refused(at: int, mark: str) -> None:
+    """Damage as of a bad edit: nothing but a pack or a problem comes of it."""
+    text = (HEAD + GOOD)[:at] + mark + (HEAD + GOOD)[at:]
+    with suppress(PolicyError):
+        assert parse_pack("demo", text, PACKS.reasons).rules

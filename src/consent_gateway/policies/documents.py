@@ -28,8 +28,8 @@ def document(name: str, text: str) -> tuple[yaml.Node, Any]:
             raise PolicyError(f"{name}: the file is empty")
         repeated = next(_repeated(node), None)
         if repeated is not None:
-            raise PolicyError(f"{name}, line {repeated.start_mark.line + 1}: the key is repeated")
-        return node, yaml.constructor.SafeConstructor().construct_document(node)
+            raise PolicyError(f"{name}, line {repeated.start_mark.line + 1}: the key is repeated, or no plain word")
+        return node, _data(name, node)
     except yaml.MarkedYAMLError as error:
         at = error.problem_mark.line + 1 if error.problem_mark else 1
         raise PolicyError(f"{name}, line {at}: {error.problem}") from None
@@ -37,12 +37,20 @@ def document(name: str, text: str) -> tuple[yaml.Node, Any]:
         raise PolicyError(f"{name}: the text has characters that YAML does not allow") from None
 
 
+def _data(name: str, node: yaml.Node) -> Any:
+    """Return the plain data of a node. The constructor meets a day or a number that is none with whatever it raises."""
+    try:
+        return yaml.constructor.SafeConstructor().construct_document(node)
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
+        raise PolicyError(f"{name}: a value is not of the type that it is written as") from None
+
+
 def _repeated(node: yaml.Node) -> Iterator[yaml.Node]:
-    """Yield the keys that stand twice in one mapping."""
+    """Yield the keys that stand twice in one mapping, and those that are no plain words."""
     if isinstance(node, yaml.MappingNode):
         seen = set()
         for key, value in node.value:
-            if key.value in seen:
+            if not isinstance(key, yaml.ScalarNode) or key.value in seen:
                 yield key
             seen.add(key.value)
             yield from _repeated(value)

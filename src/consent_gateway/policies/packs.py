@@ -84,8 +84,8 @@ class _RuleFile(_Strict):
 
 
 class _PackFile(_Strict):
-    id: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
-    version: int = Field(ge=1)
+    id: str = Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")
+    version: int = Field(ge=1, le=1_000_000)
     title: str
     title_zh: str
     jurisdiction: str

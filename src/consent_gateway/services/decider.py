@@ -126,7 +126,8 @@ class Decider:
         self._newest: tuple[Policies, Law] | None = None  # by identity, to hash nothing on the way of a decision
         self._answers: dict[tuple[Asked, ClassKey, int], Answer] = {}
         self._watched: dict[tuple[Asked, ClassKey, int], tuple[Seen, ...]] = {}
-        self._asked: dict[tuple[int, int, Use], Asked] = {}
+        # With the snapshot it was put by: a version's number can be given twice, once by a transaction that failed.
+        self._asked: dict[tuple[int, Use], tuple[Registers, Asked]] = {}
 
     def answer(self, asked: Asked, key: ClassKey, now: int) -> Answer:
         """Return the answer for everyone in a class at `now` (seconds)."""
@@ -203,13 +204,13 @@ class Decider:
     def ask(self, use: Use, registers: Registers, rules: Rules, now: int) -> Asked:
         """Return the question that a use puts at `now`; InputError names the field that is not registered."""
         year = year_in_china(now)
-        memo = (registers.version, year, use)
-        found = self._asked.get(memo)
-        if found is None:
+        memo = (year, use)
+        held = self._asked.get(memo)
+        if held is None or held[0] is not registers:
             if len(self._asked) >= _MEMORY:
                 self._asked.clear()
-            found = self._asked[memo] = put_question(use, registers, rules, self.law(registers), year)
-        return found
+            held = self._asked[memo] = registers, put_question(use, registers, rules, self.law(registers), year)
+        return held[1]
 
 
 def put_question(use: Use, registers: Registers, rules: Rules, law: Law, year: int) -> Asked:

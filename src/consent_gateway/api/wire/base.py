@@ -13,8 +13,9 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
-    Field,
     StringConstraints,
+    TypeAdapter,
+    ValidationError,
     model_validator,
 )
 from pydantic_core import PydanticKnownError
@@ -55,17 +56,25 @@ def _written(value: object) -> object:
     # Also a number would be read, as seconds or, if it is large, as milliseconds: nobody knows what was meant.
     if not (isinstance(value, str) and _YEAR.match(value)):
         raise PydanticKnownError("datetime_parsing", {"error": "not a text that begins with a year"})
-    return value
+    try:
+        return _INSTANT.validate_python(value)
+    except ValidationError as error:
+        raise PydanticKnownError("datetime_parsing", {"error": error.errors()[0]["type"]}) from None
 
 
 def _written_day(value: object) -> object:
     if not (isinstance(value, str) and _DAY.fullmatch(value)):
         raise PydanticKnownError("date_parsing", {"error": "not a day written as YYYY-MM-DD"})
-    return value
+    try:
+        return date.fromisoformat(value)
+    except ValueError:
+        raise PydanticKnownError("date_parsing", {"error": "not a day of the calendar"}) from None
 
 
-Day = Annotated[date, Field(strict=False), BeforeValidator(_written_day)]
-Instant = Annotated[AwareDatetime, Field(strict=False), BeforeValidator(_written), AfterValidator(_in_range)]
+# Read before the type is looked at: a whole body that is read strictly would refuse the text.
+_INSTANT: TypeAdapter[datetime] = TypeAdapter(datetime)
+Day = Annotated[date, BeforeValidator(_written_day)]
+Instant = Annotated[AwareDatetime, BeforeValidator(_written), AfterValidator(_in_range)]
 
 
 # A region, the path of a page, or a store; no query, no address, and no number that could be somebody's.

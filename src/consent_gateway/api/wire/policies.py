@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AwareDatetime, BaseModel, Field, StringConstraints, model_validator
+from pydantic import BaseModel, Field, StringConstraints, model_validator
 
 from consent_gateway.api.problems import FieldTextError
-from consent_gateway.api.wire.base import NO_NUL, Slug, Strict
+from consent_gateway.api.wire.base import NO_NUL, Instant, Slug, Strict
 from consent_gateway.domain.purposes import Channel
 
 PackText = Annotated[str, StringConstraints(min_length=1, max_length=60_000, pattern=NO_NUL)]
@@ -43,7 +43,7 @@ class ShadowIn(Strict):
 class ActivationIn(Strict):
     """When the candidate takes effect: now, or from a whole minute that lies ahead."""
 
-    effective_at: AwareDatetime | None = None
+    effective_at: Instant | None = None
 
 
 class ReplayIn(Strict):

@@ -15,7 +15,7 @@ audiences = Table(
     Column("channel", String(16), nullable=False),
     Column("recipient", String(63), nullable=False),
     Column("message", Text, nullable=False),  # JSON: the parts that the message will contain
-    Column("basis", String(24)),  # that was asked about; NULL: the purpose's own
+    Column("basis", String(32)),  # that was asked about; NULL: the purpose's own
     Column("created_at", BigInteger, nullable=False),
     Column("expires_at", BigInteger, nullable=False),
     Column("size", Integer, nullable=False),

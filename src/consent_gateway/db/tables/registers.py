@@ -26,7 +26,7 @@ purposes = Table(
     Column("title", Text, nullable=False),
     Column("title_zh", Text, nullable=False),
     Column("dpv_iri", Text, nullable=False),
-    Column("basis", String(24), nullable=False),
+    Column("basis", String(32), nullable=False),
     Column("parent", String(63)),
     Column("marks", Text, nullable=False, server_default="[]"),  # JSON list
     Column("sensitive", Text, nullable=False, server_default="[]"),  # JSON list of categories
