@@ -22,7 +22,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from consent_gateway.cli.bench import bench, crowd, law, load, loading, log, machine, report
+from consent_gateway.cli.bench import bench, crowd, law, ledger, load, loading, log, machine, report, signals
 from consent_gateway.cli.bench import run as running
 from consent_gateway.cli.bench.command import cleaning_up
 from consent_gateway.cli.bench.http import AnswerReader, encode
@@ -33,7 +33,9 @@ from consent_gateway.cli.bench.raw import Raw
 from consent_gateway.cli.bench.serving import Server
 from consent_gateway.cli.bench.site import filled_site
 from consent_gateway.cli.bench.stats import Figure, Limit, in_a_row, milliseconds, percentile, share, spread
+from consent_gateway.domain.consents import ConsentKind
 from consent_gateway.errors import UnavailableError
+from consent_gateway.policies.signals.detect import decode
 from consent_gateway.vault.normal_forms import Normalised
 from consent_gateway.vault.normalisers import normalise
 
@@ -388,3 +390,40 @@ def test_the_law_is_measured_in_process_without_a_store(tmp_path, monkeypatch):
     assert all(figure.value.median > 0 and figure.unit == "µs" and figure.limits for figure in figures)
     assert {law.person(n) for n in range(60)} == {law.person(n) for n in range(60)}
     assert len({law.person(n) for n in range(60)}) > 50
+
+
+def test_ledgers_and_signals_are_measured_in_process_without_a_store(tmp_path, monkeypatch):
+    monkeypatch.setattr(ledger, "_LEDGERS", 3)
+    monkeypatch.setattr(signals, "_CALLS", 3)
+    told: list[str] = []
+    result = running.run(TINY, ["sqlite"], ("ledger", "signals"), tmp_path, told.append)
+    figures = result.figures["in process"]
+    assert (told, list(result.figures)) == (["ledger", "signals"], ["in process"])
+    assert len(figures) == 1 + len(signals.SAMPLES)
+    assert all(figure.value.median > 0 and figure.unit == "µs" and figure.limits for figure in figures)
+
+
+def test_the_ledgers_of_the_bench_are_long_the_same_every_time_and_mixed():
+    ledgers = [ledger.ledger(n) for n in range(20)]
+    assert ledgers == [ledger.ledger(n) for n in range(20)]
+    assert {len(events) for events in ledgers} == {ledger.EVENTS}
+    events = [event for events in ledgers for event in events]
+    assert {e.kind for e in events} == set(ConsentKind)
+    assert {e.contact_point for e in events} == {None, 1, 2}
+    assert {e.recipient for e in events} == {None, "partner"}
+    found = [ledger.standing(told) for told in ledgers]
+    assert all(set(each.named) == {"partner"} for each in found)
+    assert len({each.own.until for each in found}) > 2
+
+
+def test_the_strings_of_the_bench_are_what_they_are_called():
+    read = {name: decode(text) for name, text in signals.SAMPLES.items()}
+    old, fields, ranges, states, both = read.values()
+    assert (old.prompt.policy, old.violations) == (4, ("no_disclosed_vendors_segment",))
+    assert (fields.violations, ranges.violations) == ((), ())
+    assert not fields.vendor_consents.ranges
+    assert ranges.vendor_consents.ranges
+    assert len(ranges.restrictions) == 2
+    assert (states.ids, states.undecoded) == ((7, 8), ())
+    assert both.section(2) == fields
+    assert all(signals._bare(text) for text in signals.SAMPLES.values())

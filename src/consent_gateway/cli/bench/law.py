@@ -8,13 +8,12 @@ does nothing and for a look-up of the same points in a dictionary.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from time import perf_counter
-from typing import Any
+from collections.abc import Sequence
 
+from consent_gateway.cli.bench.calls import microseconds, nothing
 from consent_gateway.cli.bench.crowd import REGIONS
 from consent_gateway.cli.bench.plan import Plan
-from consent_gateway.cli.bench.stats import Figure, Limit, Spread, spread
+from consent_gateway.cli.bench.stats import Figure, Limit
 from consent_gateway.cli.demo.dice import Dice
 from consent_gateway.domain.consents import ConsentProperty, ConsentState
 from consent_gateway.domain.purposes import Channel, PurposeKind
@@ -30,8 +29,6 @@ _POINTS = 4000
 _QUESTION = Question(purpose_kind=PurposeKind.DIRECT_MARKETING, channel=Channel.EMAIL)
 _STATES = ((ConsentState.GIVEN, 60), (ConsentState.NONE, 25), (ConsentState.WITHDRAWN, 10), (ConsentState.EXPIRED, 5))
 _PROPERTIES = tuple(ConsentProperty)
-
-Ask = Callable[[Any], object]
 
 
 def measure(plan: Plan) -> list[Figure]:
@@ -71,12 +68,12 @@ def _known(plan: Plan, packs: PackSet, points: Sequence[Facts]) -> list[Figure]:
     table = {facts.bits: special.rule_on(facts) for facts in points}
     bits = [facts.bits for facts in points]
     limits = (
-        Limit("bare call", _times(plan, lambda: _nothing, points)),
-        Limit("look-up in a dictionary", _times(plan, lambda: table.__getitem__, bits)),
+        Limit("bare call", microseconds(plan, lambda: nothing, points)),
+        Limit("look-up in a dictionary", microseconds(plan, lambda: table.__getitem__, bits)),
     )
-    cold = _times(plan, lambda: Specialised(packs, _QUESTION).rule_on, points)
-    ruled = _times(plan, lambda: special.rule_on, points)
-    digested = _times(plan, lambda: special.decide, points)
+    cold = microseconds(plan, lambda: Specialised(packs, _QUESTION).rule_on, points)
+    ruled = microseconds(plan, lambda: special.rule_on, points)
+    digested = microseconds(plan, lambda: special.decide, points)
     return [
         Figure("decision, question given, by rules", ruled, "µs", limits, AIM_KNOWN_US, _note(points)),
         Figure("decision, question given, by rules, digest of the facts", digested, "µs", limits),
@@ -89,39 +86,20 @@ def _explained(plan: Plan, packs: PackSet, points: Sequence[Facts]) -> list[Figu
     bits = [facts.bits for facts in points]
     denied = [each for each in bits if not program.evaluate(each).permitted]
     search = Ways(program.sieve(bits[0])).search
-    nothing = (Limit("bare call", _times(plan, lambda: _nothing, bits)),)
-    whole = _times(plan, lambda: program.evaluate, bits)
-    cold = _times(plan, lambda: Program(packs).evaluate, bits)
-    again = _times(plan, lambda: program.decide, points)
-    changed = _times(plan, lambda: search, denied)
-    kept = _times(plan, lambda: ways(program.sieve(bits[0])).smallest, denied)
+    bare = (Limit("bare call", microseconds(plan, lambda: nothing, bits)),)
+    whole = microseconds(plan, lambda: program.evaluate, bits)
+    cold = microseconds(plan, lambda: Program(packs).evaluate, bits)
+    again = microseconds(plan, lambda: program.decide, points)
+    changed = microseconds(plan, lambda: search, denied)
+    kept = microseconds(plan, lambda: ways(program.sieve(bits[0])).smallest, denied)
     note = f"{len(denied):,} denials; the search of what would permit comes on top of the decision"
     return [
-        Figure("decision, every reason and duty, by rules", whole, "µs", nothing, AIM_EXPLAINED_US),
-        Figure("decision, every reason and duty, cold", cold, "µs", nothing, AIM_EXPLAINED_US),
-        Figure("decision, remembered", again, "µs", nothing),
-        Figure("what would permit, searched", changed, "µs", nothing, note=note),
-        Figure("what would permit, remembered", kept, "µs", nothing),
+        Figure("decision, every reason and duty, by rules", whole, "µs", bare, AIM_EXPLAINED_US),
+        Figure("decision, every reason and duty, cold", cold, "µs", bare, AIM_EXPLAINED_US),
+        Figure("decision, remembered", again, "µs", bare),
+        Figure("what would permit, searched", changed, "µs", bare, note=note),
+        Figure("what would permit, remembered", kept, "µs", bare),
     ]
-
-
-def _times(plan: Plan, prepare: Callable[[], Ask], asked: Sequence[Any]) -> Spread:
-    """Return the microseconds a call over all of `asked`; what `prepare` makes anew is part of the time.
-
-    The loop itself is measured alike for figures and limits.
-    """
-    runs = []
-    for _ in range(plan.rounds):
-        begun = perf_counter()
-        ask = prepare()
-        for each in asked:
-            ask(each)
-        runs.append((perf_counter() - begun) / len(asked) * 1e6)
-    return spread(runs)
-
-
-def _nothing(point: object) -> object:
-    return point
 
 
 def _note(points: Sequence[Facts]) -> str:

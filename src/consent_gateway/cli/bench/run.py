@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from consent_gateway.cli.bench import audiences, decisions, imports, law, log, machine
+from consent_gateway.cli.bench import audiences, decisions, imports, law, ledger, log, machine, signals
 from consent_gateway.cli.bench.places import GIVEN, POSTGRES, postgres_available, postgres_server
 from consent_gateway.cli.bench.plan import Plan
 from consent_gateway.cli.bench.site import Site, filled_site
@@ -22,7 +22,11 @@ MEASUREMENTS: Mapping[str, Callable[[Site], list[Figure]]] = {
     "log": log.measure,
     "import": imports.measure,  # last: it adds people
 }
-IN_PROCESS: Mapping[str, Callable[[Plan], list[Figure]]] = {"law": law.measure}  # without any store
+IN_PROCESS: Mapping[str, Callable[[Plan], list[Figure]]] = {  # without any store
+    "law": law.measure,
+    "ledger": ledger.measure,
+    "signals": signals.measure,
+}
 NAMES = (*IN_PROCESS, *MEASUREMENTS)
 Tell = Callable[[str], None]
 
