@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,7 +15,7 @@ from builders import DAY, NOW_S
 from consent_gateway.db import audience_rows as rows_module
 from consent_gateway.db import classes as classes_module
 from consent_gateway.db.audience_rows import Reading, blank, population, read_people, rows, update_rows
-from consent_gateway.db.classes import classes
+from consent_gateway.db.classes import class_sizes, classes
 from consent_gateway.db.engine import Session, Store
 from consent_gateway.db.tables import LAST_NOES, audience_rows, subject_keys
 from consent_gateway.domain.audiences import ClassKey
@@ -149,6 +150,7 @@ def three_ways(session: Session, rules: settings) -> None:
         assert all(person.wrapped_dek == b"%d" % i for i, person in by_key.items())
         by_scan = {i: key for key, ids in classes(session, reading, true(), NOW_S) for i in ids}
         assert by_scan == wanted
+        assert dict(class_sizes(session, reading, true(), NOW_S)) == Counter(wanted.values())
 
     check()
 
@@ -157,7 +159,7 @@ def test_sql_python_and_the_reference_agree(session: Session) -> None:
     three_ways(session, settings(RULES, max_examples=300 if session.dialect.name == "sqlite" else 80))
 
 
-SEARCH = settings(RULES, max_examples=300, phases=[Phase.generate], report_multiple_bugs=False)
+SEARCH = settings(RULES, max_examples=1000, phases=[Phase.generate], report_multiple_bugs=False)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 
 from builders import NOW_S, a_consent, a_pack_text, a_person, choose, ref, take, with_source
 from consent_gateway.db import audience_rows, subjects
-from consent_gateway.db.classes import classes
+from consent_gateway.db.classes import class_sizes
 from consent_gateway.domain.purposes import Channel
 from consent_gateway.domain.subjects import Choice
 from consent_gateway.errors import InputError, NotFoundError
@@ -144,9 +144,9 @@ def test_a_planted_miscount_is_found(town: Gateway, monkeypatch: pytest.MonkeyPa
     """The comparison with everyone one by one goes red if the scan loses a class."""
 
     def losing(*arguments: Any) -> list[Any]:
-        return list(classes(*arguments))[1:]
+        return list(class_sizes(*arguments))[1:]
 
-    monkeypatch.setattr("consent_gateway.services.policy_diffs.classes", losing)
+    monkeypatch.setattr("consent_gateway.services.policy_diffs.class_sizes", losing)
     with town.look() as work:
         old, new = side(work, "active"), side_of_text(work, STRICTER)
         (use,) = compare(work, old, new, EMAIL).uses

@@ -7,6 +7,7 @@ itself; SQLite would sort every row to group them, so there the rows are grouped
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -62,6 +63,31 @@ def classes(
     groups = _grouped_here if session.dialect.name == "sqlite" else _grouped_there
     for regions, packed, ids in groups(session, key.where(segment)):
         yield _unpacked(regions, packed), ids
+
+
+def class_sizes(
+    session: Session, reading: Reading, segment: ColumnElement[bool], now: int
+) -> Iterator[tuple[ClassKey, int]]:
+    """Yield each class inside `segment` with the number of its people: `classes` where nobody need be named."""
+    key = select(_c.regions, _packed(reading, now).label("packed")).where(segment)
+    sizes = _counted_here if session.dialect.name == "sqlite" else _counted_there
+    for (regions, packed), people in sizes(session, key):
+        yield _unpacked(regions, packed), people
+
+
+def _counted_there(session: Session, key: Select[Any]) -> Iterator[tuple[tuple[str, int], int]]:
+    statement = key.add_columns(func.count()).group_by(literal_column("1"), literal_column("2"))
+    for regions, packed, people in session.execute(statement):
+        yield (regions, packed), people
+
+
+def _counted_here(session: Session, key: Select[Any]) -> Iterator[tuple[tuple[str, int], int]]:
+    result = session.execute(key)
+    people: Counter[tuple[str, int]] = Counter()
+    while rows := result.cursor.fetchmany(_FETCH):
+        people.update(rows)
+    result.close()
+    yield from people.items()
 
 
 def _grouped_there(session: Session, key: Select[Any]) -> Iterator[tuple[str, int, list[SubjectId]]]:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from consent_gateway.db.classes import EVERYONE, classes
+from consent_gateway.db.classes import EVERYONE, class_sizes
 from consent_gateway.domain.audiences import is_ambiguous, withhold
 from consent_gateway.domain.ids import RecipientId
 from consent_gateway.domain.purposes import Channel
@@ -148,19 +148,19 @@ def _use(work: Work, asked: Asked, old: PackSet, new: PackSet, edited: frozenset
     counts: Counter[_Key] = Counter()
     points: dict[_Key, set[Facts]] = {}
     unchanged = 0
-    for key, ids in classes(work.session, asked.reading, EVERYONE, work.now):
+    for key, people in class_sizes(work.session, asked.reading, EVERYONE, work.now):
         try:
             facts = work.gateway.decider.facts(asked, key, work.now)
         except UnknownFactError:
-            unchanged += len(ids)  # both deny what neither understands
+            unchanged += people  # both deny what neither understands
             continue
         before, after = engine.decide(old, facts), engine.decide(new, facts)
         change = change_of(before, after)
         if change is Change.SAME:
-            unchanged += len(ids)
+            unchanged += people
             continue
         group = (change, before.reason_code, after.reason_code, responsible(before, after, edited))
-        counts[group] += len(ids)
+        counts[group] += people
         points.setdefault(group, set()).add(facts)
     return _shown(work, asked.use, unchanged, counts, lambda group: who((old, new), group[3], points[group]))
 

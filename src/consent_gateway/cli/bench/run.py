@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from consent_gateway.cli.bench import audiences, decisions, imports, law, ledger, log, machine, signals
+from consent_gateway.cli.bench import audiences, decisions, everyone, imports, law, ledger, log, machine, signals
 from consent_gateway.cli.bench.places import GIVEN, POSTGRES, postgres_available, postgres_server
 from consent_gateway.cli.bench.plan import Plan
 from consent_gateway.cli.bench.site import Site, filled_site
@@ -19,6 +19,7 @@ MEASUREMENTS: Mapping[str, Callable[[Site], list[Figure]]] = {
     "decision": decisions.measure,
     "batch": decisions.measure_batches,
     "audience": audiences.measure,
+    "everyone": everyone.measure,
     "log": log.measure,
     "import": imports.measure,  # last: it adds people
 }
