@@ -12,6 +12,11 @@ from rich.console import Console
 
 from consent_gateway.cli.demo import story
 
+WIDE = 120
+
 if __name__ == "__main__":
     households = int(sys.argv[2]) if len(sys.argv) > 2 else None  # noqa: PLR2004 - the optional second argument
-    raise SystemExit(story.run(Path(sys.argv[1]), households=households, console=Console()))
+    console = Console()
+    if not console.is_terminal:  # a file or a pipe has no width of its own
+        console.width = max(console.width, WIDE)
+    raise SystemExit(story.run(Path(sys.argv[1]), households=households, console=console))

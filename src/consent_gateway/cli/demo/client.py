@@ -49,6 +49,16 @@ class Api:
         """Send `body` as JSON and return the JSON of the answer; raises ProblemError unless it is a success."""
         return self._send("POST", path, json=body).json()
 
+    def post_for_bytes(self, path: str, body: Json) -> bytes:
+        """Send `body` as JSON and return the answer byte for byte; raises ProblemError unless it is a success."""
+        return self._send("POST", path, json=body).content
+
+    def visit(self, method: str, path: str) -> httpx.Response:
+        """Return what somebody without a key gets who follows a link in a browser; any status is an answer."""
+        request = self.http.build_request(method, path, headers={"Accept": "text/html"})
+        request.headers.pop("Authorization", None)
+        return self.http.send(request)
+
     def upload(self, path: str, body: bytes, content_type: str, idempotency_key: str) -> Json:
         """Send bytes of another type under an idempotency key; raises ProblemError unless the answer is a success."""
         headers = {"Content-Type": content_type, "Idempotency-Key": idempotency_key}

@@ -63,23 +63,27 @@ def _verifiers(commands: Commands, single_file: Path) -> dict[str, Verify]:
 
 
 def _fetch_receipt(tour: Tour) -> None:
-    """Fetch receipt and entry of the withdrawal; the sequencer has some milliseconds to integrate it."""
+    """Fetch receipt and entry of the withdrawal."""
     path = f"/v1/audit/entries/{tour.consent_entry}"
-    deadline = time.monotonic() + MERGE_SECONDS
-    while True:
-        try:
-            tour.places.receipt.write_bytes(tour.api.content(f"{path}/receipt"))
-            break
-        except ProblemError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(POLL_SECONDS)
+    tour.places.receipt.write_bytes(integrated(tour, f"{path}/receipt"))
     entry = tour.api.content(f"{path}/bytes")
     tour.places.entry.write_bytes(entry)
     person = tour.withdrawn
     told = [v for v in (person.email, person.phone, person.member_no) if v and v.encode() in entry] if person else []
     tour.check("the entry tells nothing about the person", not told, f"{len(entry)} bytes")
     tour.facts["entry"] = json.loads(entry)
+
+
+def integrated(tour: Tour, path: str) -> bytes:
+    """Return what the log has at `path`; the sequencer has some milliseconds to integrate what was just written."""
+    deadline = time.monotonic() + MERGE_SECONDS
+    while True:
+        try:
+            return tour.api.content(path)
+        except ProblemError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(POLL_SECONDS)
 
 
 def _export(tour: Tour) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from consent_gateway.cli.demo.decisions import PERMIT, leading_reason
 from consent_gateway.cli.demo.tour import Check, Tour
@@ -24,18 +24,19 @@ def heading(console: Console, number: int, title: str) -> None:
 def show_check(console: Console, check: Check) -> None:
     """Print one check: a tick, or what should be and is not, in red."""
     detail = f"  [dim]{escape(check.detail)}[/dim]" if check.detail else ""
-    if check.holds:
-        console.print(f"  [green]✓[/green] {escape(check.claim)}{detail}", highlight=False)
-    else:
-        console.print(f"  [bold red]✗ {escape(check.claim)}[/bold red]{detail}", highlight=False)
+    mark, colour = ("[green]✓[/green]", "default") if check.holds else ("[bold red]✗[/bold red]", "bold red")
+    line = Table.grid(padding=(0, 1))  # what does not fit into a line goes on below its beginning
+    line.add_row(" ", mark, f"[{colour}]{escape(check.claim)}[/]{detail}")
+    console.print(line)
 
 
 def show_imports(tour: Tour) -> None:
     """Print what came of every file, and why rows were refused."""
-    table = Table("file", "source", *COUNTS, "refused because", title="What came of the rows", title_justify="left")
+    columns = (Column("file", no_wrap=True), *COUNTS, "refused because")
+    table = Table(*columns, title="What came of the rows", title_justify="left")
     for row in tour.facts["imports"]:
         counts = [f"{row.get(name, 0):,}" for name in COUNTS]
-        table.add_row(row["file"], row["source"], *counts, _listed(row["reasons"]))
+        table.add_row(row["file"], *counts, _listed(row["reasons"], "\n"))
     tour.console.print(table)
 
 
@@ -69,8 +70,8 @@ def _why(answer: dict[str, Any]) -> str:
     return "\n".join(line for line in lines if line)
 
 
-def _listed(reasons: dict[str, Any]) -> str:
-    return ", ".join(f"{_count(n)} {code}" for code, n in sorted(reasons.items()))
+def _listed(reasons: dict[str, Any], between: str = ", ") -> str:
+    return between.join(f"{_count(n)} {code}" for code, n in sorted(reasons.items()))
 
 
 def _count(number: int | None) -> str:
@@ -108,6 +109,7 @@ def show_end(tour: Tour) -> None:
     curl -H "Authorization: Bearer $(cat {tour.places.key})" http://127.0.0.1:8080/v1/segments
     python -I {tour.places.verifier} receipt "$(cat {tour.places.vkey})" {tour.places.receipt} {tour.places.entry}
     python -I {tour.places.verifier} tree "$(cat {tour.places.vkey})" {tour.places.log}
+    consent-gateway receipts verify {tour.places.consent_receipt} --key {tour.places.receipt_keys}
   All figures: {out / "report.json"}""",
         highlight=False,
         soft_wrap=True,

@@ -39,12 +39,12 @@ def withdraw(tour: Tour) -> None:
 
 
 def _first_member(tour: Tour, members: list[str]) -> tuple[Person, str]:
-    """Return a person of the audience who agreed, and their pseudonym for the mail house.
+    """Return somebody of the audience who agreed and plays no part, and their pseudonym for the mail house.
 
     Raises LookupError if the audience has nobody of whom the input says that they agreed.
     """
-    wanted = set(members)
-    for person in tour.crowd.members:
+    wanted, parts = set(members), set(tour.crowd.parts.values())
+    for person in (p for p in tour.crowd.members if p not in parts):
         pseudonym = tour.pseudonym(person, MAIL_HOUSE)
         if pseudonym in wanted and not person.lacks_opt_in:
             return person, pseudonym

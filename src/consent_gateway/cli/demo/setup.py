@@ -65,6 +65,7 @@ RECIPIENTS: tuple[dict[str, Any], ...] = (
         "country": "DE",
         "contract": True,
         "transfer_mechanism": "none",
+        "party": {"address": "Example Road 2, 20095 Hamburg", "contact": "Privacy team"},
     },
     {
         "id": PARTNER,

@@ -1,12 +1,18 @@
-"""The run: from raw customers to a consented, audited audience, in seven steps over the public HTTP API.
+"""The run: from raw customers to a consented, audited audience and on, step by step over the public HTTP API.
 
-0. start an empty gateway and fill its registers
-1. import customers, consents, choices, contacts and a year of baskets
-2. resolve an audience for two recipients
-3. explain single decisions under three laws
-4. withdraw one consent
-5. erase one person
-6. verify the receipt and the log, and find a planted edit
+0.  start an empty gateway and fill its registers
+1.  import customers, consents, choices, contacts and a year of baskets
+2.  resolve an audience for two recipients
+3.  explain single decisions under three laws
+4.  withdraw one consent
+5.  take in the signals of a browser and of a cookie banner
+6.  confirm a yes in a second step
+7.  change the law with four eyes, replay a past decision, roll back
+8.  merge two profiles and take it back
+9.  change a notice, so that old consents are outdated
+10. erase one person
+11. verify the consent receipt of somebody who was erased
+12. verify the receipt and the log, and find a planted edit
 
 What must hold is checked at every step. A check that fails is shown and the story goes on; an answer that the story
 can not do without ends it. Exit status: 0 everything holds, 1 something does not, 2 the demo could not run.
@@ -27,7 +33,22 @@ import httpx
 from rich.console import Console
 from rich.markup import escape
 
-from consent_gateway.cli.demo import audience, decisions, intake, people, proof, report, rights, setup
+from consent_gateway.cli.demo import (
+    audience,
+    decisions,
+    intake,
+    law,
+    merge,
+    notices,
+    people,
+    proof,
+    receipt,
+    report,
+    rights,
+    second_step,
+    setup,
+    signals,
+)
 from consent_gateway.cli.demo.client import Api, ProblemError
 from consent_gateway.cli.demo.data import Journey, load
 from consent_gateway.cli.demo.server import CommandError, Commands
@@ -57,7 +78,13 @@ STEPS = (
     Step("audience", "Bought often, silent for a month", audience.serve_audiences, report.show_audiences),
     Step("explain", "May we? Three laws, and none that is known", decisions.explain, report.show_decisions),
     Step("withdraw", "One of the audience takes the yes back", rights.withdraw),
+    Step("signals", "A browser says no; a cookie banner says yes, then no", signals.hear),
+    Step("second step", "A yes counts when it is confirmed", second_step.confirm),
+    Step("law", "The law changes, with four eyes", law.change),
+    Step("merge", "Two profiles are one person", merge.unite),
+    Step("notice", "The notice changes in what people agreed to", notices.change),
     Step("erase", "One person asks to be erased", rights.erase),
+    Step("receipt", "What an erased person still holds", receipt.keep),
     Step("prove", "The log proves itself, and a planted edit is found", proof.prove),
 )
 
@@ -95,7 +122,7 @@ def _prepare(places: Places, commands: Commands) -> str:
     """Remove what an earlier run left, make the store, and keep its first API key; return the key."""
     for folder in (places.input, places.log, places.edited, places.edited_store):
         shutil.rmtree(folder, ignore_errors=True)
-    for file in (places.key, places.report, places.receipt, places.entry, places.vkey, places.early):
+    for file in places.made:
         file.unlink(missing_ok=True)
     key = commands.create(places.store)
     descriptor = os.open(places.key, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

@@ -97,6 +97,43 @@ class Places:
         return self.out / "verify.py"
 
     @property
+    def page(self) -> Path:
+        """The page on which somebody confirmed a yes."""
+        return self.out / "confirmation.html"
+
+    @property
+    def candidate(self) -> Path:
+        """The text of a law that was proposed."""
+        return self.out / "candidate.yaml"
+
+    @property
+    def consent_receipt(self) -> Path:
+        """A consent receipt that outlives the person's data."""
+        return self.out / "consent-receipt.json"
+
+    @property
+    def altered_receipt(self) -> Path:
+        """The same with one word changed: it must not verify."""
+        return self.out / "consent-receipt-altered.json"
+
+    @property
+    def receipt_keys(self) -> Path:
+        """The keys that consent receipts are signed with."""
+        return self.out / "receipt-keys.json"
+
+    @property
+    def receipt_entry(self) -> Path:
+        """The bytes of the consent receipt's entry in the log."""
+        return self.out / "consent-receipt.entry"
+
+    @property
+    def made(self) -> tuple[Path, ...]:
+        """Every single file that a run writes anew."""
+        of_log = (self.receipt, self.entry, self.vkey, self.early)
+        of_receipt = (self.consent_receipt, self.altered_receipt, self.receipt_keys, self.receipt_entry)
+        return (self.key, self.report, self.page, self.candidate, *of_log, *of_receipt)
+
+    @property
     def server_log(self) -> Path:
         """What the server printed."""
         return self.out / "server.log"
