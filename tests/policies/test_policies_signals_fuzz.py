@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from consent_gateway.errors import SignalError
-from consent_gateway.policies.signals.bits import Bits
+from consent_gateway.policies.signals.bits import MAX_CHARS, Bits
 from consent_gateway.policies.signals.detect import SignalKind, decode
 from consent_gateway.policies.signals.gpp import decode_gpp
 from consent_gateway.policies.signals.tcf import TcString, decode_tcf
@@ -75,6 +75,7 @@ def anything_is_a_value_or_the_one_error(text: str, kind: SignalKind | None) -> 
 
 
 def what_is_encoded_comes_back(tc: Tc) -> None:
+    assume(len(tc.text()) <= MAX_CHARS)  # three bit fields of the largest ids are longer than any string in the field
     found = decode_tcf(tc.text())
     assert (found.prompt.created, found.prompt.updated, found.prompt.cmp_id) == (tc.created, tc.updated, tc.cmp)
     assert (found.prompt.language, found.country) == (tc.language, tc.country)
@@ -103,7 +104,7 @@ def flips_and_cuts_stay_safe(tc: Tc, place: float, cut: float) -> None:
     parts[0] = text_of(bits[:n] + ("0" if bits[n] == "1" else "1") + bits[n + 1 :])
     found = value_or_the_one_error(".".join(parts), SignalKind.TCF)
     # what lies before the flip is untouched by it
-    if found is not None and n >= 78:
+    if found is not None and n >= 78 and len(text) <= MAX_CHARS:
         assert found["decoded"]["created"] == view(decode_tcf(text))["decoded"]["created"]
 
 
