@@ -64,7 +64,7 @@ def test_vectors_are_told_by_content_and_every_difference_is_printed(run: Run, t
     status, out, _ = run("test", good, "--json")
     assert status == 0
     assert json.loads(out)[0] | {"file": "", "unspecified": 0} == {
-        "file": "", "format": "gpp", "checked": 2, "unspecified": 0, "differences": [], "not_compared": [],
+        "file": "", "format": "gpp", "checked": 2, "unspecified": 0, "differences": [], "not_compared": [], "passed_over": "",
     }  # fmt: skip
     spoilt = json.loads(json.dumps(CASE))
     spoilt["vectors"][0]["section_ids"] = [7]
@@ -92,3 +92,22 @@ def test_a_file_of_no_known_format_ends_with_two(run: Run, tmp_path: Path, conte
 def test_a_missing_file_and_no_file_end_with_two(run: Run, tmp_path: Path) -> None:
     assert run("test", tmp_path / "nowhere.json")[0] == 2
     assert run("test")[0] == 2
+
+
+def test_files_without_consent_strings_are_passed_over_and_say_so(run: Run, tmp_path: Path) -> None:
+    digests = tmp_path / "digests.json"
+    digests.write_text('{"vectors": [{"scheme": "meta", "kind": "email", "raw": "a@example.org"}]}')
+    clicks = tmp_path / "clicks.json"
+    clicks.write_text('{"endpoint": [], "headers": []}')
+    status, out, _ = run("test", digests, clicks)
+    assert status == 0
+    assert "digests.json was passed over" in out
+    assert "clicks.json was passed over" in out
+
+
+def test_a_fault_names_its_file(run: Run, tmp_path: Path) -> None:
+    bad = tmp_path / "bad.json"
+    bad.write_text('{"vectors": [{"text": "no string"}]}')
+    status, _, err = run("test", bad)
+    assert status == 2
+    assert "bad.json: vectors[0]" in err

@@ -50,18 +50,28 @@ def _well_known(text: str) -> dict[str, Any]:
 @click.argument("vectors", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @json_option
 def test_vectors(vectors: tuple[Path, ...], *, as_json: bool) -> None:
-    """Compare the decoders with vector files and print every difference; status 1 if there is any."""
-    results = [(path, compare(_document(path))) for path in vectors]
+    """Compare the decoders with vector files and print every difference; status 1 if there is any.
+
+    A file that holds no consent strings is passed over and says so; status 2 names a file of no known format.
+    """
+    results = [(path, _compared(path)) for path in vectors]
     emit([_row(path, r) for path, r in results], as_json=as_json, show=lambda console: _show(console, results))
     if any(r.differences for _, r in results):
         raise click.exceptions.Exit(_DIFFERS)
+
+
+def _compared(path: Path) -> Comparison:
+    try:
+        return compare(_document(path))
+    except InputError as error:
+        raise InputError(f"{path.name}: {error.detail}") from None
 
 
 def _document(path: Path) -> object:
     try:
         return json.loads(path.read_bytes())
     except (ValueError, RecursionError):
-        raise InputError(f"{path.name} is not well-formed JSON") from None
+        raise InputError("the file is not well-formed JSON") from None
 
 
 def _row(path: Path, result: Comparison) -> dict[str, Any]:
@@ -75,6 +85,8 @@ def _show(console: Console, results: list[tuple[Path, Comparison]]) -> None:
         table.add_row(path.name, r.format, *marks)
     console.print(table)
     for path, r in results:
+        if r.passed_over:
+            console.print(f"[yellow]{path.name} was passed over[/yellow]: {r.passed_over}", soft_wrap=True)
         for found in r.differences:
             console.print(f"{path.name} {found.place}", soft_wrap=True, markup=False)
             console.print(f"  expected {_short(found.expected)}\n  got      {_short(found.got)}", markup=False)

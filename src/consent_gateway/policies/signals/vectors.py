@@ -4,7 +4,8 @@ The format is told by the content. An object with `sec_gpc` or `well_known_gpc_j
 object with a list `vectors` holds strings: a vector with `sections` or `section_ids` expects a GPP string, one with
 `decoded` a TC string, one with `valid: false` that the string is refused. Keys of an expectation that the decoder does
 not produce are differences; keys of a vector that nothing here reads are listed, so that nobody takes half a comparison
-for a whole one.
+for a whole one. Two files that travel with these hold no consent string and are passed over, with the reason: digests
+of customer lists (`scheme` and `raw`), and one-click unsubscription (`endpoint` and `headers`).
 """
 
 from __future__ import annotations
@@ -45,6 +46,7 @@ class Comparison:
     unspecified: int = 0  # cases for which the file itself expects nothing
     differences: list[Difference] = field(default_factory=list)
     not_compared: set[str] = field(default_factory=set)
+    passed_over: str = ""  # why nothing was compared
 
 
 def compare(document: object) -> Comparison:
@@ -52,7 +54,11 @@ def compare(document: object) -> Comparison:
     if isinstance(document, Mapping):
         if any(isinstance(document.get(name), list) for name in _GPC_LISTS):
             return _compare_gpc(document)
+        if {"endpoint", "headers"} <= document.keys():
+            return Comparison("one-click", passed_over="requests to unsubscribe (RFC 8058): no consent strings")
         if isinstance(document.get("vectors"), list):
+            if all(isinstance(v, Mapping) and {"scheme", "raw"} <= v.keys() for v in document["vectors"]):
+                return Comparison("digests", passed_over="digests of customer lists: no consent strings")
             return _compare_strings(document["vectors"])
     raise InputError("a vector file is an object with a list `vectors`, or with `sec_gpc` or `well_known_gpc_json`")
 
