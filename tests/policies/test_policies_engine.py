@@ -295,3 +295,16 @@ def test_a_consent_under_a_replaced_notice_ends_where_consent_is_the_rule(region
     then = decide_for(PACKS, question, replace(now, notice_outdated=True))
     assert then.outcome == outcome
     assert ("consent_outdated" in {reason.code for reason in then.denials()}) == (outcome == "deny")
+
+
+@pytest.mark.parametrize("region", ["DE", "GB", "CN", None])
+def test_duties_of_a_message_come_with_a_permit_only(region: str | None) -> None:
+    """What a message must hold means nothing where none is sent; to delete after a withdrawal means something."""
+    permit = answer_for(regions=(region,))
+    denial = answer_for(regions=(region,), consent=ConsentState.WITHDRAWN)
+    assert permit.permitted
+    assert not denial.permitted
+    told = {"opt_out_each_message", "free_refusal_way_in_message", "unsubscribe_each_message"}
+    assert told & set(permit.obligations)
+    assert not told & set(denial.obligations)
+    assert ("delete_on_own_initiative" in denial.obligations) is (region == "CN")

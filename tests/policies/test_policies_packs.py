@@ -99,6 +99,7 @@ def test_a_good_pack_reads() -> None:
         (HEAD.replace("version: 1", "version: 1\nversion: 2") + GOOD, 3, "key is repeated"),
         (HEAD.replace("review_by: 2027-06-30", "review_by: soon") + GOOD, 8, "review_by"),
         (HEAD + GOOD.replace("mark: K", "mark: K, colour: red"), 13, "colour"),
+        (HEAD + GOOD.replace("mark: K", "mark: K, when_permitted: yes"), 13, "'demo.a' is no duty"),
         (HEAD + "  - {id: [}\n", 13, "parsing|expected"),
         (HEAD + GOOD.replace("cites: Art 1, ", ""), 13, "rule 'demo.a': rules.0.cites: Field required"),
         (HEAD + GOOD.replace("restriction: yes", "restriction: maybe"), 13, "rule 'demo.a': the fact 'restriction'"),

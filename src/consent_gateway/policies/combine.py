@@ -6,9 +6,10 @@
    and so is a set of laws of which none permits because all abstain (promise P1).
 4. Every fired rule is a reason; denials come first, each group by rank and then by rule id, so that the order
    of packs and rules in their files changes nothing. The first reason leads.
-5. Two readings of the set lead in their own right: `strictest_of_set` where jurisdictions disagree about consent
-   or law, `strictest_profile_satisfied` where several permit marketing.
-6. Obligations are united: those of permit rules if the answer permits, those of oblige rules always.
+5. Two readings of the set lead in their own right: `strictest_of_set` where jurisdictions disagree about the basis
+   (whether consent is needed, and of what kind), `strictest_profile_satisfied` where several permit marketing.
+6. Obligations are united: those of permit rules if the answer permits, those of oblige rules always, but for those
+   that concern a message alone (`when_permitted`).
 
 Reasons are prepared once per pack set and numbered in their final order, so that joining is sorting small
 integers.
@@ -26,6 +27,8 @@ from consent_gateway.policies.rules import POLICY, Pack, PackSet
 _EFFECTS = {Effect.DENY: 0, Effect.PERMIT: 1, Effect.OBLIGE: 2}
 DEFAULT = "default"  # the suffix of the id under which a pack's default denial is cited
 ENGINE = "engine"
+# Reasons of the stage "law" that say what the stage "consent" says: there is no basis under that law.
+_BASES = frozenset({"basis_not_available", "no_legal_basis", "jurisdiction_unknown"})
 
 
 class Verdict(NamedTuple):
@@ -46,6 +49,7 @@ class Reasons:
     number: dict[str, int]
     first_permit: int  # numbers below deny
     first_duty: int  # numbers from here on only oblige
+    standing: frozenset[int]  # of those, the duties that a denial brings too
     catalogue: PackSet
 
     @classmethod
@@ -58,7 +62,10 @@ class Reasons:
         effects = [reason.effect for reason in reasons]
         denials, duties = effects.count(Effect.DENY), effects.count(Effect.OBLIGE)
         obligations = tuple(found for _, found in entries)
-        return cls(reasons, obligations, number, denials, len(effects) - duties, packs)
+        first_duty = len(effects) - duties
+        idle = {number[rule.id] for pack in packs.packs for rule in pack.rules if rule.when_permitted}
+        standing = frozenset(range(first_duty, len(effects))) - idle
+        return cls(reasons, obligations, number, denials, first_duty, standing, packs)
 
     def synthetic(self, code: str, rule: str, citation: str, stage: Stage | None = None) -> Reason:
         """Return a reason that no rule of a pack gives, such as an error's."""
@@ -122,9 +129,10 @@ def _voices(verdicts: Iterable[Verdict]) -> dict[str, bool]:
 
 
 def _disagreement(verdicts: Sequence[Verdict], voices: dict[str, bool], first: Reason) -> bool:
-    """Laws disagree only if product policy is silent, and only about consent or law: an hour is just an hour."""
+    """Laws disagree only if product policy is silent, and only about the basis: an hour or a transfer is just that."""
     policy_denies = any(v.denies for v in verdicts if v.jurisdiction == POLICY)
-    return not policy_denies and len(set(voices.values())) > 1 and first.stage in {Stage.CONSENT, Stage.LAW}
+    about_basis = first.stage is Stage.CONSENT or first.code in _BASES
+    return not policy_denies and len(set(voices.values())) > 1 and about_basis
 
 
 def _permit(
@@ -146,8 +154,8 @@ def _permit(
 
 def _united(reasons: Reasons, verdicts: Iterable[Verdict], *, permits: bool) -> tuple[str, ...]:
     """Unite the obligations, each once, in the order of the reasons that bring them."""
-    first = 0 if permits else reasons.first_duty
-    numbers = sorted([n for verdict in verdicts for n in verdict.fired if n >= first])
+    fired = [n for verdict in verdicts for n in verdict.fired]
+    numbers = sorted(fired if permits else [n for n in fired if n in reasons.standing])
     return tuple(dict.fromkeys([duty for n in numbers for duty in reasons.obligations[n]]))
 
 

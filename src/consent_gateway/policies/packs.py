@@ -81,6 +81,7 @@ class _RuleFile(_Strict):
     setting: Annotated[dict[str, str], BeforeValidator(words_of)] = {}
     effective_from: date | None = None
     effective_until: date | None = None
+    when_permitted: bool = False
 
 
 class _PackFile(_Strict):
@@ -241,6 +242,7 @@ def _rule(name: str, node: yaml.Node, place: int, raw: _RuleFile, territory: Ite
         settings=tuple(raw.setting.items()),
         effective_from=raw.effective_from,
         effective_until=raw.effective_until,
+        when_permitted=raw.when_permitted,
     )
     problem = rule_problem(rule, territory)
     if problem is not None:
@@ -296,6 +298,8 @@ def _check(name: str, node: yaml.Node, raw: _PackFile, reasons: Mapping[str, Rea
         offered = next((name for name, value in rule.setting.items() if value not in settings.get(name, ())), None)
         if offered is not None:
             raise PolicyError(f"{at} depends on a choice of {offered!r} that the pack does not offer")
+        if rule.when_permitted and rule.effect is not Effect.OBLIGE:
+            raise PolicyError(f"{at} is no duty, so that `when_permitted` says nothing")
         if (rule.effect is Effect.DENY) != (reasons[rule.reason].stage is not None):
             raise PolicyError(f"{at} gives the reason {rule.reason!r}, which is of the other effect")
     if raw.default_reason is not None and raw.default_reason not in reasons:

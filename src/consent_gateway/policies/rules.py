@@ -94,7 +94,8 @@ class Rule:
     """One row of a table. `needs` are consent properties; they are part of `when` and kept for the reader.
 
     `settings` are the choices under which the rule exists; the dates are those of its own law, where they are
-    narrower than the pack's (both days included).
+    narrower than the pack's (both days included). `when_permitted`: its duties concern what is then done, such as
+    the message that is sent, and mean nothing where the answer is no.
     """
 
     id: str
@@ -110,6 +111,7 @@ class Rule:
     settings: tuple[tuple[str, str], ...] = ()
     effective_from: date | None = None
     effective_until: date | None = None
+    when_permitted: bool = False
 
     def in_force(self, day: date) -> bool:
         """Tell whether the rule's own law is in force on `day`."""
