@@ -86,8 +86,16 @@ def test_a_person_gets_a_page_with_one_button_and_nothing_personal(edge: Edge) -
     done = bare.post(PATH + token, headers=form)
     assert (done.status_code, "Confirmed" in done.text) == (200, True)
     again = bare.post(PATH + token, headers=form)
-    assert (again.status_code, "confirmed before" in again.text) == (409, True)
+    assert (again.status_code, "Confirmed before" in again.text) == (409, True)
     assert bare.post(PATH + token).json()["code"] == "already_confirmed"
+
+
+def test_a_page_names_the_controller_once_there_is_one(edge: Edge) -> None:
+    bare, token = edge.client(None), ask(edge)
+    assert ">us<" in bare.get(PATH + token, headers=HTML).text
+    party = {"address": "Street 1, Berlin", "contact": "Privacy team"}
+    assert edge.admin.post("/v1/controller", json={"name": "Acme & Co", "country": "DE", "party": party}).is_success
+    assert ">Acme &amp; Co<" in bare.get(PATH + token, headers=HTML).text
 
 
 def test_a_page_speaks_the_language_of_the_request(edge: Edge) -> None:

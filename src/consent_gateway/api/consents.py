@@ -15,6 +15,7 @@ from litestar.params import FromPath
 
 from consent_gateway.api.desk import JSON, body_as, desk_of, documented
 from consent_gateway.api.wire import ConfirmedOut, HistoryIn, HistoryOut, RequestOut, StateIn, StateOut, instant
+from consent_gateway.db import records as record_rows
 from consent_gateway.domain.consents import ConsentProperty
 from consent_gateway.domain.dpv import STATUS_OF_KIND, status_of
 from consent_gateway.domain.ids import RecipientId
@@ -141,7 +142,8 @@ def _shown(request: Call, work: Work, asked: confirmations.Request) -> Response[
         row = notices.text_of(work, asked.notice, asked.notice_version, asked.language)
         text = (row["title"], row["text"])
     title = purpose.title_zh if language.startswith("zh") else purpose.title
-    recipient = work.registers.recipients.get(RecipientId(asked.recipient)) if asked.recipient else None
+    controller = record_rows.find_controller(work.session)
+    recipient = work.registers.recipients.get(RecipientId(asked.recipient)) if asked.recipient else controller
     rows = {
         "purpose": title,
         "channel": asked.channel,

@@ -62,12 +62,14 @@ def _by_tag(openapi: Document) -> dict[str, list[tuple[str, str, Schema]]]:
 
 
 def _contents(groups: Mapping[str, list[tuple[str, str, Schema]]]) -> str:
-    entries = "".join(
-        f'<li><a href="#{anchor(verb, path)}"><code>{verb.upper()} {escape(path)}</code></a></li>'
-        for operations in groups.values()
-        for verb, path, _ in operations
-    )
-    return f'<nav aria-label="Operations"><ul>{entries}</ul></nav>'
+    parts = []
+    for tag, operations in groups.items():
+        entries = "".join(
+            f'<li><a href="#{anchor(verb, path)}"><code>{verb.upper()} {escape(path)}</code></a></li>'
+            for verb, path, _ in operations
+        )
+        parts.append(f'<section><h3><a href="#{anchor("tag", tag)}">{escape(tag)}</a></h3><ul>{entries}</ul></section>')
+    return f'<nav aria-label="Operations">{"".join(parts)}</nav>'
 
 
 def _operation(verb: str, path: str, operation: Schema, named: Mapping[str, Schema]) -> str:

@@ -24,7 +24,10 @@ table{border-collapse:collapse;width:100%;margin:.5rem 0}th,td{text-align:left;v
 border-bottom:1px solid var(--line);overflow-wrap:anywhere}th{color:var(--soft);font-weight:600}
 details{border:1px solid var(--line);border-radius:6px;margin:.6rem 0;padding:.5rem .9rem}summary{cursor:pointer}
 details[open]>summary{margin-bottom:.6rem}.verb{display:inline-block;min-width:4.2rem;font-weight:700;color:var(--mark)}
-.soft{color:var(--soft)}nav ul{columns:2;padding-left:1.2rem}:focus-visible{outline:2px solid var(--mark)}
+.soft{color:var(--soft)}nav{columns:22rem 2}nav section{break-inside:avoid}nav h3{margin:.8rem 0 .1rem}
+nav ul{margin:0;padding-left:1.2rem}button{font:inherit;font-weight:600;min-height:2.75rem;padding:.5rem 1.5rem;
+margin:1rem 0;color:var(--back);background:var(--mark);border:0;border-radius:6px;cursor:pointer}
+:focus-visible{outline:2px solid var(--mark);outline-offset:2px}
 """
 _HASH = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
 POLICY = f"default-src 'none'; style-src 'sha256-{_HASH}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
