@@ -137,5 +137,8 @@ def test_nobody_else_sees_the_signals_of_a_person(edge: Edge) -> None:
     own = pseudonym(edge, 1)
     foreign = edge.issue("foreign", "decide", recipient="adnet")
     for name in (own, "p1-" + "0" * 32):
-        assert edge.client(foreign).get(f"/v1/subjects/{name}/signals").status_code == 404
+        assert edge.client(foreign).get(f"/v1/subjects/{name}/signals").status_code == 403
+    # Not even under the pseudonym that it was given itself: what somebody signalled elsewhere is no answer to it.
+    known = edge.client(foreign).post("/v1/subjects/lookup", json={"identifier": {"member_no": "S1"}}).json()
+    assert edge.client(foreign).get(f"/v1/subjects/{known['pseudonym']}/signals").status_code == 403
     assert edge.admin.get("/v1/subjects/nonsense/signals").status_code == 404

@@ -105,6 +105,53 @@ def _live(api: httpx.Client) -> Iterator[httpx.Response]:
     yield made
     yield api.get(f"/v1/audiences/{made.json()['id']}/members")
     yield post("/v1/subjects/lookup", json={"identifier": EMAIL})
+    yield from _ledger(api)
+    yield from _registers(api)
+
+
+def _ledger(api: httpx.Client) -> Iterator[httpx.Response]:
+    """What is read of a person, confirmed, receipted and merged."""
+    post, name = api.post, _name(api)
+    notice = {"id": "privacy", "version": 1, "language": "en", "title": "Privacy", "text": "We write to you."}
+    yield post("/v1/notices", json=notice)
+    shown = {"subject": EMAIL, "notice": "privacy", "notice_version": 1, "language": "en", "at": AT}
+    yield post("/v1/notices_shown", json={"source": "crm", "items": [shown]})
+    pending = {"subject": EMAIL, "purpose": "direct_marketing", "kind": "pending", "at": AT, "channel": "email"}
+    pending |= {"confirm": True, "evidence": {"name": "Zuleika Quetzalcanary"}, "properties": ["evidence"]}
+    asked = post("/v1/consents", json={"source": "crm", "items": [pending]}, headers={"idempotency-key": "asked"})
+    yield asked
+    path = f"/v1/consents/confirmations/{asked.json()['confirmations'][0]['token']}"
+    for headers in ({}, {"accept": "text/html"}):
+        yield api.get(path, headers=headers)
+    yield post(path, headers={"user-agent": "Zuleika's phone"})
+    for headers in ({}, {"accept": "text/html"}):
+        yield post(path, headers=headers)
+    yield post("/v1/consents/history", json={"subject": EMAIL})
+    yield post("/v1/consents/state", json={"subject": EMAIL})
+    yield api.get(f"/v1/subjects/{name}/signals")
+    yield post("/v1/consents/receipt", json={"subject": EMAIL, "purpose": "direct_marketing", "format": "iso27560"})
+    two = {"subjects": [EMAIL, {"email": "xanthippe.canary@example.org"}], "reason": "duplicate"}
+    yield post("/v1/subjects/merge", json=two | {"dry_run": True})
+    merged = post("/v1/subjects/merge", json=two, headers={"idempotency-key": "merged"})
+    yield merged
+    yield api.get("/v1/merges")
+    yield post("/v1/subjects/unmerge", json={"merge": merged.json()["merge"], "reason": "wrong_match"})
+
+
+def _registers(api: httpx.Client) -> Iterator[httpx.Response]:
+    """The law and the records, with the canaries where people might write them by mistake."""
+    yield api.get("/v1/purposes/record", params={"format": "csv"})
+    yield api.get("/v1/policies")
+    yield api.post("/v1/policies", json={"text": "id: zuleika.canary@example.org"})
+    yield api.post("/v1/policies/diff", json={"old": {"name": "active"}, "new": {"name": "shipped"}})
+    yield api.post("/v1/policies/diff", json={"old": {"name": "zuleika.canary"}, "new": {"text": "zuleika.canary"}})
+    yield api.post("/v1/decisions/zuleika.canary@example.org/replay", json={})
+    yield api.post("/v1/signal-mappings", json={"purposes": [], "vendors": [], "zuleika.canary": 1})
+
+
+def _name(api: httpx.Client) -> str:
+    found: str = api.post("/v1/subjects/lookup", json={"identifier": EMAIL}).json()["pseudonym"]
+    return found
 
 
 def _fail(api: httpx.Client) -> Iterator[httpx.Response]:
@@ -126,7 +173,8 @@ def _fail(api: httpx.Client) -> Iterator[httpx.Response]:
     )
     yield api.post("/v1/subjects", content=b'\xff"zuleika.canary"', headers=JSON)
     for path in ("purposes", "notices", "sources", "recipients", "traits", "segments", "subjects", "consents", "choices",
-                 "events", "contacts", "subjects/lookup", "decisions", "decisions/batch", "audiences"):  # fmt: skip
+                 "events", "contacts", "signals", "notices_shown", "consents/receipt", "consents/history", "consents/state",
+                 "subjects/merge", "subjects/unmerge", "signal-mappings", "policies", "controller", "subjects/lookup", "decisions", "decisions/batch", "audiences"):  # fmt: skip
         yield api.post(
             f"/v1/{path}", json={"zuleika.canary@example.org": "Quetzalcanary", "id": "Zuleika", "items": ["zuleika"]}
         )
@@ -181,6 +229,25 @@ def test_the_canaries_went_everywhere(story: Story) -> None:
     taken = [answer for answer in story.answers[:15] if not answer.is_success]
     assert taken == []
     assert all(answer.json()["accepted"] == 1 for answer in story.answers[2:9])
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v1/notices_shown",
+        "/v1/consents/confirmations/",
+        "/v1/consents/history",
+        "/v1/consents/state",
+        "/v1/subjects/merge",
+        "/v1/subjects/unmerge",
+        "/v1/merges",
+        "/v1/purposes/record",
+        "/v1/policies/diff",
+    ],
+)
+def test_the_canaries_were_taken_in_where_a_person_is_read_or_changed(story: Story, path: str) -> None:
+    answers = [answer for answer in story.answers if answer.request.url.path.startswith(path)]
+    assert any(answer.is_success for answer in answers), [answer.text for answer in answers]
 
 
 def test_no_answer_repeats_them(story: Story) -> None:

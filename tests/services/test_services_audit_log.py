@@ -19,13 +19,16 @@ from builders import (
     NOW_S,
     a_consent,
     a_gateway,
+    a_pack_text,
     a_person,
     a_recipient,
     a_source,
+    an_officer,
     answer_for,
     by,
     choose,
     dump,
+    incoming,
     ref,
     subject_id,
     take,
@@ -40,10 +43,13 @@ from consent_gateway.db import log_store, tables
 from consent_gateway.db.engine import Store, sqlite_url
 from consent_gateway.db.log_store import SqlLogStore
 from consent_gateway.db.migrate import upgrade
+from consent_gateway.domain.circumstances import Told
+from consent_gateway.domain.consents import ConsentKind
 from consent_gateway.domain.ids import NoticeId, PurposeId, SegmentId, TraitId
 from consent_gateway.domain.purposes import Channel
 from consent_gateway.domain.records import Address, Controller, DataCategory, Processing
 from consent_gateway.domain.records.consent import Form
+from consent_gateway.domain.registers import Exports
 from consent_gateway.domain.segments import Everyone, TraitOrigin, TraitType
 from consent_gateway.domain.subjects import Choice
 from consent_gateway.errors import ConflictError, NotFoundError
@@ -51,7 +57,12 @@ from consent_gateway.policies.signals.effects import PurposeRule, TcfMapping
 from consent_gateway.services import (
     audiences,
     audit_log,
+    confirmations,
+    exports,
+    history,
+    merges,
     notices,
+    policies,
     principals,
     receipts,
     records,
@@ -62,7 +73,7 @@ from consent_gateway.services.audit_log import Sequencer
 from consent_gateway.services.decisions import decide_batch
 from consent_gateway.services.erasure import erase
 from consent_gateway.services.gateway import Gateway, Work
-from consent_gateway.services.items import ContactItem, EventItem, SignalItem
+from consent_gateway.services.items import ContactItem, EventItem, NoticeShownItem, SignalItem
 from consent_gateway.services.reconcile import reconcile
 from consent_gateway.vault.keyring import Keyring
 from fakes import Faults, PowerCutError, faults_of
@@ -83,7 +94,37 @@ def crm(gateway: Gateway) -> Gateway:
         records.put_processing(work, PurposeId("marketing"), PROCESSING)
     take(gateway, [a_person(1), a_person(2)])
     take(gateway, [a_consent(ref(1))])
+    return prepared(gateway)
+
+
+MADE: dict[str, Any] = {}  # what the fixture made for use cases that go on from it
+
+
+def prepared(gateway: Gateway) -> Gateway:
+    """Add a request that waits for its second step, two who are one person, two who may be, and a candidate."""
+    take(gateway, [a_person(n) for n in (6, 7, 8, 9)])
+    taken = take(gateway, [a_consent(ref(2), channel="sms", kind=ConsentKind.PENDING, confirm=True)])
+    with gateway.work() as work:
+        policies.record_shipped(work)
+        MADE["merge"] = merges.merge(work, [ref(8), ref(9)], "duplicate").merge
+    MADE["token"] = taken.confirmations[0].token
+    MADE["officers"] = [an_officer(gateway, name) for name in ("first", "second")]
+    with gateway.work(MADE["officers"][0]) as work:
+        policies.propose(work, a_pack_text("candidate"))
     return gateway
+
+
+def by_officer(number: int, act: Callable[[Work], object]) -> Callable[[Gateway], object]:
+    def run(gateway: Gateway) -> object:
+        with gateway.work(MADE["officers"][number]) as work:
+            return act(work)
+
+    return run
+
+
+def show(work: Work) -> object:
+    shown = [NoticeShownItem(ref(1), "terms", 1, "en", NOW_S, None)]
+    return notices.record_shown(work, "crm", incoming(shown), "0" * 64)
 
 
 def in_work(act: Callable[[Work], object]) -> Callable[[Gateway], object]:
@@ -130,6 +171,18 @@ USE_CASES: dict[str, Callable[[Gateway], object]] = {
         lambda w: records.put_processing(w, PurposeId("marketing"), replace(PROCESSING, service="x"))
     ),
     "receipt": in_work(lambda w: receipts.issue(w, ref(1), "direct_marketing", Channel.EMAIL, Form.ISO27560)),
+    "circumstance": lambda g: take(g, [a_person(1, told=Told(in_sale=True))]),
+    "exports": in_work(lambda w: exports.declare_exports(w, Exports(2026, 1, 0))),
+    "request": lambda g: take(g, [a_consent(ref(1), kind=ConsentKind.PENDING, confirm=True)]),
+    "confirm": in_work(lambda w: confirmations.confirm(w, MADE["token"], {})),
+    "shown": in_work(show),
+    "history": in_work(lambda w: history.history(w, ref(1), 0, 10)),
+    "state": in_work(lambda w: history.states(w, ref(1))),
+    "merge": in_work(lambda w: merges.merge(w, [ref(6), ref(7)], "duplicate")),
+    "unmerge": in_work(lambda w: merges.unmerge(w, MADE["merge"], "wrong_match")),
+    "propose": by_officer(0, lambda w: policies.propose(w, a_pack_text("trial"))),
+    "shadow": by_officer(0, lambda w: policies.set_shadow(w, "candidate", 1, on=True)),
+    "activate": by_officer(1, lambda w: policies.activate(w, "candidate", 1)),
     "reconcile": reconcile,
     "erase": in_work(lambda w: erase(w, subject_id(w, ref(1)), "request")),
 }

@@ -19,6 +19,7 @@ from builders import (
     by,
     choose,
     id_of,
+    incoming,
     may_write,
     ref,
     subject_id,
@@ -28,19 +29,22 @@ from builders import (
 from consent_gateway.audit import verifier
 from consent_gateway.audit.commitments import opening_salt
 from consent_gateway.db import engine as engine_module
+from consent_gateway.db import subjects as subject_rows
 from consent_gateway.db import tables
 from consent_gateway.db.engine import Store
 from consent_gateway.db.subjects import _OWNED
 from consent_gateway.domain.circumstances import Told
-from consent_gateway.domain.ids import SubjectId
+from consent_gateway.domain.consents import ConsentKind
+from consent_gateway.domain.ids import NoticeId, SubjectId
 from consent_gateway.domain.segments import Everyone
 from consent_gateway.domain.subjects import Choice
 from consent_gateway.errors import NotFoundError
-from consent_gateway.services import audiences, audit_log
+from consent_gateway.services import audiences, audit_log, notices
 from consent_gateway.services.audit_log import Sequencer
 from consent_gateway.services.erasure import Erasure, erase
 from consent_gateway.services.gateway import Gateway
-from consent_gateway.services.items import ContactItem, EventItem, SignalItem, SubjectItem
+from consent_gateway.services.items import ContactItem, EventItem, NoticeShownItem, SignalItem, SubjectItem
+from consent_gateway.services.merges import merge, unmerge
 from consent_gateway.services.vault import open_group
 from consent_gateway.vault.envelope import derive_audit_key
 from consent_gateway.vault.failures import VaultError
@@ -68,6 +72,11 @@ def filled(gateway: Gateway) -> Gateway:
     take(gateway, [EventItem(ref(n), "buy", NOW_S, f"k{n}") for n in (1, 2)])
     take(gateway, [ContactItem(ref(n), "email", NOW_S, "spring", f"k{n}") for n in (1, 2)])
     take(gateway, [SignalItem(ref(n), "1", NOW_S) for n in (1, 2)])
+    take(gateway, [a_consent(ref(n), kind=ConsentKind.PENDING, confirm=True) for n in (1, 2)])
+    with gateway.work() as work:
+        notices.put_notice(work, NoticeId("privacy"), 1, "en", "Privacy", "We do.")
+        shown = [NoticeShownItem(ref(n), "privacy", 1, "en", NOW_S, None) for n in (1, 2)]
+        notices.record_shown(work, "crm", incoming(shown), "0" * 64)
     answer_for(gateway, ref(1))
     return gateway
 
@@ -87,6 +96,59 @@ def rows_of(gateway: Gateway, subject: SubjectId) -> dict[str, int]:
                 statement = select(func.count()).select_from(table).where(column == subject)
                 counts[table.name] = work.session.execute(statement).scalar_one()
     return counts
+
+
+NAMING = ("subject_id", "other_id", "head_id", "guardian")  # every column that holds the id of a person
+
+
+def named_anywhere(gateway: Gateway, subject: SubjectId) -> set[str]:
+    """Where the id of a subject stands in any column that names a person, its own row too."""
+    found = set()
+    with gateway.look() as work:
+        for table in tables.metadata.sorted_tables:
+            for column in [table.c[name] for name in NAMING if name in table.c]:
+                if work.session.execute(select(column).where(column == subject).limit(1)).first() is not None:
+                    found.add(f"{table.name}.{column.name}")
+        row = work.session.execute(select(tables.subjects.c.id).where(tables.subjects.c.id == subject)).first()
+    return found | ({"subjects"} if row else set())
+
+
+def related(gateway: Gateway) -> tuple[SubjectId, SubjectId]:
+    """Person 1, merged with a later subject of theirs, guardian of a child, with an undone merge behind; both ids."""
+    take(gateway, [a_person(4), a_person(5, birth_date="2015-05-17")])
+    take(gateway, [a_consent(ref(5), guardian=ref(1))])
+    with gateway.work() as work:
+        merge(work, [ref(1), ref(4)], "duplicate")
+        undone = merge(work, [ref(1), ref(2)], "duplicate").merge
+        assert undone is not None
+        unmerge(work, undone, "wrong_match")
+    return id_of(gateway, ref(1)), id_of(gateway, ref(4))
+
+
+def test_an_erased_person_is_named_by_nobody_else(crm: Gateway) -> None:
+    """As a member of a merge, as one in a merge that was undone, and as somebody's guardian."""
+    first, second = related(crm)
+    assert {"merges.other_id", "subject_links.head_id", "consent_events.guardian"} <= named_anywhere(
+        crm, first
+    ) | named_anywhere(crm, second)
+    forget(crm)
+    assert named_anywhere(crm, first) == named_anywhere(crm, second) == set()
+    assert named_anywhere(crm, id_of(crm, ref(2)))
+
+
+@pytest.mark.parametrize("forgotten", ["consent_confirmations", "notice_views", "signals", "circumstances"])
+def test_a_table_that_is_forgotten_is_found(crm: Gateway, monkeypatch: pytest.MonkeyPatch, forgotten: str) -> None:
+    """The planted bug: an erasure that does not know one of the tables."""
+    monkeypatch.setattr(subject_rows, "_OWNED", tuple(t for t in _OWNED if t.name != forgotten))
+    gone = id_of(crm, ref(1))
+    forget(crm)
+    assert named_anywhere(crm, gone) == {f"{forgotten}.subject_id"}
+
+
+def test_every_column_that_names_a_person_is_looked_at() -> None:
+    """A new column of numbers that ends like the name of a person belongs to `NAMING`."""
+    names = {c.name for t in tables.metadata.sorted_tables for c in t.columns if t.name != "audience_members"}
+    assert {n for n in names if "subject_id" in n or n in {"other_id", "head_id", "guardian"}} == set(NAMING)
 
 
 def test_every_table_that_names_a_person_is_emptied() -> None:

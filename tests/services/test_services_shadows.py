@@ -26,7 +26,7 @@ from consent_gateway.errors import ConflictError
 from consent_gateway.policies import engine
 from consent_gateway.policies.facts import Facts
 from consent_gateway.policies.rules import PackSet
-from consent_gateway.services import audiences, policies, shadows
+from consent_gateway.services import audiences, law, policies, shadows
 from consent_gateway.services.decisions import decide_batch
 from consent_gateway.services.gateway import Gateway
 
@@ -151,6 +151,19 @@ def test_an_error_in_a_candidate_breaks_no_answer(
     monkeypatch.setattr(engine, "decide", failing)
     assert answer_for(town, ref(0)).permitted
     assert {change for change, _, _ in counted(town)} == {"error"}
+
+
+def test_a_candidate_that_cannot_be_read_breaks_no_answer(
+    town: Gateway, officer: Principal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watch(town, officer, a_pack_text(channel="email"))
+
+    def unreadable(*_: object) -> PackSet:
+        raise RecursionError
+
+    monkeypatch.setattr(law, "with_text", unreadable)
+    assert answer_for(town, ref(0)).permitted
+    assert counted(town) == Counter()
 
 
 def test_small_counts_are_withheld(town: Gateway, officer: Principal) -> None:

@@ -69,7 +69,9 @@ def crm(gateway: Gateway) -> Gateway:
 def flags(gateway: Gateway, subject: SubjectRef = ADA) -> Flag:
     who = id_of(gateway, subject)
     with gateway.look() as work:
-        return consents.choice_flags(work.session, [who]).get(who, Flag(0))
+        found = consents.choice_flags(work.session, [who]).get(who, Flag(0))
+    assert bool(found & Flag.GPC) == bool(found & Flag.GPC_SEEN)  # no signal was ever taken back here
+    return found & ~Flag.GPC_SEEN
 
 
 def ledger(gateway: Gateway, subject: SubjectRef = ADA) -> list[ConsentEvent]:

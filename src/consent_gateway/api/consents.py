@@ -109,7 +109,7 @@ async def read_state(request: Call) -> Response[bytes]:
 
 async def _answered(request: Call, act: Callable[[], Response[Any]]) -> Response[Any]:
     try:
-        return await desk_of(request).run(act)
+        return await desk_of(request).run(lambda: desk_of(request).retried(act))
     except GatewayError as error:
         if not _wants_page(request):
             raise

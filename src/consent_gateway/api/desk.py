@@ -86,7 +86,7 @@ class Desk:
 
         def work() -> tuple[int, bytes, bool]:
             principal = authenticate(self.gateway, request.scope["headers"], scope)
-            return self._retried(lambda: self._once(principal, request, body, act, status, kept=kept))
+            return self.retried(lambda: self._once(principal, request, body, act, status, kept=kept))
 
         code, content, replayed = await self.run(work)
         if event is not None and not replayed:
@@ -95,7 +95,7 @@ class Desk:
         return Response(content, status_code=code, media_type=JSON, headers=headers)
 
     @staticmethod
-    def _retried(attempt: Callable[[], Value]) -> Value:
+    def retried(attempt: Callable[[], Value]) -> Value:
         """Carry out a use case; one that lost a race against another request did nothing and is tried again."""
         for _ in range(_RETRIES):
             try:

@@ -12,7 +12,7 @@ from consent_gateway.api.wire import instant
 from consent_gateway.api.wire.signals import SignalMappingIn, SignalMappingOut, SignalsOut
 from consent_gateway.db import subjects as subject_rows
 from consent_gateway.domain.purposes import OWN
-from consent_gateway.errors import NotFoundError
+from consent_gateway.errors import ForbiddenError, NotFoundError
 from consent_gateway.services import signal_mappings, signal_records
 from consent_gateway.services.gateway import Work
 
@@ -61,6 +61,8 @@ async def list_signals(request: Call, pseudonym: FromPath[str]) -> Response[byte
     """List the newest signals of a person and what they did: the means to confirm them (11 CCR 7026(g))."""
 
     def act(work: Work) -> dict[str, Any]:
+        if work.actor.recipient != OWN:
+            raise ForbiddenError("only a key of our own reads what a person signalled")
         found = work.gateway.vault.resolve(pseudonym, work.actor.recipient, work.registers)
         if found is None or found not in subject_rows.profiles(work.session, [found]):
             raise NotFoundError

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from consent_gateway.audit.canonical import canonical_json
@@ -49,7 +49,7 @@ def record_choices(
     people = sorted({i for _, i in accepted})
     intake.entries = append_choices(work, source_id, accepted)
     if gpc:
-        intake.entries += record_signal(work, source_id, people)
+        intake.entries += hear_signal(work, source_id, resolver, [item.subject for _, item in readable], people)
     intake.rejections = refusals.quarantine(work, "choices", source_id)
     keep_counts(work, intake, content_sha256)
     return intake
@@ -72,6 +72,22 @@ def _keep(work: Work, resolver: Resolver, source: str, found: FieldProblem, item
     at = settled_instant(work, item.at, opting_out=True)
     fact = {"choice": item.choice.value, "at": at, "source": source}
     return keep_for_stranger(work, found, resolver.forms(item.subject), fact)
+
+
+def hear_signal(
+    work: Work, source: str, resolver: Resolver, named: Iterable[SubjectRef], people: Iterable[SubjectId]
+) -> list[bytes]:
+    """Append the signal of a call for `people` and whoever else its rows name: a row that is refused refuses no signal.
+
+    For somebody nobody knows it waits as every no does; an address is not suppressed by it.
+    """
+    found = {ref: resolver.resolve(ref) for ref in named}
+    for ref, who in found.items():
+        if isinstance(who, FieldProblem):
+            fact = {"choice": Choice.GPC.value, "at": work.now, "source": source}
+            keep_for_stranger(work, who, resolver.forms(ref), fact, suppress=False)
+    known = {who for who in found.values() if not isinstance(who, FieldProblem)}
+    return record_signal(work, source, sorted({*people, *known}))
 
 
 def record_signal(work: Work, source: str, people: Sequence[SubjectId]) -> list[bytes]:

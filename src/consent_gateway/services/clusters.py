@@ -7,12 +7,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from consent_gateway.db import circumstances, consents, events, subjects
 from consent_gateway.db.subjects import ContactPoint
 from consent_gateway.db.tables import CAPPED_CHANNELS
 from consent_gateway.domain.circumstances import Circumstance
-from consent_gateway.domain.consents import ConsentEvent
+from consent_gateway.domain.consents import ConsentEvent, ConsentProperty
 from consent_gateway.domain.ids import SubjectId
 from consent_gateway.domain.merges import Clusters, agreed, summed, united_profile
 from consent_gateway.domain.subjects import LOYALTY_FLAGS, Choice, Flag, fold_choices
@@ -30,9 +31,16 @@ def points_of_people(work: Work, people: Clusters) -> dict[SubjectId, list[Conta
 
 
 def ledgers_of_people(work: Work, people: Clusters) -> dict[SubjectId, list[ConsentEvent]]:
-    """Return every consent event of each person."""
+    """Return every consent event of each person. Whoever is one person with their guardian has none."""
     held = consents.ledger(work.session, _members(people))
-    return {head: [e for i in members for e in held.get(i, [])] for head, members in people.items()}
+    return {head: [_spoken(e, members) for i in members for e in held.get(i, [])] for head, members in people.items()}
+
+
+def _spoken(event: ConsentEvent, members: Sequence[SubjectId]) -> ConsentEvent:
+    """Return an event without the guardian who turned out to be the child (GDPR Art 8(1), PIPL Art 31)."""
+    if event.guardian is None or event.guardian not in members:
+        return event
+    return replace(event, guardian=None, properties=event.properties & ~ConsentProperty.GUARDIAN)
 
 
 def choices_of_people(work: Work, people: Clusters) -> dict[SubjectId, Flag]:

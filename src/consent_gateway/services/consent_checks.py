@@ -18,13 +18,14 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
-from consent_gateway.db import subjects
+from consent_gateway.db import merges
 from consent_gateway.db.subjects import ContactPoint
 from consent_gateway.domain.consents import CLAIMS, YES, ConsentKind, ConsentProperty
 from consent_gateway.domain.ids import NoticeId, RecipientId, SubjectId
 from consent_gateway.domain.purposes import OWN, Channel, RecipientKind
 from consent_gateway.domain.subjects import REACHED_BY, age_in_month, month_of
 from consent_gateway.errors import FieldProblem
+from consent_gateway.services.clusters import profiles_of_people
 from consent_gateway.services.gateway import Work
 from consent_gateway.services.items import ConsentItem
 from consent_gateway.services.people import UNKNOWN, UNKNOWN_POINT, Resolver
@@ -64,6 +65,9 @@ def grant_problem(work: Work, item: ConsentItem, at: int) -> FieldProblem | None
     """Return what is wrong with a fact that is no no: its end, its recipient, or a claim without proof."""
     if item.confirm and item.kind is not ConsentKind.PENDING:
         return FieldProblem("$.confirm", "not_pending", "only a pending fact has a second step")
+    if item.confirm and item.imported:
+        # Its claims were never looked at, and the second step would lend them its own proof.
+        return FieldProblem("$.confirm", "imported", "a request that is imported has no second step to come")
     if item.valid_until is not None and item.kind not in _PROVEN:
         return FieldProblem("$.valid_until", "not_a_grant", "only a yes has an end of its own")
     if item.valid_until is not None and item.valid_until <= at:
@@ -110,8 +114,8 @@ def guardian_of(work: Work, resolver: Resolver, item: ConsentItem, child: Subjec
 
 
 def _adult(work: Work, guardian: SubjectId) -> SubjectId | FieldProblem:
-    profile = subjects.profiles(work.session, [guardian]).get(guardian)
-    age = None if profile is None else age_in_month(profile[1], month_of(work.now))
+    people = profiles_of_people(work, merges.clusters(work.session, [guardian]))
+    age = next((age_in_month(born, month_of(work.now)) for _, born in people.values()), None)
     if age is None:
         return FieldProblem("$.guardian", "guardian_age_unknown", "the guardian must be known to be an adult")
     if age < _ADULT:

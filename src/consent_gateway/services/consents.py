@@ -20,7 +20,7 @@ from consent_gateway.domain.ids import PurposeId, SubjectId
 from consent_gateway.domain.purposes import OWN, Channel
 from consent_gateway.errors import FieldProblem
 from consent_gateway.services.audience_rows import refresh_standings
-from consent_gateway.services.choices import record_signal
+from consent_gateway.services.choices import hear_signal
 from consent_gateway.services.circumstances import refresh_recency
 from consent_gateway.services.consent_checks import (
     can_write,
@@ -86,7 +86,7 @@ def record_consents(
     intake.confirmations = _ask_to_confirm(work, source_id, [a for a in accepted if a.item.confirm])
     people = sorted({a.subject_id for a in accepted})
     if gpc:
-        intake.entries += record_signal(work, source_id, people)
+        intake.entries += hear_signal(work, source_id, resolver, [item.subject for _, item in readable], people)
     refresh_recency(work, sorted({a.subject_id for a in accepted if a.item.kind in NO}))
     refresh_standings(work, people, {PurposeId(a.item.purpose) for a in accepted})
     intake.created = len(accepted)

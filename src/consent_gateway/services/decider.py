@@ -158,7 +158,7 @@ class Decider:
             if len(self._watched) >= _MEMORY:
                 self._watched.clear()
             answer = self.answer(asked, key, now)
-            found = self._watched[memo] = tuple(self._watch(asked, key, now, answer, s) for s in asked.law.shadows(now))
+            found = self._watched[memo] = tuple(self._watch(asked, key, now, answer, s) for s in _shadows(asked, now))
         return found
 
     def _watch(self, asked: Asked, key: ClassKey, now: int, answer: Answer, shadow: Shadow) -> Seen:
@@ -211,6 +211,13 @@ class Decider:
                 self._asked.clear()
             held = self._asked[memo] = registers, put_question(use, registers, rules, self.law(registers), year)
         return held[1]
+
+
+def _shadows(asked: Asked, now: int) -> tuple[Shadow, ...]:
+    try:
+        return asked.law.shadows(now)
+    except Exception:  # noqa: BLE001 - as in `_watch`: a candidate that cannot even be read is not watched
+        return ()
 
 
 def put_question(use: Use, registers: Registers, rules: Rules, law: Law, year: int) -> Asked:

@@ -17,6 +17,8 @@ from consent_gateway.services.gateway import Work
 
 SCOPES = frozenset({"admin", "ingest", "decide", "audience", "erase", "identity", "audit", "policy"})
 _SECRET_BYTES = 32
+# Whom entries name where no key acted: a key of that name would write what nobody could tell from theirs.
+RESERVED = frozenset({"system", "confirmation", "software"})
 
 
 def issue(work: Work, principal_id: str, recipient: str, scopes: frozenset[str]) -> str:
@@ -27,6 +29,8 @@ def issue(work: Work, principal_id: str, recipient: str, scopes: frozenset[str])
     """
     if not is_slug(principal_id):
         raise InputError(fields=(FieldProblem("$.id", "invalid_name", "use a lower-case word such as crm"),))
+    if principal_id in RESERVED:
+        raise InputError(fields=(FieldProblem("$.id", "reserved_name", "the log uses this name for itself"),))
     if not scopes or not scopes <= SCOPES:
         allowed = ", ".join(sorted(SCOPES))
         raise InputError(fields=(FieldProblem("$.scopes", "unknown_scope", f"scopes are: {allowed}"),))
