@@ -169,7 +169,7 @@ def _question_flags(q: Question) -> tuple[bool, ...]:
     return (
         q.recipient_known,
         q.contract,
-        q.automated,
+        q.automated or q.purpose_kind is PurposeKind.AUTOMATED_INDIVIDUAL_DECISION,
         q.significant,
         q.unreasonable_price,
         q.non_personalised_option,
