@@ -41,6 +41,7 @@ def rule_as_data(rule: Rule) -> dict[str, Any]:
         "needs": list(rule.needs),
         "reason": rule.reason,
         "obligations": list(rule.obligations),
+        "when_permitted": rule.when_permitted,
         "settings": dict(rule.settings),
         "effective_from": None if rule.effective_from is None else str(rule.effective_from),
         "effective_until": None if rule.effective_until is None else str(rule.effective_until),

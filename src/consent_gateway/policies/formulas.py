@@ -112,15 +112,18 @@ def law_permits(packs: PackSet) -> Formula:
     return some(every(binds(law), fire(of_effect(law, Effect.PERMIT))) for law in laws)
 
 
-def brings(packs: PackSet, duty: str, effects: Iterable[Effect]) -> Formula:
-    """Return the formula that a fired rule of one of `effects` carries a duty."""
-    wanted = frozenset(effects)
+def brings(packs: PackSet, duty: str, *, permitted: bool) -> Formula:
+    """Return the formula that a fired rule carries a duty into an answer that permits, or into one that does not."""
     return some(
         every(binds(pack), fires(rule))
         for pack in packs.packs
         for rule in pack.rules
-        if rule.effect in wanted and duty in rule.obligations
+        if duty in rule.obligations and _counts(rule, permitted=permitted)
     )
+
+
+def _counts(rule: Rule, *, permitted: bool) -> bool:
+    return permitted or (rule.effect is Effect.OBLIGE and not rule.when_permitted)
 
 
 def cites(packs: PackSet, code: str) -> Formula:

@@ -217,7 +217,7 @@ def _outcomes_stay(packs: PackSet, whole: Formula, pack: Pack, rule: Rule) -> bo
 def _duties_stay(packs: PackSet, pack: Pack, rule: Rule) -> bool:
     less = _without(packs, pack, rule)
     here = (binds(pack), fires(rule))
-    return all(_never(*here, negated(brings(less, duty, (Effect.OBLIGE,)))) for duty in rule.obligations)
+    return all(_never(*here, negated(brings(less, duty, permitted=rule.when_permitted))) for duty in rule.obligations)
 
 
 def _without(packs: PackSet, pack: Pack, rule: Rule) -> PackSet:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from consent_gateway.domain.decisions import Answer, Effect
+from consent_gateway.domain.decisions import Answer
 from consent_gateway.domain.purposes import Channel, PurposeKind
 from consent_gateway.errors import InputError, PolicyError
 from consent_gateway.policies import formulas
@@ -106,9 +106,9 @@ def _naming(packs: PackSet, claim: Claim, permits: Formula) -> Formula:
     if claim.verb is Verb.NEVER_CITE:
         return formulas.cites(packs, claim.name)
     if claim.verb is Verb.ALWAYS_OBLIGE:
-        return every(permits, negated(formulas.brings(packs, claim.name, (Effect.PERMIT, Effect.OBLIGE))))
-    permitted = every(permits, formulas.brings(packs, claim.name, (Effect.PERMIT,)))
-    return formulas.some((permitted, formulas.brings(packs, claim.name, (Effect.OBLIGE,))))
+        return every(permits, negated(formulas.brings(packs, claim.name, permitted=True)))
+    told = every(permits, formulas.brings(packs, claim.name, permitted=True))
+    return formulas.some((told, formulas.brings(packs, claim.name, permitted=False)))
 
 
 def _named(packs: PackSet, claim: Claim) -> PackSet:

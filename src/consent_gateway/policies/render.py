@@ -25,6 +25,7 @@ _WORDS = {
         "not": "is not",
         "is": "is",
         "duties": "duties",
+        "duties_if_permitted": "duties, with a permit only",
         "version": "version",
         "in force": "in force from",
         "until": "until",
@@ -54,6 +55,7 @@ _WORDS = {
         "not": "不是",
         "is": "是",
         "duties": "义务",
+        "duties_if_permitted": "义务(仅在允许时)",
         "version": "版本",
         "in force": "生效日期",
         "until": "截止",
@@ -125,7 +127,8 @@ def _rule_lines(packs: PackSet, rule: Rule, language: str) -> Iterator[str]:
     for lifted in rule.unless:
         yield f"- {words['unless']}: {_condition(lifted, language)}"
     if rule.obligations:
-        yield f"- {words['duties']}: {', '.join(rule.obligations)}"
+        told = words["duties_if_permitted" if rule.when_permitted else "duties"]
+        yield f"- {told}: {', '.join(rule.obligations)}"
 
 
 def _standing_lines(rule: Rule, language: str) -> Iterator[str]:
