@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from sqlalchemy import select, update
@@ -35,9 +36,10 @@ from consent_gateway.domain.purposes import PurposeKind
 from consent_gateway.domain.registers import Principal
 from consent_gateway.errors import ConflictError, ForbiddenError, GatewayError, InputError, NotFoundError
 from consent_gateway.policies.packs import builtin_texts, load_builtin
+from consent_gateway.policies.rules import Pack
 from consent_gateway.services import policies, principals
 from consent_gateway.services.decisions import decide_batch
-from consent_gateway.services.gateway import SYSTEM, Gateway, RegisterCache
+from consent_gateway.services.gateway import SYSTEM, Gateway, RegisterCache, Work
 from consent_gateway.services.law import read
 
 AGAINST_EMAIL = {"channel": "email"}
@@ -415,3 +417,24 @@ def test_one_of_two_activations_at_once_is_refused(ours: Gateway, two: tuple[Pri
     with pytest.raises(ConflictError):
         activate(twin(ours), third, 1)
     assert states(ours, "trial") == {1: "active"}
+
+
+def test_a_text_is_read_before_anybody_waits_for_the_change(
+    ours: Gateway, two: tuple[Principal, Principal], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A long text takes a second to read; whoever writes about people meanwhile, opt-outs too, must not wait for it."""
+    held: list[str] = []
+    parse, change = policies.parse_pack, Work.changed_registers
+
+    def watched_parse(label: str, *rest: Any) -> Pack:
+        assert held == [], label
+        return parse(label, *rest)
+
+    def watched_change(work: Work) -> None:
+        held.append("held")
+        change(work)
+
+    monkeypatch.setattr(policies, "parse_pack", watched_parse)
+    monkeypatch.setattr(Work, "changed_registers", watched_change)
+    propose(ours, two[0], a_pack_text("slowly"))
+    assert held

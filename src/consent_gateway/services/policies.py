@@ -88,6 +88,9 @@ def propose(work: Work, text: str, label: str = "pack") -> Text:
     other words, or lower than one that people know.
     """
     _require_person(work)
+    # Read before anybody waits for us, opt-outs least of all (P1): below, and where it is found, it is only remembered.
+    pack = _valid(label, text, work.law.packs)
+    parse(f"{pack.id}@{pack.version}", text, work.law.packs)
     work.changed_registers()
     pack = _valid(label, text, work.law.packs)
     sha256 = rows.digest(text)
