@@ -53,6 +53,7 @@ class Story:
     log: Path
     answers: list[httpx.Response]
     export: Path
+    tokens: list[str]
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +64,9 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
     key = json.loads(made.stdout)["api_key"]
     with serving(directory, log, CONSENT_GATEWAY_LOG_LEVEL="debug", CONSENT_GATEWAY_OTEL_EXPORTER="console",
                  CONSENT_GATEWAY_OTEL_SAMPLE_RATIO="1") as server, client(server.url, key) as api:  # fmt: skip
-        answers = [*_live(api), *_fail(api), *_leave(api)]
+        answers = [*_live(api), *_fail(api)]
+        tokens, confirmed = _second_steps(api)
+        answers += [*confirmed, *_leave(api)]
         # The files as they are while the server runs: the write-ahead log is part of the store.
         held = {file.name: file.read_bytes() for file in directory.iterdir()}
         assert server.stop()
@@ -71,7 +74,7 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
         (base / f"running-{name}").write_bytes(content)
     done = run_cli("audit", "export", base / "export", "--store", directory)
     assert done.returncode == 0
-    return Story(directory, log, answers, base / "export")
+    return Story(directory, log, answers, base / "export", tokens)
 
 
 def _live(api: httpx.Client) -> Iterator[httpx.Response]:
@@ -204,6 +207,31 @@ def _fail(api: httpx.Client) -> Iterator[httpx.Response]:
     yield api.post("/v1/subjects", json={"source": "crm", "items": []}, headers={"idempotency-key": "zuleika" * 20})
 
 
+def _second_steps(api: httpx.Client) -> tuple[list[str], list[httpx.Response]]:
+    """The canaries are asked twice, one request is confirmed, their ledger is read; returns the tokens, and the answers.
+
+    The answers that tell a token are not among them: they are the one place where it belongs.
+    """
+    item = {"subject": EMAIL, "purpose": "direct_marketing", "channel": "email", "kind": "pending", "confirm": True}
+    item |= {"at": AT, "properties": ["affirmative", "evidence"], "evidence": {"name": "Zuleika Quetzalcanary"}}
+    tokens = []
+    for key in ("ask-1", "ask-2"):
+        body = {"source": "crm", "items": [item]}
+        asked, again = [api.post("/v1/consents", json=body, headers={"idempotency-key": key}) for _ in range(2)]
+        assert asked.content == again.content
+        tokens.append(asked.json()["confirmations"][0]["token"])
+    path, done = "/v1/consents/confirmations/", []
+    page = {"accept": "text/html", "user-agent": "Zuleika.Canary/1"}
+    for token in (tokens[0], tokens[0] + "zuleika", "zuleika.canary@example.org"):
+        done += [api.request(method, path + token) for method in ("GET", "HEAD", "OPTIONS")]
+        done += [api.get(path + token, headers=page), api.get(path + token, params={"token": token})]
+        done += [api.post(path + token, headers=page), api.post(path + token), api.put(path + token)]
+    for who in (EMAIL, {"email": "zuleika"}, {"email": "xanthippe.canary@nowhere.example"}):
+        done += [api.post(f"/v1/consents/{what}", json={"subject": who}) for what in ("history", "state")]
+    assert {200, 404, 405, 409} <= {answer.status_code for answer in done}
+    return tokens, done
+
+
 def _leave(api: httpx.Client) -> Iterator[httpx.Response]:
     name = api.post("/v1/subjects/lookup", json={"identifier": {"email": "xanthippe.canary@example.org"}}).json()[
         "pseudonym"
@@ -248,6 +276,20 @@ def test_the_canaries_went_everywhere(story: Story) -> None:
 def test_the_canaries_were_taken_in_where_a_person_is_read_or_changed(story: Story, path: str) -> None:
     answers = [answer for answer in story.answers if answer.request.url.path.startswith(path)]
     assert any(answer.is_success for answer in answers), [answer.text for answer in answers]
+
+
+def test_a_token_is_in_no_log_span_entry_answer_or_file(story: Story) -> None:
+    """Not even the answers kept for idempotency keys, whose rows are in the store, tell one."""
+    assert len(set(story.tokens)) == 2
+    log = story.log.read_bytes()
+    assert b"/v1/consents/confirmations/{token}" in log
+    assert b"http.route" in log
+    files = [*story.directory.iterdir(), *story.directory.parent.glob("running-*")]
+    files += [file for file in story.export.rglob("*") if file.is_file()]
+    told = [log, *(file.read_bytes() for file in files), *(answer.content for answer in story.answers)]
+    for token in story.tokens:
+        hidden = {token.encode(), token.encode().hex().encode(), base64.b64encode(token.encode())[:40]}
+        assert not [n for n, text in enumerate(told) if any(form in text for form in hidden)]
 
 
 def test_no_answer_repeats_them(story: Story) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import insert, select
+from sqlalchemy import func, insert, select
 
 from consent_gateway.db.dialects import chunks
 from consent_gateway.db.engine import Session
@@ -48,6 +48,16 @@ def rows_after(session: Session, ids: Iterable[SubjectId], after: int, limit: in
     c = consent_events.c
     statement = select(consent_events).where(c.subject_id.in_(list(ids)), c.id > after).order_by(c.id).limit(limit)
     return list(session.execute(statement))
+
+
+def ahead_of(session: Session, ids: Iterable[SubjectId], now: int) -> dict[SubjectId, int]:
+    """Return the latest instant of the facts that lie ahead of `now` (seconds); nobody without any is in the answer."""
+    c = consent_events.c
+    found: dict[SubjectId, int] = {}
+    for part in chunks(ids):
+        statement = select(c.subject_id, func.max(c.at)).where(c.subject_id.in_(part), c.at > now)
+        found |= {SubjectId(i): at for i, at in session.execute(statement.group_by(c.subject_id))}
+    return found
 
 
 def asked_under(session: Session, notice: NoticeId, after: int, limit: int) -> list[SubjectId]:

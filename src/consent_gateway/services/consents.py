@@ -14,6 +14,7 @@ from typing import Any
 from consent_gateway.audit.canonical import canonical_json
 from consent_gateway.audit.entries import EntryKind
 from consent_gateway.db import confirmations, consents
+from consent_gateway.db.merges import clusters
 from consent_gateway.db.subjects import ContactPoint
 from consent_gateway.domain.consents import NO
 from consent_gateway.domain.ids import PurposeId, SubjectId
@@ -82,6 +83,7 @@ def record_consents(
         else:
             accepted.append(replace(found, row=row.row))
         intake.accepted += 1
+    accepted = _nothing_lies_ahead(work, accepted)
     intake.entries = _append(work, source_id, accepted)
     intake.confirmations = _ask_to_confirm(work, source_id, [a for a in accepted if a.item.confirm])
     people = sorted({a.subject_id for a in accepted})
@@ -194,6 +196,22 @@ def _keep(work: Work, resolver: Resolver, source: str, found: FieldProblem, item
         "source": source,
     }
     return keep_for_stranger(work, found, resolver.forms(*refs), fact)
+
+
+def _nothing_lies_ahead(work: Work, accepted: Sequence[Accepted]) -> list[Accepted]:
+    """Put a no after what lies ahead of now: only a clock of ours that ran fast and was set back put it there.
+
+    By its own instant the no would be the earlier one, and not hold (promise P1, LAW part 3).
+    """
+    people = clusters(work.session, sorted({a.subject_id for a in accepted if a.item.kind in NO}))
+    ahead = consents.ahead_of(work.session, [i for members in people.values() for i in members], work.now)
+    if not ahead:
+        return list(accepted)
+    least = {i: max(ahead.get(m, 0) for m in members) for members in people.values() for i in members}
+    return [
+        replace(a, item=replace(a.item, at=max(a.item.at, least[a.subject_id]))) if a.item.kind in NO else a
+        for a in accepted
+    ]
 
 
 def append_facts(work: Work, source: str, facts: Sequence[tuple[ConsentItem, SubjectId]]) -> list[bytes]:
