@@ -74,6 +74,9 @@ class Spoken(Commands):
         wanted = next((a for a in self.answers if a.output.split(":")[0] in " ".join(arguments)), None)
         return wanted or self.answers[0]
 
+    def run(self, *command: str) -> Finished:
+        return self.gateway(*command)
+
 
 # -- signals ---------------------------------------------------------------------------------------------------------
 
@@ -90,7 +93,7 @@ def test_the_strings_of_the_banner_say_what_they_are_for():
     assert effects_of(decode(banner.gpp_string(gpc=False)), mapping).choices == ()
 
 
-HEARD = [DENY, DENY, PERMIT, DENY]
+HEARD = [DENY, PERMIT, DENY, DENY]
 DID = {"items": [{"effects": {"choices": ["gpc"]}}]}
 SIGNAL_ROUTES = {"POST /v1/subjects/lookup": {"pseudonym": "p1-0"}, "GET /v1/subjects/p1-0/signals": DID}
 DECODED = [Finished(0, '{"Gpc": true}')]

@@ -1,18 +1,17 @@
 """What somebody still holds after they were erased: a consent receipt that proves itself without the gateway.
 
-The receipt (fields of ISO/IEC TS 27560) is signed and committed to by the log. `consent-gateway receipts verify` reads
-three files and no store.
+The receipt (fields of ISO/IEC TS 27560) is signed and committed to by the log. `consent-gateway receipts verify` and
+the verifier in one file read three files and no store.
 """
 
 from __future__ import annotations
 
 import json
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from typing import Any
 
 import httpx
 
+from consent_gateway.audit.singlefile import build_single_file
 from consent_gateway.cli.demo.histories import MARKETING
 from consent_gateway.cli.demo.proof import integrated
 from consent_gateway.cli.demo.second_step import NEWCOMER
@@ -76,20 +75,18 @@ def _erase(tour: Tour) -> None:
 
 
 def _verify(tour: Tour) -> None:
-    places = tour.places
+    """Verify the receipt by the product's command, and an altered copy by one file that has nothing of the product."""
+    places, commands = tour.places, tour.commands
+    places.verifier.write_text(build_single_file(), encoding="utf-8")
+    keys, entry = str(places.receipt_keys), str(places.receipt_entry)
+    kept, changed = str(places.consent_receipt), str(places.altered_receipt)
     with ThreadPoolExecutor(2) as pool:
-        genuine, altered = pool.map(
-            lambda file: _verified(tour, file), (places.consent_receipt, places.altered_receipt)
-        )
+        one = pool.submit(commands.gateway, "receipts", "verify", kept, "--key", keys, "--entry", entry)
+        other = pool.submit(commands.run, "-I", str(places.verifier), "consent", changed, keys, entry)
+        genuine, altered = one.result(), other.result()
     tour.check("receipts verify, offline: their receipt holds, and is in the log", genuine.status == 0, _last(genuine))
     found = altered.status == 1 and "altered" in altered.output
-    tour.check("receipts verify: a receipt with one word changed does not", found, _last(altered))
-
-
-def _verified(tour: Tour, file: Path) -> Finished:
-    places = tour.places
-    arguments: tuple[Any, ...] = ("--key", places.receipt_keys, "--entry", places.receipt_entry)
-    return tour.commands.gateway("receipts", "verify", str(file), *map(str, arguments))
+    tour.check("python -I verify.py: a receipt with one word changed does not", found, _last(altered))
 
 
 def _last(done: Finished) -> str:

@@ -1,4 +1,4 @@
-"""A web page's signals: Global Privacy Control from a browser nobody knows yet, and a cookie banner's yes and no.
+"""A web page's signals: a cookie banner's yes and no, and Global Privacy Control from a browser nobody knows yet.
 
 A signal only restricts or fills. The browser's no waits until its owner signs in (11 CCR 7025(c)); the banner's yes is
 a consent towards the vendor that was shown, its no ends it.
@@ -7,12 +7,14 @@ a consent towards the vendor that was shown, its no ends it.
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from consent_gateway.cli.demo.banner import gpp_string, tc_string
 from consent_gateway.cli.demo.decisions import DENY, PERMIT, decide, leading_reason
 from consent_gateway.cli.demo.guests import SOURCE, Ref, arrive
 from consent_gateway.cli.demo.histories import PARTNER, SHARING, instant
+from consent_gateway.cli.demo.server import Finished
 from consent_gateway.cli.demo.tour import Tour
 from consent_gateway.clock import system_clock
 
@@ -27,15 +29,16 @@ MAPPING = {
 
 def hear(tour: Tour) -> None:
     """Take in the signals of two visitors and ask what may be done with each."""
-    tour.api.post("/v1/signal-mappings", MAPPING)
-    _browser_says_no(tour)
-    _banner_says_yes_and_no(tour)
-
-
-def _browser_says_no(tour: Tour) -> None:
-    """A GPP string of an unknown browser is decoded, waits, and binds when a Californian signs in with it."""
     text = gpp_string(gpc=True)
-    done = tour.commands.gateway("signals", "decode", text)
+    with ThreadPoolExecutor(1) as beside:  # a command takes a second to start
+        decoding = beside.submit(tour.commands.gateway, "signals", "decode", text)
+        tour.api.post("/v1/signal-mappings", MAPPING)
+        _banner_says_yes_and_no(tour)
+    _browser_says_no(tour, text, decoding.result())
+
+
+def _browser_says_no(tour: Tour, text: str, done: Finished) -> None:
+    """A GPP string of an unknown browser is decoded, waits, and binds when a Californian signs in with it."""
     gpc = done.status == 0 and '"Gpc": true' in done.output
     tour.check("the GPP string is decoded: a Californian section, Gpc on", gpc, text)
     tour.check("the browser is nobody's yet, and its signal is taken in", _send(tour, CALIFORNIAN, text) == 1)

@@ -5,7 +5,7 @@
 2.  resolve an audience for two recipients
 3.  explain single decisions under three laws
 4.  withdraw one consent
-5.  take in the signals of a browser and of a cookie banner
+5.  take in the signals of a cookie banner and of a browser
 6.  confirm a yes in a second step
 7.  change the law with four eyes, replay a past decision, roll back
 8.  merge two profiles and take it back
@@ -78,7 +78,7 @@ STEPS = (
     Step("audience", "Bought often, silent for a month", audience.serve_audiences, report.show_audiences),
     Step("explain", "May we? Three laws, and none that is known", decisions.explain, report.show_decisions),
     Step("withdraw", "One of the audience takes the yes back", rights.withdraw),
-    Step("signals", "A browser says no; a cookie banner says yes, then no", signals.hear),
+    Step("signals", "A cookie banner says yes, then no; a browser says no", signals.hear),
     Step("second step", "A yes counts when it is confirmed", second_step.confirm),
     Step("law", "The law changes, with four eyes", law.change),
     Step("merge", "Two profiles are one person", merge.unite),
