@@ -8,7 +8,7 @@ from typing import Any
 import z3
 
 from consent_gateway.domain.decisions import Effect
-from consent_gateway.policies.claims import All, Claim, Either, Is, Not, Verb, Where
+from consent_gateway.policies.proof.claims import All, Claim, Either, Is, Not, Verb, Where
 from consent_gateway.policies.rules import POLICY, Condition, Pack, PackSet, Rule
 from consent_gateway.policies.vocabulary import BY_NAME, FACTS
 

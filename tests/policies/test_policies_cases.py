@@ -10,7 +10,7 @@ from policies_builders import law_cases
 
 from consent_gateway.domain.decisions import Effect
 from consent_gateway.errors import InputError
-from consent_gateway.policies.cases import answer_case, parse_cases, run_cases
+from consent_gateway.policies.cases.runner import answer_case, parse_cases, run_cases
 from consent_gateway.policies.packs import load_builtin
 from consent_gateway.policies.rules import PackSet
 

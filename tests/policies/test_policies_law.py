@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from consent_gateway.domain.decisions import Answer
-from consent_gateway.policies.cases import CaseResult, run_cases
+from consent_gateway.policies.cases.runner import CaseResult, run_cases
 from consent_gateway.policies.choices import AS_SHIPPED, parse_choices
 from consent_gateway.policies.documents import document
 from consent_gateway.policies.packs import load_builtin

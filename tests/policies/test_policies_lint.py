@@ -12,9 +12,9 @@ import pytest
 from policies_z3 import answer_permits, counterexample
 
 from consent_gateway.domain.decisions import Effect
-from consent_gateway.policies.formulas import permits
-from consent_gateway.policies.lint import CHECKS, Finding, Level, _implied, _outcomes_stay, lint
 from consent_gateway.policies.packs import builtin_texts, load, load_builtin
+from consent_gateway.policies.proof.formulas import permits
+from consent_gateway.policies.proof.lint import CHECKS, Finding, Level, _implied, _outcomes_stay, lint
 from consent_gateway.policies.rules import Pack, PackSet, ReasonText, Rule
 
 PACKS = load_builtin()

@@ -15,13 +15,13 @@ from consent_gateway.cli.demo.dice import Dice
 from consent_gateway.cli.policy_checks import shipped_claims
 from consent_gateway.domain.decisions import Effect
 from consent_gateway.errors import InputError
-from consent_gateway.policies import formulas
-from consent_gateway.policies.claims import Verb, formula_of, parse_claim, reads
 from consent_gateway.policies.engine import decide
 from consent_gateway.policies.facts import Facts
-from consent_gateway.policies.formulas import Every, Formula, Member, Some, negated, satisfy
 from consent_gateway.policies.packs import load_builtin
-from consent_gateway.policies.prove import NEUTRAL, fails, nearest, prove, read_claims
+from consent_gateway.policies.proof import formulas
+from consent_gateway.policies.proof.claims import Verb, formula_of, parse_claim, reads
+from consent_gateway.policies.proof.formulas import Every, Formula, Member, Some, negated, satisfy
+from consent_gateway.policies.proof.prove import NEUTRAL, fails, nearest, prove, read_claims
 from consent_gateway.policies.rules import Condition, PackSet, Rule
 from consent_gateway.policies.vocabulary import BITS, BY_NAME, FACTS, FIELD
 

@@ -38,7 +38,7 @@ from consent_gateway.domain.purposes import (
 from consent_gateway.domain.registers import Exports
 from consent_gateway.domain.segments import Everyone
 from consent_gateway.domain.subjects import Choice
-from consent_gateway.policies.cases import answer_case
+from consent_gateway.policies.cases.runner import answer_case
 from consent_gateway.policies.packs import load_builtin
 from consent_gateway.services import audiences, circumstances, registers
 from consent_gateway.services.decider import Message, Use

@@ -23,12 +23,12 @@ from consent_gateway.cli.policy_packs import packs_option, written_packs
 from consent_gateway.clock import system_clock
 from consent_gateway.domain.decisions import Answer
 from consent_gateway.errors import InputError
-from consent_gateway.policies.case_fields import problems_of
-from consent_gateway.policies.cases import CaseResult, answer_case, parse_cases, run_cases
+from consent_gateway.policies.cases.fields import problems_of
+from consent_gateway.policies.cases.runner import CaseResult, answer_case, parse_cases, run_cases
+from consent_gateway.policies.cases.translation import DEFAULTS
 from consent_gateway.policies.choices import AS_SHIPPED, Choices, parse_choices
 from consent_gateway.policies.render import answer_as_text
 from consent_gateway.policies.rules import PackSet
-from consent_gateway.policies.translation import DEFAULTS
 
 _DIFFERS, _UNREADABLE = 1, 2
 _SUFFIXES = (".json", ".yaml", ".yml")

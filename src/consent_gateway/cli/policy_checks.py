@@ -16,11 +16,11 @@ from consent_gateway.cli.options import emit, json_option
 from consent_gateway.cli.policy_cases import answer_row
 from consent_gateway.cli.policy_packs import packs_option, packs_today, written_packs
 from consent_gateway.clock import system_clock
-from consent_gateway.policies.cases import parse_cases
+from consent_gateway.policies.cases.runner import parse_cases
 from consent_gateway.policies.cedar import cedar_schema, to_cedar
-from consent_gateway.policies.claims import parse_claim
-from consent_gateway.policies.lint import Finding, Level, lint
-from consent_gateway.policies.prove import NamedClaim, Proof, prove, read_claims
+from consent_gateway.policies.proof.claims import parse_claim
+from consent_gateway.policies.proof.lint import Finding, Level, lint
+from consent_gateway.policies.proof.prove import NamedClaim, Proof, prove, read_claims
 from consent_gateway.policies.render import answer_as_text
 
 _FOUND = 1
@@ -91,7 +91,7 @@ def export_pack(pack_id: str | None, form: str | None, *, folder: Path | None, c
 
 def shipped_claims() -> list[NamedClaim]:
     """Return the claims that ship with the packs."""
-    file = resources.files("consent_gateway.policies") / "claims.yaml"
+    file = resources.files("consent_gateway.policies.proof") / "claims.yaml"
     return read_claims(parse_cases(file.name, file.read_text(encoding="utf-8")))
 
 

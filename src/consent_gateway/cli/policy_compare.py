@@ -19,7 +19,7 @@ from consent_gateway.cli.options import emit, json_option, open_gateway, store_o
 from consent_gateway.domain.purposes import Channel
 from consent_gateway.errors import PolicyError
 from consent_gateway.policies import diff as diffs
-from consent_gateway.policies.cases import run_cases
+from consent_gateway.policies.cases.runner import run_cases
 from consent_gateway.policies.packs import load, load_builtin
 from consent_gateway.policies.rules import PackSet
 from consent_gateway.services import policies, policy_diffs, replays

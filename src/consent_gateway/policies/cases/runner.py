@@ -21,10 +21,10 @@ import yaml
 from consent_gateway.domain.decisions import Answer, Effect, Outcome, Reason
 from consent_gateway.domain.purposes import PurposeKind
 from consent_gateway.errors import InputError
-from consent_gateway.policies.case_fields import problems_of
+from consent_gateway.policies.cases.fields import problems_of
+from consent_gateway.policies.cases.translation import DEFAULTS, Given, question_of, situation_of, unread_fields
 from consent_gateway.policies.engine import decide_for, decide_without_packs, deny_unknown, explain_for
 from consent_gateway.policies.rules import PackSet
-from consent_gateway.policies.translation import DEFAULTS, Given, question_of, situation_of, unread_fields
 
 BINDING = frozenset({"statute", "regulation"})
 _OUTCOMES = frozenset(Outcome)

@@ -14,7 +14,7 @@ from typing import Any
 
 from consent_gateway.domain.consents import ConsentProperty, ConsentState
 from consent_gateway.domain.purposes import Basis, Channel, PurposeKind, RecipientKind
-from consent_gateway.policies import names
+from consent_gateway.policies.cases import names
 from consent_gateway.policies.facts import Question, Situation, Suppressed
 
 Given = Mapping[str, Any]

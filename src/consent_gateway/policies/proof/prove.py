@@ -15,11 +15,11 @@ from typing import Any
 from consent_gateway.domain.decisions import Answer
 from consent_gateway.domain.purposes import Channel, PurposeKind
 from consent_gateway.errors import InputError, PolicyError
-from consent_gateway.policies import formulas
-from consent_gateway.policies.claims import SETS, Claim, Sets, Verb, formula_of, parse_claim, reads
 from consent_gateway.policies.engine import explain
 from consent_gateway.policies.facts import Facts, Question, Situation, build
-from consent_gateway.policies.formulas import Formula, every, negated, satisfy
+from consent_gateway.policies.proof import formulas
+from consent_gateway.policies.proof.claims import SETS, Claim, Sets, Verb, formula_of, parse_claim, reads
+from consent_gateway.policies.proof.formulas import Formula, every, negated, satisfy
 from consent_gateway.policies.rules import PackSet
 from consent_gateway.policies.vocabulary import FIELD
 

@@ -25,7 +25,7 @@ from enum import StrEnum
 from typing import NoReturn, TypeAlias
 
 from consent_gateway.errors import InputError
-from consent_gateway.policies.formulas import TRUE, Every, Formula, Member, Some, negated
+from consent_gateway.policies.proof.formulas import TRUE, Every, Formula, Member, Some, negated
 from consent_gateway.policies.rules import MARKETING
 from consent_gateway.policies.vocabulary import BITS, BY_NAME, FIELD, Facts
 

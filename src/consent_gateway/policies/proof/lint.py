@@ -26,7 +26,7 @@ from enum import StrEnum
 from itertools import combinations
 
 from consent_gateway.domain.decisions import Effect
-from consent_gateway.policies.formulas import (
+from consent_gateway.policies.proof.formulas import (
     Formula,
     binds,
     brings,

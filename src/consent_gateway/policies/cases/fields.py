@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from consent_gateway.policies.translation import Given, unread_fields
+from consent_gateway.policies.cases.translation import Given, unread_fields
 from consent_gateway.policies.vocabulary import words
 
 _WANTED: Mapping[str, tuple[type, ...]] = {
