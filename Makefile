@@ -8,7 +8,7 @@ T      ?= tests
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 .DEFAULT_GOAL := help
 
-.PHONY: help demo serve test check fix bench long lock clean
+.PHONY: help demo serve test check fix bench long mutants lock clean
 help: ## show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
@@ -53,11 +53,17 @@ fix: $(VENV)/.dev ## format and repair what the linter can
 bench: $(VENV)/.dev ## measure this machine: every figure next to its raw limit
 	@$(BIN)/consent-gateway bench
 
+MUTANTS ?= *7
+mutants: $(VENV)/.dev requirements/mutants.txt ## change the law's code in many small ways: a test must see each; MUTANTS="*" for all
+	@$(UV) pip install --quiet --python $(BIN)/python --require-hashes -r requirements/mutants.txt
+	@$(BIN)/python -m mutmut run --max-children 2 "$(MUTANTS)" ; $(BIN)/python -m mutmut results
+
 lock: $(UV) ## renew the hash-locked lists
 	@$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate requirements/uv.in -o requirements/uv.txt
 	@$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate pyproject.toml -o requirements/runtime.txt
 	@$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate pyproject.toml --extra demo --group dev -c requirements/runtime.txt -o requirements/dev.txt
 	@$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate pyproject.toml requirements/build.in --extra demo -c requirements/dev.txt -o requirements/demo.txt
+	@$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate requirements/mutants.in -c requirements/dev.txt -o requirements/mutants.txt
 
 clean: ## remove the environment and everything the demo made
-	rm -rf $(VENV) var
+	rm -rf $(VENV) var mutants

@@ -6,12 +6,12 @@ channel, contact point and recipient. The *standing* of a person for a purpose o
 1. the event of the latest instant decides; of two at the same instant the restrictive one (LAW part 3);
 2. a withdrawal or refusal for a wider purpose holds for every narrower one, a grant does not go down;
 3. an imported grant only fills a gap: it counts where nothing but imported grants and ends is known, and never after
-   an end;
+   an end. A second step that was asked for (`pending`) closes that gap too;
 4. what is known per contact point is folded on its own, then joined: a person is reachable while one address is open;
    an address about which nothing is known does not open what another one closed;
 5. a named third party is folded on its own; a general no holds for it too, a general yes does not name it. Being
-   asked (`requested`, `deferred`, `pending`) changes no earlier answer, and a no holds again when the grant after it
-   has ended;
+   asked (`requested`, `deferred`, `pending`) changes no earlier answer of the person, and a no holds again when the
+   grant after it has ended;
 6. a renewal is a yes that extends one: after a no, an end or an invalidation there is none to extend, and it is
    nothing. An end (`expired`) closes the yes before it. An invalidation makes the yes before it never said. Behind both
    an earlier no holds again. Neither touches a no;
