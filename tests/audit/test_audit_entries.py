@@ -60,8 +60,9 @@ def test_kinds_are_the_closed_list() -> None:
         "consent.recorded", "decision.made", "decisions.batch", "audience.resolved", "subject.imported",
         "events.imported", "contacts.recorded", "subject.erased", "right.exercised", "reveal.made",
         "source.registered", "purpose.registered", "notice.published", "recipient.registered", "segment.saved",
-        "policy.proposed", "policy.shadowed", "policy.activated", "decision.replayed", "key.issued", "key.revoked", "kek.created", "pairwise_epoch.created", "log.created",
-        "reconcile.run", "admin.action", "controller.registered", "processing.registered", "receipt.issued",
+        "policy.proposed", "policy.shadowed", "policy.activated", "decision.replayed", "key.issued", "key.revoked",
+        "kek.created", "pairwise_epoch.created", "log.created", "ledger.read", "notice.shown", "reconcile.run",
+        "admin.action", "controller.registered", "processing.registered", "receipt.issued",
         "signal.received", "signal.mapped", "subjects.merged", "subjects.unmerged",
     }  # fmt: skip
 

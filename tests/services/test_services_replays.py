@@ -276,8 +276,8 @@ def test_an_answer_of_an_older_vocabulary_is_replayed(ours: Gateway) -> None:
     table = older(without="loyalty")
     subject = id_of(ours, ref(1))
     facts, entries, openings = tables.decision_facts, tables.audit_entries, tables.audit_openings
+    bits = packed(table, a_point(ours))  # before the transaction: on SQLite there is one writer at a time
     with ours.store.transaction() as session:
-        bits = packed(table, a_point(ours))
         digest = points.digest(table, bits)
         vocabulary = points.identify(table).hex()
         replays.put_facts(session, vocabulary, json.dumps(table), {digest: f"{bits:x}"}, 0)
