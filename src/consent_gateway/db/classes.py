@@ -8,7 +8,7 @@ itself; SQLite would sort every row to group them, so there the rows are grouped
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from sqlalchemy import BigInteger, ColumnElement, Select, case, cast, func, literal, literal_column, select, true
@@ -59,52 +59,59 @@ def classes(
     session: Session, reading: Reading, segment: ColumnElement[bool], now: int
 ) -> Iterator[tuple[ClassKey, list[SubjectId]]]:
     """Yield each class inside `segment` (a condition on the audience rows) with its members."""
-    key = select(_c.regions, _packed(reading, now).label("packed"))
-    groups = _grouped_here if session.dialect.name == "sqlite" else _grouped_there
-    for regions, packed, ids in groups(session, key.where(segment)):
-        yield _unpacked(regions, packed), ids
+    key, ids = _key(reading, segment, now), _c.subject_id
+    found = _grouped_here(session, key) if _is_sqlite(session) else _grouped_there(session, key, func.array_agg(ids))
+    for regions, packed, members in found:
+        yield _unpacked(regions, packed), members
 
 
 def class_sizes(
     session: Session, reading: Reading, segment: ColumnElement[bool], now: int
 ) -> Iterator[tuple[ClassKey, int]]:
     """Yield each class inside `segment` with the number of its people: `classes` where nobody need be named."""
-    key = select(_c.regions, _packed(reading, now).label("packed")).where(segment)
-    sizes = _counted_here if session.dialect.name == "sqlite" else _counted_there
-    for (regions, packed), people in sizes(session, key):
+    key = _key(reading, segment, now)
+    found = _counted_here(session, key) if _is_sqlite(session) else _grouped_there(session, key, func.count())
+    for regions, packed, people in found:
         yield _unpacked(regions, packed), people
 
 
-def _counted_there(session: Session, key: Select[Any]) -> Iterator[tuple[tuple[str, int], int]]:
-    statement = key.add_columns(func.count()).group_by(literal_column("1"), literal_column("2"))
-    for regions, packed, people in session.execute(statement):
-        yield (regions, packed), people
+def _key(reading: Reading, segment: ColumnElement[bool], now: int) -> Select[Any]:
+    return select(_c.regions, _packed(reading, now).label("packed")).where(segment)
 
 
-def _counted_here(session: Session, key: Select[Any]) -> Iterator[tuple[tuple[str, int], int]]:
-    result = session.execute(key)
-    people: Counter[tuple[str, int]] = Counter()
-    while rows := result.cursor.fetchmany(_FETCH):
-        people.update(rows)
-    result.close()
-    yield from people.items()
+def _is_sqlite(session: Session) -> bool:
+    return session.dialect.name == "sqlite"
 
 
-def _grouped_there(session: Session, key: Select[Any]) -> Iterator[tuple[str, int, list[SubjectId]]]:
+def _grouped_there(session: Session, key: Select[Any], each: ColumnElement[Any]) -> Iterator[tuple[str, int, Any]]:
+    """Yield every class with `each` computed over it."""
     # By position: the expression need not be sent and computed a second time.
-    statement = key.add_columns(func.array_agg(_c.subject_id)).group_by(literal_column("1"), literal_column("2"))
+    statement = key.add_columns(each).group_by(literal_column("1"), literal_column("2"))
     yield from (tuple(row) for row in session.execute(statement))
 
 
 def _grouped_here(session: Session, key: Select[Any]) -> Iterator[tuple[str, int, list[SubjectId]]]:
-    result = session.execute(key.add_columns(_c.subject_id))
     groups: dict[tuple[str, int], list[SubjectId]] = {}
-    # The driver's own cursor: there is one row for each person, and each costs what the layers above add.
-    while rows := result.cursor.fetchmany(_FETCH):
+    for rows in _fetched(session, key.add_columns(_c.subject_id)):
         _sort_into(groups, rows)
-    result.close()
     for (regions, packed), ids in groups.items():
         yield regions, packed, ids
+
+
+def _counted_here(session: Session, key: Select[Any]) -> Iterator[tuple[str, int, int]]:
+    sizes: Counter[tuple[str, int]] = Counter()
+    for rows in _fetched(session, key):
+        sizes.update(rows)
+    for (regions, packed), people in sizes.items():
+        yield regions, packed, people
+
+
+def _fetched(session: Session, statement: Select[Any]) -> Iterator[Sequence[Any]]:
+    # The driver's own cursor: there is one row for each person, and each costs what the layers above add.
+    result = session.execute(statement)
+    while rows := result.cursor.fetchmany(_FETCH):
+        yield rows
+    result.close()
 
 
 def _sort_into(groups: dict[tuple[str, int], list[SubjectId]], rows: Iterable[Any]) -> None:
