@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from datetime import date
 from typing import Any
 
 import pytest
@@ -10,9 +11,11 @@ from policies_builders import law_cases
 
 from consent_gateway.domain.decisions import Effect
 from consent_gateway.errors import InputError
+from consent_gateway.policies.cases.fields import problems_of
 from consent_gateway.policies.cases.runner import answer_case, parse_cases, run_cases
-from consent_gateway.policies.packs import load_builtin
+from consent_gateway.policies.packs import builtin_texts, load, load_builtin
 from consent_gateway.policies.rules import PackSet
+from consent_gateway.policies.shape import MAX_NODES
 
 PACKS = load_builtin()
 
@@ -203,33 +206,146 @@ def test_json_and_yaml_give_the_same_cases() -> None:
 @pytest.mark.parametrize(
     ("name", "text", "what"),
     [
-        ("c.json", '{"cases": [}', "c.json, line 1"),
-        ("c.yaml", "cases: [}", "c.yaml, line 1"),
+        ("c.json", '{"a": 1,\n "cases": [}', "c.json, line 2: Expecting value"),
+        ("c.json", "[1]", "c.json: the file must hold an object"),
+        ("c.json", "{'cases': []}", "c.json, line 1: Expecting property name enclosed in double quotes"),  # no YAML
+        ("c.json", "[" * 100_000, "c.json: the text nests too deeply"),
+        ("c.yaml", "cases: [}", "c.yaml, line 1: "),
         ("c.yaml", "- a", "c.yaml: the file must hold an object"),
-        ("c.yaml", "a: !!python/object/apply:os.system [x]", "c.yaml, line 1"),
+        ("c.yaml", "", "c.yaml: the file is empty"),
+        ("c.yaml", "a: !!python/object/apply:os.system [x]", "c.yaml, line 1: "),
+        ("c.yaml", "cases: []\ncases: []", "c.yaml, line 2: the key is repeated, or no plain word"),
+        ("c.yaml", "a: \x07", "c.yaml: the text has characters that YAML does not allow"),
+        ("c.yaml", "a: 2026-13-45", "c.yaml: a value is not of the type that it is written as"),
+        ("c.yaml", "a: " + "[" * 20 + "]" * 20, "c.yaml, line 1: the text nests or repeats more than it may"),
     ],
 )
 def test_files_that_cannot_be_read_are_named(name: str, text: str, what: str) -> None:
-    with pytest.raises(InputError, match=what):
+    with pytest.raises(InputError) as caught:
         parse_cases(name, text)
+    assert caught.value.detail.startswith(what)
+
+
+def test_a_file_of_many_cases_is_larger_than_a_pack_may_be() -> None:
+    ones, often = ", ".join("1" * 250), ", ".join(["*a"] * 250)
+    file = parse_cases("c.yaml", f"defaults: &a [{ones}]\ncases: [{often}]")
+    assert len(file["cases"]) * len(file["defaults"]) > MAX_NODES
+
+
+def a_case(**changes: Any) -> dict[str, Any]:
+    return {"id": "A", "given": {"purpose": "storage"}, "expected": "deny", "reason_code": "x", **changes}
 
 
 @pytest.mark.parametrize(
-    "document",
+    ("document", "what"),
     [
-        {},
-        {"cases": {}},
-        {"cases": [3]},
-        {"cases": [{"id": "A"}]},
-        {"cases": [{"id": "A", "given": 3}]},
-        {"cases": [{"id": "A", "given": {}, "expected": "maybe", "reason_code": "x"}]},
-        {"cases": [{"id": "A", "given": {}, "expected": "deny"}]},
-        {"cases": [{"id": "A", "given": {}, "expected": "deny", "reason_code": "x"}]},
-        {"cases": [], "defaults": 3},
-        {"cases": [], "defaults": {"moon": "full"}},
-        {"cases": [{"id": "A", "given": {"purpose": "storage"}, "expected": "deny", "reason_code": "x"}] * 2},
+        ({}, "a case file is an object with a list `cases`"),
+        ({"cases": {}}, "a case file is an object with a list `cases`"),
+        ({"cases": [3]}, "case 1 of the list: it must be an object with a text `id`"),
+        ({"cases": [a_case(), {"id": ""}]}, "case 2 of the list: it must be an object with a text `id`"),
+        ({"cases": [a_case(id=7)]}, "case 1 of the list: it must be an object with a text `id`"),
+        ({"cases": [{"id": "A"}]}, "case A: `given` must be an object"),
+        ({"cases": [a_case(given=3)]}, "case A: `given` must be an object"),
+        ({"cases": [a_case(expected="maybe")]}, "case A: `expected` must be permit or deny"),
+        ({"cases": [a_case(reason_code=None)]}, "case A: `reason_code` must be text"),
+        ({"cases": [a_case(given={})]}, "case A: KeyError: 'purpose'"),
+        ({"cases": [], "defaults": 3}, "`defaults` must be an object"),
+        (
+            {"cases": [], "defaults": {"moon": "full", "age": "old"}},
+            "defaults: moon: no such field; age: must be a whole number",
+        ),
+        ({"cases": [a_case()] * 2}, "case A: the id is repeated"),
     ],
 )
-def test_a_file_of_another_shape_is_refused(document: dict[str, Any]) -> None:
-    with pytest.raises(InputError):
+def test_a_file_of_another_shape_is_refused(document: dict[str, Any], what: str) -> None:
+    with pytest.raises(InputError) as caught:
         run_cases(PACKS, document)
+    assert caught.value.detail == what
+
+
+def test_a_result_tells_what_the_case_cites_and_what_was_answered() -> None:
+    plain, told = run_cases(
+        PACKS, {"cases": [a_case(), a_case(id="B", basis_kind="statute", citation="Art 1"), a_case(id="C")]}
+    )[:2]
+    assert (plain.basis_kind, plain.citation, plain.binding) == ("", "", False)
+    assert (told.basis_kind, told.citation, told.binding) == ("statute", "Art 1", True)
+    assert (plain.id, told.id) == ("A", "B")
+    assert plain.answer == answer_case(PACKS, {"purpose": "storage"})
+    assert {reason.effect for reason in plain.deciding} == {Effect.PERMIT if plain.answer.permitted else Effect.DENY}
+
+
+def test_a_case_with_problems_is_denied_and_every_problem_is_told() -> None:
+    (result,) = run_cases(PACKS, {"cases": [a_case(given={"purpose": "storage", "moon": 1, "age": "old"})]})
+    assert result.problems == ("moon: no such field", "age: must be a whole number")
+    assert (result.got, result.reason_got) == ("error", "facts_unknown")
+    assert result.answer.leading.citation == "moon: no such field; age: must be a whole number"
+
+
+def test_a_value_outside_of_the_vocabulary_is_cited_by_the_denial() -> None:
+    answer = answer_case(PACKS, {"purpose": "storage", "consent_kind": "implied"})
+    assert answer.leading.citation == "the consent is of an unknown kind"
+
+
+def test_an_answer_explains_itself_only_if_asked() -> None:
+    given = consented("direct_marketing", "email", residency="DE", objection=True)
+    assert answer_case(PACKS, given).changes == ()
+    assert [change.fact for change in answer_case(PACKS, given, explained=True).changes] == ["objection"]
+
+
+def test_a_message_of_a_case_adds_to_the_message_of_the_defaults() -> None:
+    given = consented("direct_marketing", "email", residency="DE", message={"sender_identity": True})
+    assert answer_case(PACKS, given, {"message": {"unsubscribe": True}}).permitted
+    assert not answer_case(PACKS, given, {"message": {"unsubscribe": False}}).permitted
+    mended = {**given, "message": {"unsubscribe": True}}
+    assert answer_case(PACKS, mended, {"message": {"unsubscribe": False}}).permitted
+    assert not answer_case(PACKS, {**given, "message": {"unsubscribe": False}}).permitted
+
+
+DATED = """\
+id: dated
+version: 1
+title: A law
+title_zh: 某法
+jurisdiction: EU
+effective_from: 2020-01-01
+review_by: 2029-06-30
+reviewer: somebody
+territory: [{at_eu: yes}]
+default_reason: no_legal_basis
+rules:
+  - {id: dated.old, law: A, cites: Art 1, mark: K, effect: deny, reason: restriction,
+     when: {restriction: yes}, effective_until: 2024-12-31}
+  - {id: dated.new, law: A, cites: Art 2, mark: K, effect: deny, reason: erased,
+     when: {restriction: yes}, effective_from: 2025-01-01}
+"""
+
+
+def test_a_case_is_answered_by_the_rules_of_its_own_day_or_else_of_today() -> None:
+    packs = load({"reasons": builtin_texts()["reasons"], "dated": DATED})
+    given = {"purpose": "storage", "residency": "DE", "restriction": True}
+    old, new = date(2024, 12, 31), date(2025, 1, 1)
+
+    def reasons(now: str | None, today: date | None, /, **defaults: str) -> set[str]:
+        case = a_case(given=given if now is None else {**given, "now": now})
+        (result,) = run_cases(packs, {"cases": [case], "defaults": defaults}, today)
+        return {reason.rule_id for reason in result.answer.reasons if reason.effect is Effect.DENY}
+
+    assert reasons(None, None) == {"dated.old", "dated.new"}
+    assert reasons(None, old) == {"dated.old"}
+    assert reasons(None, new) == {"dated.new"}
+    for today in (None, old, new):
+        assert reasons("2024-12-31", today) == reasons(None, today, now="2024-12-31") == {"dated.old"}
+        assert reasons("2025-01-01", today, now="2024-12-31") == {"dated.new"}
+
+
+@pytest.mark.parametrize(
+    ("given", "problems"),
+    [
+        ({"message": {"unsubscribe": "yes", "colour": 3}}, ("message.unsubscribe: must be true or false", "message.colour: no such field")),
+        ({"message": None, "age": None}, ()),
+        ({"sensitive": ["health", None]}, ()),
+        ({"sensitive": ["health", 3]}, ("sensitive: must be a list of texts",)),
+    ],
+)  # fmt: skip
+def test_problems_of_fields(given: dict[str, Any], problems: tuple[str, ...]) -> None:
+    assert problems_of(given) == problems

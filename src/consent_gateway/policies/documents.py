@@ -13,16 +13,19 @@ import yaml
 from pydantic import ValidationError
 
 from consent_gateway.errors import PolicyError
-from consent_gateway.policies.shape import require_plain
+from consent_gateway.policies.shape import MAX_NODES, require_plain
 
 Path = tuple[int | str, ...]
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the C parser where the wheel has it
 
 
-def document(name: str, text: str) -> tuple[yaml.Node, Any]:
-    """Return the nodes and the plain data of a text; raises `PolicyError` that names file and line."""
+def document(name: str, text: str, most: int = MAX_NODES) -> tuple[yaml.Node, Any]:
+    """Return the nodes and the plain data of a text; raises `PolicyError` that names file and line.
+
+    `most` is the number of nodes that it may have; of a pack, unless another is said.
+    """
     try:
-        require_plain(name, yaml.parse(text, Loader=_LOADER))
+        require_plain(name, yaml.parse(text, Loader=_LOADER), most)
         node = yaml.compose(text, Loader=_LOADER)
         if node is None:
             raise PolicyError(f"{name}: the file is empty")

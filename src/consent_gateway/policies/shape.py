@@ -19,7 +19,7 @@ _OPENING = (yaml.MappingStartEvent, yaml.SequenceStartEvent)
 _CLOSING = (yaml.MappingEndEvent, yaml.SequenceEndEvent)
 
 
-def require_plain(name: str, events: Iterable[Any]) -> None:
+def require_plain(name: str, events: Iterable[Any], most: int = MAX_NODES) -> None:
     """Raise `PolicyError` with the line unless the text that gives these `events` is small enough to be composed."""
     sizes: dict[str | None, int | None] = {}  # nodes below each anchor; None while it is open
     stack: list[tuple[str | None, int]] = []
@@ -41,5 +41,5 @@ def require_plain(name: str, events: Iterable[Any]) -> None:
                 sizes[event.anchor] = 1 if isinstance(event, yaml.ScalarEvent) else None
             if isinstance(event, _OPENING):
                 stack.append((event.anchor, total - 1))
-        if len(stack) > MAX_DEPTH or total > MAX_NODES:
-            raise PolicyError(f"{name}, line {line}: the text nests or repeats more than a pack may")
+        if len(stack) > MAX_DEPTH or total > most:
+            raise PolicyError(f"{name}, line {line}: the text nests or repeats more than it may")

@@ -2,7 +2,8 @@
 
 Half a case must not pass for a whole one, so a field that nothing reads is a problem, as is a value of another type;
 both are named by case and field, never by value. A *value* outside of the vocabulary is no problem of the case: it is
-a fact that denies, as it would in service (promise P1). `null` stands for "not said" everywhere.
+a fact that denies, as it would in service (promise P1). `null` stands for "not said"; where
+leaving a field out is taken for a yes (a contract, a notice, evidence), `null` is none.
 """
 
 from __future__ import annotations

@@ -16,18 +16,18 @@ from datetime import date, datetime
 from functools import lru_cache
 from typing import Any
 
-import yaml
-
 from consent_gateway.domain.decisions import Answer, Effect, Outcome, Reason
 from consent_gateway.domain.purposes import PurposeKind
-from consent_gateway.errors import InputError
+from consent_gateway.errors import InputError, PolicyError
 from consent_gateway.policies.cases.fields import problems_of
 from consent_gateway.policies.cases.translation import DEFAULTS, Given, question_of, situation_of, unread_fields
+from consent_gateway.policies.documents import document
 from consent_gateway.policies.engine import decide_for, decide_without_packs, deny_unknown, explain_for
 from consent_gateway.policies.rules import PackSet
 
 BINDING = frozenset({"statute", "regulation"})
 _OUTCOMES = frozenset(Outcome)
+MAX_CASE_NODES = 1_000_000  # some ten thousand cases
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,17 +66,27 @@ class CaseResult:
 
 def parse_cases(name: str, text: str) -> Mapping[str, Any]:
     """Read a file that holds an object; JSON where the name ends so, else YAML. Raises `InputError` that names it."""
+    found = _json(name, text) if name.endswith(".json") else _yaml(name, text)
+    if not isinstance(found, dict):
+        raise InputError(f"{name}: the file must hold an object")
+    return found
+
+
+def _json(name: str, text: str) -> Any:
     try:
-        document = json.loads(text) if name.endswith(".json") else _plain(yaml.safe_load(text))
+        return json.loads(text)
     except json.JSONDecodeError as error:
         raise InputError(f"{name}, line {error.lineno}: {error.msg}") from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f", line {mark.line + 1}" if mark else ""
-        raise InputError(f"{name}{line}: {getattr(error, 'problem', None) or 'not YAML'}") from None
-    if not isinstance(document, dict):
-        raise InputError(f"{name}: the file must hold an object")
-    return document
+    except RecursionError:
+        raise InputError(f"{name}: the text nests too deeply") from None
+
+
+def _yaml(name: str, text: str) -> Any:
+    """Read YAML as strictly as a pack: of a key that is given twice half a case would be lost in silence."""
+    try:
+        return _plain(document(name, text, MAX_CASE_NODES)[1])
+    except PolicyError as error:
+        raise InputError(error.detail) from None
 
 
 def _plain(value: Any) -> Any:
@@ -88,15 +98,15 @@ def _plain(value: Any) -> Any:
     return value.isoformat() if isinstance(value, (date, datetime)) else value
 
 
-def run_cases(packs: PackSet, document: Mapping[str, Any], today: date | None = None) -> list[CaseResult]:
-    """Answer every case of `document`; raises `InputError` if the file is not of the format.
+def run_cases(packs: PackSet, file: Mapping[str, Any], today: date | None = None) -> list[CaseResult]:
+    """Answer every case of `file`; raises `InputError` if the file is not of the format.
 
     A case without a day of its own is answered by the rules in force `today`, or without it by all rules.
     """
-    cases = document.get("cases")
+    cases = file.get("cases")
     if not isinstance(cases, list):
         raise InputError("a case file is an object with a list `cases`")
-    given = document.get("defaults") or {}
+    given = file.get("defaults") or {}
     if not isinstance(given, dict):
         raise InputError("`defaults` must be an object")
     if problems := problems_of(given):
