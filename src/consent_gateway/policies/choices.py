@@ -116,7 +116,7 @@ def parse_choices(name: str, text: str) -> Choices:
 def read_choices(path: Path) -> Choices:
     """Read an operator's file; raises `ChoiceError` if it cannot be read or is not of the form."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_bytes().decode()
     except (OSError, UnicodeDecodeError) as error:
         raise ChoiceError(f"{path.name}: cannot be read ({type(error).__name__})") from None
     return parse_choices(path.name, text)

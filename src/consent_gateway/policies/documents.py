@@ -76,11 +76,11 @@ def node_at(node: yaml.Node, path: Path) -> yaml.Node | None:
     """Return the node that the whole `path` reaches, or None."""
     found: yaml.Node | None = node
     for step in path:
-        found = None if found is None else _child(found, step)
+        found = _child(found, step)
     return found
 
 
-def _child(node: yaml.Node, step: int | str) -> yaml.Node | None:
+def _child(node: yaml.Node | None, step: int | str) -> yaml.Node | None:
     if isinstance(node, yaml.MappingNode):
         return next((value for key, value in node.value if key.value == step), None)
     if isinstance(node, yaml.SequenceNode) and isinstance(step, int) and step < len(node.value):
@@ -91,14 +91,14 @@ def _child(node: yaml.Node, step: int | str) -> yaml.Node | None:
 
 def located(name: str, node: yaml.Node, error: ValidationError) -> Iterator[str]:
     """Yield each problem of a shape with its line, and with the rule that it lies in."""
-    for problem in error.errors(include_url=False, include_input=False):
+    for problem in error.errors():
         where = ".".join(str(part) for part in problem["loc"])
         yield f"{name}, line {line(node, problem['loc'])}: {_rule_at(node, problem['loc'])}{where}: {problem['msg']}"
 
 
 def _rule_at(node: yaml.Node, path: Path) -> str:
     """Name the rule that a place lies in, if it lies in one that has an id."""
-    if path[:1] != ("rules",) or len(path) < len(("rules", 0)):
+    if path[:1] != ("rules",):
         return ""
     found = node_at(node, (*path[:2], "id"))
     return f"rule {found.value!r}: " if isinstance(found, yaml.ScalarNode) else ""

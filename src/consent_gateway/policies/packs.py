@@ -218,7 +218,7 @@ def builtin_texts() -> dict[str, str]:
     """Return the shipped files: name without suffix to text."""
     folder = resources.files("consent_gateway.policies") / "packs"
     files = [file for file in folder.iterdir() if file.name.endswith(".yaml")]
-    return {file.name.removesuffix(".yaml"): file.read_text(encoding="utf-8") for file in files}
+    return {file.name.removesuffix(".yaml"): file.read_bytes().decode() for file in files}
 
 
 def _rule(name: str, node: yaml.Node, place: int, raw: _RuleFile, territory: Iterable[Condition]) -> Rule:
