@@ -10,7 +10,7 @@ from email_validator import EmailNotValidError, validate_email
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from consent_gateway.vault import normal_forms, normalisers
+from consent_gateway.vault import emails, normal_forms, phones
 from consent_gateway.vault.normalisers import VERSIONS, Normalised, Rejected, clear_caches, normalise
 
 TODAY = date(2026, 3, 1)
@@ -222,7 +222,7 @@ def test_a_rejection_never_repeats_the_value(kind, value):
     | st.from_regex(r"[a-zA-Z0-9.!#$%&'*+/=?^_`{|}~-]{1,12}@([a-zA-Z0-9-]{1,6}\.){1,3}[a-zA-Z]{1,4}", fullmatch=True)
 )
 def test_the_fast_email_path_says_what_the_library_says(value):
-    fast = normalisers._SIMPLE_EMAIL.fullmatch(value.lower())
+    fast = emails._SIMPLE.fullmatch(value.lower())
     if fast is None or len(value) > 254:
         return
     assert form("email", value) == value.lower()
@@ -251,7 +251,7 @@ CODES = sorted(phonenumbers.COUNTRY_CODE_TO_REGION_CODE)
 @given(st.sampled_from(CODES), st.text("0123456789", min_size=4, max_size=12))
 def test_the_fast_phone_path_accepts_only_what_the_library_accepts(code, national):
     text = f"+{code}{national}"
-    if normalisers._is_simple_phone(text):
+    if phones._simple(text):
         assert library_phone(text) == text
 
 
@@ -273,9 +273,9 @@ def test_example_numbers_of_every_country_keep_their_form_and_their_neighbours_a
     fast = 0
     for text in examples:
         assert form("phone", text) == library_phone(text) == text
-        fast += normalisers._is_simple_phone(text)
+        fast += phones._simple(text) is not None
         for near in (text[:-1], text + "0", text[:-1] + str(9 - int(text[-1])), text[:3] + "0" + text[3:]):
-            if normalisers._is_simple_phone(near):
+            if phones._simple(near):
                 assert library_phone(near) == near, near
     assert len(examples) > 600
     assert fast > len(examples) / 2, "the fast path must carry most ordinary numbers"
@@ -293,11 +293,11 @@ def test_a_fast_path_that_forgot_the_national_prefix_would_be_seen():
 
 def test_caches_answer_the_same_and_can_be_cleared_for_an_erasure():
     first = normalise("email", "jörg@bücher.example"), normalise("phone", "0151 12345678", region="DE")
-    assert normalisers._email_by_library.cache_info().currsize > 0
+    assert emails._by_library.cache_info().currsize > 0
     assert (normalise("email", "jörg@bücher.example"), normalise("phone", "0151 12345678", region="DE")) == first
     clear_caches()
-    assert normalisers._email_by_library.cache_info().currsize == 0
-    assert normalisers._phone_by_library.cache_info().currsize == 0
+    assert emails._by_library.cache_info().currsize == 0
+    assert phones._by_library.cache_info().currsize == 0
 
 
 def test_the_tables_of_places_are_complete():

@@ -1,7 +1,8 @@
 """`consent-gateway`: the commands. Every command that a program may read has `--json`.
 
 Expected failures end with status 2 and one line that says what is wrong and what to do; `audit verify`, `receipts
-verify`, `policy test`, `signals test` and `reconcile` end with 1 when what they checked does not hold.
+verify`, `policy test`, `signals test`, `keys lint-index` and `reconcile` end with 1 when what they checked does not
+hold.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from consent_gateway.cli import (
     bench,
     demo_command,
     importer,
+    index_lint,
     keys,
     policy,
     policy_change,
@@ -56,6 +58,7 @@ for command in (
 ):
     cli.add_command(command)
 policy.policy.add_command(record.record)
+keys.keys.add_command(index_lint.lint_index)
 for command in (*policy_change.COMMANDS, *policy_compare.COMMANDS):
     policy.policy.add_command(command)
 

@@ -22,6 +22,7 @@ from consent_gateway.services.gateway import Work
 from consent_gateway.services.intake import Incoming, Refusals
 from consent_gateway.services.items import SubjectItem
 from consent_gateway.services.people import normal_form
+from consent_gateway.vault.checksums import doubtful
 from consent_gateway.vault.normal_forms import Normalised, Rejected
 from consent_gateway.vault.normalisers import normalise
 
@@ -73,6 +74,8 @@ def _identifiers(item: SubjectItem, region: str, problems: list[FieldProblem]) -
             problems.append(
                 FieldProblem(f"$.{kind}", "placeholder_identifier", "many share this: it identifies nobody")
             )
+        elif (doubt := doubtful(form)) is not None:
+            problems.append(FieldProblem(f"$.{kind}", doubt.code, doubt.message))
         else:
             forms.append(form)
     return forms

@@ -113,14 +113,23 @@ def measure_leakage(values: Iterable[str]) -> Leakage:
     return Leakage(rows, len(counts), top, -math.log2(top))
 
 
-def lint_field(values: Iterable[str]) -> Leakage:
-    """Return the leakage of a sample, or raise `LowEntropyFieldError` if it does not look like an identifier.
+def objections(found: Leakage) -> tuple[str, ...]:
+    """Return why a column of such leakage must not be blind-indexed; empty for one that looks like an identifier.
 
-    An identifier has at least 1,000 rows to judge by, at least half of them distinct, and none above 1 %.
+    An identifier has at least 1,000 rows to judge by, at least half of them distinct, and no value above 1 % of them.
     """
+    said = {
+        f"fewer than {MIN_SAMPLE:,} values are too few to judge by": found.rows < MIN_SAMPLE,
+        "fewer than half of the values are distinct": found.distinct < found.rows * _MIN_DISTINCT_SHARE,
+        "one value makes up more than 1 % of them": found.top_share > _MAX_TOP_SHARE,
+    }
+    return tuple(reason for reason, holds in said.items() if holds)
+
+
+def lint_field(values: Iterable[str]) -> Leakage:
+    """Return the leakage of a sample, or raise `LowEntropyFieldError` if `objections` has any."""
     found = measure_leakage(values)
-    repeats = found.distinct < found.rows * _MIN_DISTINCT_SHARE
-    if found.rows < MIN_SAMPLE or repeats or found.top_share > _MAX_TOP_SHARE:
+    if objections(found):
         raise LowEntropyFieldError("The sample's values repeat too often, or are too few, for a blind index")
     return found
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Final
 
+CACHED: Final = 65_536  # how many answers of a library are remembered; values of people, so that it is a bound
 MAX_NAME = 200
 MIN_BIRTH_YEAR = 1900
 

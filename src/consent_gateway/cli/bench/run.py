@@ -9,7 +9,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from consent_gateway.cli.bench import audiences, decisions, everyone, imports, law, ledger, log, machine, signals
+from consent_gateway.cli.bench import (
+    audiences,
+    decisions,
+    everyone,
+    imports,
+    law,
+    ledger,
+    log,
+    machine,
+    normalise,
+    signals,
+)
 from consent_gateway.cli.bench.places import GIVEN, POSTGRES, postgres_available, postgres_server
 from consent_gateway.cli.bench.plan import Plan
 from consent_gateway.cli.bench.site import Site, filled_site
@@ -27,6 +38,7 @@ IN_PROCESS: Mapping[str, Callable[[Plan], list[Figure]]] = {  # without any stor
     "law": law.measure,
     "ledger": ledger.measure,
     "signals": signals.measure,
+    "normalise": normalise.measure,
 }
 NAMES = (*IN_PROCESS, *MEASUREMENTS)
 Tell = Callable[[str], None]
