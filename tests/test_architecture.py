@@ -23,7 +23,7 @@ CLOCKS = {("datetime", "now"), ("datetime", "utcnow"), ("datetime", "today"), ("
 # Spelt in two parts, so that this file does not name what it forbids.
 HOSTS = re.compile(r"(?:pypi" r"\.org|python" r"hosted\.org|index" r"-url\s*=?\s*http|://[a-z0-9.-]*(?:artifactory|nexus)\b)", re.IGNORECASE)  # fmt: skip
 PLACES = re.compile(r"(?<![\w.~-])/(?:ro" r"ot|ho" r"me|wo" r"rk|Use" r"rs)/[A-Za-z0-9_.-]+")
-MOST_PACKAGES = 46
+MOST_PACKAGES = 47
 
 
 def run(*command: object) -> subprocess.CompletedProcess[str]:
