@@ -11,7 +11,7 @@ import pytest
 from edge import Edge, running
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
-SCOPES = ("admin", "ingest", "decide", "audience", "erase", "identity", "audit", "policy")
+SCOPES = ("admin", "ingest", "decide", "audience", "erase", "identity", "audit", "policy", "approve")
 PUBLIC = {
     "/health/live",
     "/health/ready",
@@ -39,6 +39,7 @@ PARAMETERS = {
     "notice": "privacy",
     "pack": "gdpr",
     "version": "1",
+    "approval": "0" * 32,
 }
 NEEDED = {
     ("GET", "/v1/controller"): "ingest",
@@ -96,6 +97,11 @@ NEEDED = {
     ("POST", "/v1/policies/{pack}/{version}/activate"): "policy",
     ("POST", "/v1/policies/diff"): "policy",
     ("POST", "/v1/decisions/{uid}/replay"): "audit",
+    ("GET", "/v1/approvals"): "approve",
+    ("GET", "/v1/approvals/{approval}"): "approve",
+    ("POST", "/v1/approvals"): "approve",
+    ("POST", "/v1/approvals/{approval}/approve"): "approve",
+    ("POST", "/v1/approvals/{approval}/refuse"): "approve",
 }
 
 

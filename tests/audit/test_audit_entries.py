@@ -64,6 +64,7 @@ def test_kinds_are_the_closed_list() -> None:
         "kek.created", "pairwise_epoch.created", "log.created", "ledger.read", "notice.shown", "reconcile.run",
         "admin.action", "controller.registered", "processing.registered", "receipt.issued",
         "signal.received", "signal.mapped", "subjects.merged", "subjects.unmerged",
+        "approval.proposed", "approval.given", "approval.ended",
     }  # fmt: skip
 
 

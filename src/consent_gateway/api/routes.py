@@ -5,6 +5,7 @@ from __future__ import annotations
 from litestar.handlers import HTTPRouteHandler
 
 from consent_gateway.api import (
+    approvals,
     audiences,
     audit,
     consents,
@@ -34,4 +35,5 @@ HANDLERS: tuple[HTTPRouteHandler, ...] = (
     *audiences.HANDLERS,
     *audit.HANDLERS,
     *policies.HANDLERS,
+    *approvals.HANDLERS,
 )

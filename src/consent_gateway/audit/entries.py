@@ -67,6 +67,9 @@ class EntryKind(StrEnum):
     RECEIPT_ISSUED = "receipt.issued"
     SIGNAL_RECEIVED = "signal.received"
     SIGNAL_MAPPED = "signal.mapped"
+    APPROVAL_PROPOSED = "approval.proposed"
+    APPROVAL_GIVEN = "approval.given"
+    APPROVAL_ENDED = "approval.ended"
 
 
 @dataclass(frozen=True, slots=True)

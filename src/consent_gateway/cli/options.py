@@ -13,8 +13,11 @@ from rich.console import Console
 
 from consent_gateway.app import build_gateway
 from consent_gateway.db.migrate import require_head
+from consent_gateway.domain.registers import Principal
+from consent_gateway.errors import AuthenticationError, ForbiddenError
 from consent_gateway.services.audit_log import require_own_log
 from consent_gateway.services.gateway import Gateway
+from consent_gateway.services.principals import digest
 from consent_gateway.settings import Settings
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -32,6 +35,27 @@ def store_option(command: Command) -> Command:
 def json_option(command: Command) -> Command:
     """Add `--json`."""
     return click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")(command)
+
+
+def key_option(scope: str) -> Callable[[Command], Command]:
+    """Add `--key-file FILE`: whoever acts names their own API key, for four eyes are those of two keys."""
+    return click.option(
+        "--key-file",
+        required=True,
+        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        help=f"File with your own API key (scope {scope}).",
+    )
+
+
+def as_principal(gateway: Gateway, key_file: Path, scope: str) -> Principal:
+    """Return whose key is in the file; AuthenticationError if it is none, ForbiddenError if it lacks the scope."""
+    with gateway.look() as work:
+        found = work.registers.principals.get(digest(key_file.read_text(encoding="utf-8").strip()))
+    if found is None:
+        raise AuthenticationError
+    if not {scope, "admin"} & found.scopes:
+        raise ForbiddenError(f"this needs a key with the scope {scope}")
+    return found
 
 
 def read_settings(store: Path | None, **overrides: object) -> Settings:

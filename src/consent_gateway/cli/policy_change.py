@@ -13,22 +13,14 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from consent_gateway.cli.options import emit, json_option, open_gateway, store_option
-from consent_gateway.domain.registers import Principal
-from consent_gateway.errors import AuthenticationError, ForbiddenError
+from consent_gateway.cli.options import as_principal, emit, json_option, key_option, open_gateway, store_option
 from consent_gateway.services import policies, shadows
 from consent_gateway.services.audit_log import Sequencer
-from consent_gateway.services.gateway import Gateway, Work
+from consent_gateway.services.gateway import Work
 from consent_gateway.services.policies import Text
-from consent_gateway.services.principals import digest
 
 _DIFFERS = 1
-_KEY = click.option(
-    "--key-file",
-    required=True,
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="File with your own API key (scope policy).",
-)
+_KEY = key_option("policy")
 
 
 @click.command("propose")
@@ -125,21 +117,11 @@ def texts(store: Path | None, *, as_json: bool) -> None:
 
 def _act(store: Path | None, key_file: Path, act: Callable[[Work], Text], *, as_json: bool) -> None:
     gateway = open_gateway(store)
-    with gateway.work(_principal(gateway, key_file)) as work:
+    with gateway.work(as_principal(gateway, key_file, "policy")) as work:
         found = _text(act(work))
     Sequencer(gateway).drain()
     line = f"{found['id']}@{found['version']}: {found['state']}"
     emit(found, as_json=as_json, show=lambda console: console.print(line, markup=False))
-
-
-def _principal(gateway: Gateway, key_file: Path) -> Principal:
-    with gateway.look() as work:
-        found = work.registers.principals.get(digest(key_file.read_text(encoding="utf-8").strip()))
-    if found is None:
-        raise AuthenticationError
-    if not {"policy", "admin"} & found.scopes:
-        raise ForbiddenError("this needs a key with the scope policy")
-    return found
 
 
 def _named(name: str) -> tuple[str, int]:

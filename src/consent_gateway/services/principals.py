@@ -15,7 +15,7 @@ from consent_gateway.domain.registers import Principal
 from consent_gateway.errors import AuthenticationError, ConflictError, FieldProblem, InputError, NotFoundError
 from consent_gateway.services.gateway import Work
 
-SCOPES = frozenset({"admin", "ingest", "decide", "audience", "erase", "identity", "audit", "policy"})
+SCOPES = frozenset({"admin", "ingest", "decide", "audience", "erase", "identity", "audit", "policy", "approve"})
 _SECRET_BYTES = 32
 # Whom entries name where no key acted: a key of that name would write what nobody could tell from theirs.
 RESERVED = frozenset({"system", "confirmation", "software"})

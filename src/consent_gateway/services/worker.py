@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from consent_gateway.db import audiences, intake
 from consent_gateway.errors import GatewayError
+from consent_gateway.services import approvals
 from consent_gateway.services.audit_log import Sequencer
 from consent_gateway.services.gateway import Gateway
 
@@ -90,4 +91,5 @@ class Worker:
             audiences.drop_expired(work.session, work.now)
             intake.forget_replies(work.session, work.now - REPLY_SECONDS)
             intake.empty_quarantine(work.session, work.now - QUARANTINE_SECONDS)
+            approvals.lapse(work)
         self._gateway.store.truncate_log()

@@ -10,8 +10,10 @@ Each column is classified beside its table, and together in `CLASSIFICATION`: a 
 
 from __future__ import annotations
 
+from consent_gateway.db.tables import approvals as approval_tables
 from consent_gateway.db.tables import intake, links, log, people, policies, records, registers
 from consent_gateway.db.tables import signals as signal_tables
+from consent_gateway.db.tables.approvals import approvals
 from consent_gateway.db.tables.base import (
     CAPPED_CHANNELS,
     CONSENT_SLOTS,
@@ -86,6 +88,7 @@ __all__ = [
     "NEWEST_CONTACTS",
     "NUMBER_SLOTS",
     "TEXT_SLOTS",
+    "approvals",
     "audience_members",
     "audience_rows",
     "audiences",
@@ -141,7 +144,7 @@ __all__ = [
 
 CLASSIFICATION: dict[str, str] = {
     f"{table}.{column}": kind
-    for module in (registers, records, people, intake, log, links, policies, signal_tables)
+    for module in (registers, records, people, intake, log, links, policies, signal_tables, approval_tables)
     for table, classes in module.CLASSES.items()
     for kind, columns in classes.items()
     for column in columns.split()

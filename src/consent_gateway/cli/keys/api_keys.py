@@ -1,4 +1,4 @@
-"""Commands for API keys and for the keyring."""
+"""Commands for API keys: issue, list, revoke."""
 
 from __future__ import annotations
 
@@ -16,12 +16,7 @@ from consent_gateway.services import principals
 from consent_gateway.services.audit_log import Sequencer
 
 
-@click.group()
-def keys() -> None:
-    """API keys (issue, list, revoke) and the state of the keyring."""
-
-
-@keys.command("issue")
+@click.command("issue")
 @click.argument("name")
 @click.option("--recipient", default="self", show_default=True, help="Whose pseudonyms the key sees.")
 @click.option("--scope", "scopes", multiple=True, required=True, type=click.Choice(sorted(principals.SCOPES)))
@@ -36,7 +31,7 @@ def issue(name: str, recipient: str, scopes: tuple[str, ...], store: Path | None
     emit({"principal": name, "api_key": key}, as_json=as_json, show=lambda c: c.print(key, markup=False))
 
 
-@keys.command("revoke")
+@click.command("revoke")
 @click.argument("name")
 @store_option
 def revoke(name: str, store: Path | None) -> None:
@@ -48,7 +43,7 @@ def revoke(name: str, store: Path | None) -> None:
     click.echo(f"revoked {name}")
 
 
-@keys.command("list")
+@click.command("list")
 @store_option
 @json_option
 def list_keys(store: Path | None, *, as_json: bool) -> None:
@@ -60,26 +55,11 @@ def list_keys(store: Path | None, *, as_json: bool) -> None:
     emit(found, as_json=as_json, show=lambda console: _show(console, found))
 
 
-@keys.command("status")
-@store_option
-@json_option
-def status(store: Path | None, *, as_json: bool) -> None:
-    """Show the state of the keyring: epochs, generations, fingerprints; never a key."""
-    keyring = open_gateway(store).vault.provider.keyring
-    value = {
-        "fingerprint": keyring.fingerprint(),
-        "sealed": keyring.is_sealed,
-        "kek_epochs": list(keyring.epochs),
-        "current_kek_epoch": keyring.current_epoch,
-        "index_generations": list(keyring.generations),
-        "current_index_generation": keyring.current_generation,
-        "keys": keyring.key_fingerprints(),
-    }
-    emit(value, as_json=as_json, show=lambda c: c.print_json(data=value))
-
-
 def _show(console: Console, rows: list[dict[str, Any]]) -> None:
     table = Table("name", "recipient", "scopes", "state")
     for row in rows:
         table.add_row(row["id"], row["recipient"], " ".join(row["scopes"]), "revoked" if row["revoked_at"] else "live")
     console.print(table)
+
+
+COMMANDS = (issue, revoke, list_keys)
