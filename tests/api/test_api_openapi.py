@@ -195,6 +195,9 @@ GOOD: dict[str, Any] = {
         "subjects": [{"email": "anna@example.org"}, {"member_no": "M-2"}], "reason": "duplicate", "dry_run": True,
     },
     "/v1/subjects/unmerge": {"merge": 999_999, "reason": "wrong_match", "dry_run": True},
+    "/v1/approvals": {"action": "destroy_key_epoch", "subject": {"epoch": 1}},
+    "/v1/approvals/{approval}/approve": {"action": "destroy_key_epoch"},
+    "/v1/approvals/{approval}/refuse": {"action": "destroy_key_epoch"},
     "/v1/decisions": {
         "purpose": "direct_marketing", "channel": "email", "recipient": "self", "explain": False,
         "subject": {"member_no": "M-1"}, "message": {"unsubscribe": True},
@@ -218,6 +221,8 @@ REPLIES = {
     "/v1/subjects/{pseudonym}/erase": 404,
     "/v1/subjects/merge": 404,
     "/v1/subjects/unmerge": 404,
+    "/v1/approvals/{approval}/approve": 404,
+    "/v1/approvals/{approval}/refuse": 404,
     "/v1/consents/receipt": 404,
     "/v1/consents/history": 404,
     "/v1/consents/state": 404,
@@ -367,6 +372,7 @@ def filled(path: str) -> str:
         .replace("{pack}", "gdpr")
         .replace("{uid}", UID)
         .replace("{version}", "1")
+        .replace("{approval}", UID)
     )
 
 

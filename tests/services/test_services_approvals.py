@@ -354,6 +354,15 @@ def test_every_action_says_what_it_needs() -> None:
     assert all(act.numbers or act.names for act in ACTS.values())
 
 
+def test_who_takes_it_for_something_else_does_not_answer_it(gateway: Gateway, two: tuple[Principal, Principal]) -> None:
+    made = propose(gateway, two[0])
+    for act in (approvals.approve, approvals.refuse):
+        with pytest.raises(ConflictError, match="destroy_key_epoch"), gateway.work(two[1]) as work:
+            act(work, made.id, Action.DESTROY_INDEX_GENERATION)
+    with gateway.work(two[1]) as work:
+        assert approvals.approve(work, made.id, Action.DESTROY_KEY_EPOCH).approved_by == "second"
+
+
 # -- against a model ---------------------------------------------------------------------------------------------
 
 

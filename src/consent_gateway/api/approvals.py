@@ -50,19 +50,23 @@ async def propose_approval(request: Call) -> Response[bytes]:
 @post("/v1/approvals/{approval:str}/approve", status_code=200, tags=["approvals"], **documented(AnswerIn, ApprovalOut))
 async def approve_approval(request: Call, approval: FromPath[str]) -> Response[bytes]:
     """Approve what another key proposed (four eyes)."""
-    await body_as(request, AnswerIn, SCOPE)
-    return await desk_of(request).write(
-        request, SCOPE, lambda work: approval_out(work, approvals.approve(work, _plain(approval)))
-    )
+    data = await body_as(request, AnswerIn, SCOPE)
+
+    def act(work: Work) -> dict[str, Any]:
+        return approval_out(work, approvals.approve(work, _plain(approval), data.action))
+
+    return await desk_of(request).write(request, SCOPE, act)
 
 
 @post("/v1/approvals/{approval:str}/refuse", status_code=200, tags=["approvals"], **documented(AnswerIn, ApprovalOut))
 async def refuse_approval(request: Call, approval: FromPath[str]) -> Response[bytes]:
     """Refuse a proposal, or take an approval back; who proposed it withdraws it."""
-    await body_as(request, AnswerIn, SCOPE)
-    return await desk_of(request).write(
-        request, SCOPE, lambda work: approval_out(work, approvals.refuse(work, _plain(approval)))
-    )
+    data = await body_as(request, AnswerIn, SCOPE)
+
+    def act(work: Work) -> dict[str, Any]:
+        return approval_out(work, approvals.refuse(work, _plain(approval), data.action))
+
+    return await desk_of(request).write(request, SCOPE, act)
 
 
 def approval_out(work: Work, approval: Approval) -> dict[str, Any]:

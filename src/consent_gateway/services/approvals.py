@@ -64,13 +64,14 @@ def propose(work: Work, action: Action, subject: Subject, valid_until: int | Non
     return approval
 
 
-def approve(work: Work, approval_id: str) -> Approval:
-    """Approve a proposal of somebody else.
+def approve(work: Work, approval_id: str, action: Action | None = None) -> Approval:
+    """Approve a proposal of somebody else; `action`: what the caller takes it to be for.
 
-    NotFoundError if there is none; ForbiddenError for who proposed it; ConflictError if it is not open any more.
+    NotFoundError if there is none; ForbiddenError for who proposed it; ConflictError if it is not open any more, or for
+    another action.
     """
     _require_person(work)
-    found = _open(work, approval_id, ApprovalState.PROPOSED)
+    found = _open(work, approval_id, action, ApprovalState.PROPOSED)
     if found.proposed_by == work.actor.id:
         raise ForbiddenError("four eyes: somebody else than who proposed it approves")
     until = found.valid_until if found.standing else work.now + USE_SECONDS
@@ -80,10 +81,10 @@ def approve(work: Work, approval_id: str) -> Approval:
     return find(work, found.id)
 
 
-def refuse(work: Work, approval_id: str) -> Approval:
-    """End a proposal, or an approval that was not used up; who proposed it withdraws it by this."""
+def refuse(work: Work, approval_id: str, action: Action | None = None) -> Approval:
+    """End a proposal, or an approval that was not used up; who proposed it withdraws it by this. Errors: `approve`."""
     _require_person(work)
-    found = _open(work, approval_id, ApprovalState.PROPOSED, ApprovalState.APPROVED)
+    found = _open(work, approval_id, action, ApprovalState.PROPOSED, ApprovalState.APPROVED)
     withdrawn = found.proposed_by == work.actor.id
     _end(work, found, ApprovalState.WITHDRAWN if withdrawn else ApprovalState.REFUSED)
     return find(work, found.id)
@@ -149,10 +150,12 @@ def lapse(work: Work) -> int:
 # -- the parts ---------------------------------------------------------------------------------------------------
 
 
-def _open(work: Work, approval_id: str, *allowed: ApprovalState) -> Approval:
+def _open(work: Work, approval_id: str, action: Action | None, *allowed: ApprovalState) -> Approval:
     found = rows.find(work.session, approval_id, lock=True)
     if found is None:
         raise NotFoundError("there is no such approval")
+    if action not in (None, found.action):
+        raise ConflictError(f"this is about {found.action.value}")
     now = state(work, found)
     if now not in allowed:
         raise ConflictError(f"this is {now.value}, and nothing can be done with it any more")

@@ -17,12 +17,14 @@ class ApprovalIn(Strict):
     """An act to propose: what it is about, and for a standing one until when it holds."""
 
     action: Annotated[Action, Field(strict=False)]
-    subject: Annotated[dict[Slug, Member], Field(min_length=1, max_length=8)]
+    subject: dict[str, Member]
     valid_until: Instant | None = None
 
 
 class AnswerIn(Strict):
-    """Nothing: the path says which approval, the key says whose answer it is."""
+    """What the approval in the path is for: who answers says it, so that nobody answers the wrong one."""
+
+    action: Annotated[Action, Field(strict=False)]
 
 
 class ApprovalOut(BaseModel):
