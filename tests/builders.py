@@ -79,6 +79,8 @@ PEOPLE_TABLES = (
     tables.audience_members,
     tables.audit_pending,
     tables.audit_openings,
+    tables.quota_units,
+    tables.canaries,
 )
 
 

@@ -30,6 +30,7 @@ from consent_gateway.audit.checkpoints import Signer
 from consent_gateway.clock import Clock, system_clock
 from consent_gateway.db.engine import Store
 from consent_gateway.db.migrate import require_head
+from consent_gateway.domain.quotas import Limits
 from consent_gateway.errors import NotFoundError
 from consent_gateway.policies.choices import AS_SHIPPED, Choices, read_choices
 from consent_gateway.policies.packs import load_builtin
@@ -98,6 +99,10 @@ def build_gateway(settings: Settings, clock: Clock = system_clock) -> Gateway:
         controller_country=settings.controller_country,
         sender_type=settings.sender_type,
         cap=CapRule(settings.contact_cap, settings.contact_cap_days * _DAY_SECONDS),
+        reveal_quota=Limits(settings.reveal_quota_per_hour, settings.reveal_quota_per_day),
+        lookup_quota=Limits(settings.lookup_quota_per_hour, settings.lookup_quota_per_day),
+        reveal_batch=settings.reveal_batch_limit_items,
+        canary_suspends=settings.canary_suspends,
     )
     signer = Signer(settings.log_origin, keyring.log_signing_seed())
     return Gateway(

@@ -13,6 +13,7 @@ name the field, never its value. Anything that is not a `GatewayError` is a bug 
     ├── ForbiddenError        403
     ├── NotFoundError         404
     ├── ConflictError         409  ── RaceError, IdempotencyError (422), ErasedError, IncompleteError
+    ├── QuotaError            429
     └── UnavailableError      503  ── StoreError, AuditError, KeyringError (500 at start)
 """
 
@@ -193,6 +194,15 @@ class ConfirmationExpiredError(GatewayError):
     status = 410
     title = "The time to confirm is over"
     hint = "Ask anew; the answer carries a new token."
+
+
+class QuotaError(GatewayError):
+    """The key has asked about as many different people as it may within an hour or a day; nothing was told."""
+
+    code = "quota_exhausted"
+    status = 429
+    title = "The quota of this key is used up"
+    hint = "Retry after the seconds in `Retry-After`, or ask an officer for a higher quota; see docs/reveal.md."
 
 
 class UnavailableError(GatewayError):

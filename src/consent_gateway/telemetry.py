@@ -70,6 +70,8 @@ class Event(StrEnum):
     SUBJECT_ERASED = "subject.erased"
     SUBJECTS_MERGED = "subjects.merged"
     SUBJECTS_UNMERGED = "subjects.unmerged"
+    REVEALED = "reveal.made"
+    CANARY_READ = "canary.read"  # somebody asked for a made-up person: an alarm
     AUDIT_FAILED = "audit.failed"
     KEYRING_UNSEALED = "keyring.unsealed"
     LIBRARY = "library.message"
@@ -142,6 +144,8 @@ class Telemetry:
         self._meter = self._metering.get_meter("consent_gateway")
         self._duration = self._meter.create_histogram("http.server.request.duration", unit="s")
         self._decisions = self._meter.create_counter("gateway.decisions", unit="{decision}")
+        self._reveals = self._meter.create_counter("gateway.reveals", unit="{person}")
+        self._canaries = self._meter.create_counter("gateway.canaries.read", unit="{person}")
 
     def _line(self, _: object, level: str, fields: MutableMapping[str, Any]) -> bytes:
         """Turn one call into one line of JSON; the only way out for log fields."""
@@ -183,6 +187,17 @@ class Telemetry:
         """Count decisions by outcome and reason code."""
         if self._measures:
             self._decisions.add(count, {"outcome": outcome, "reason": reason if is_slug(reason) else REDACTED})
+
+    def revealed(self, outcome: str, count: int = 1) -> None:
+        """Count people that somebody asked to have revealed, by outcome."""
+        if self._measures:
+            self._reveals.add(count, {"outcome": outcome})
+
+    def canary_read(self, request: str, count: int) -> None:
+        """Raise the alarm that somebody asked for made-up people: a line of level error and a metric."""
+        self.log.error(Event.CANARY_READ, request_id=request, count=count)
+        if self._measures:
+            self._canaries.add(count)
 
     def watch_audit_pending(self, read: Callable[[], int]) -> None:
         """Export what `read` returns (entries that wait for the sequencer) as a gauge, read at each collection."""

@@ -199,7 +199,7 @@ STORED: Stored = {
     },
     wire.PurposeIn: {"id": (T.purposes.c.id, T.slots.c.purpose), "channels": (T.slots.c.channel,)}
     | {name: (T.purposes.c[name],) for name in ("kind", "title", "title_zh", "dpv_iri", "basis", "parent", "requested")}
-    | {name: (T.purposes.c[name],) for name in ("marks", "sensitive", "bases")},
+    | {name: (T.purposes.c[name],) for name in ("marks", "sensitive", "bases", "reveals")},
     wire.NoticeIn: {
         name: (T.notices.c[name],) for name in ("id", "version", "language", "title", "text", "material", "purposes")
     },
@@ -245,6 +245,9 @@ STORED = {
     wire.intake.SignalIn: {"subject": SEALED, "raw": SEALED, "at": (T.signals.c.at,), "displayed": SEALED}
     | {"kind": (T.signals.c.kind,)},
     wire.policies.PackNameIn: {"id": (T.policy_texts.c.name,), "version": (T.policy_texts.c.version,)},
+    wire.reveals.QuotaIn: {name: (T.quotas.c[name],) for name in ("principal", "per_hour", "per_day")}
+    | {"quota": (T.quotas.c.kind,), "suspended": SEALED},
+    wire.reveals.CanaryIn: {"source": (T.sources.c.id,), "person": SEALED},
     wire.policies.ActivationIn: {"effective_at": (T.policy_activations.c.effective_at,)},
 }
 INTEGERS = {SmallInteger: 2**15 - 1, Integer: 2**31 - 1, BigInteger: 2**63 - 1}
@@ -318,6 +321,7 @@ def test_no_model_is_forgotten() -> None:
         "ContactPointIn",
         "ErasureIn",
     }
+    asks |= {"RevealIn", "RevealsIn"}
     asks |= {"DiffIn", "PolicyIn", "ReplayIn", "ShadowIn", "SideIn", "SignalMappingIn"}
     modules = [module for module in vars(wire).values() if inspect.ismodule(module)]
     every = {name for module in (wire, *modules) for name in vars(module) if name.endswith("In") and name != "_In"}

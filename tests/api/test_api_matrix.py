@@ -11,7 +11,19 @@ import pytest
 from edge import Edge, running
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
-SCOPES = ("admin", "ingest", "decide", "audience", "erase", "identity", "audit", "policy", "approve")
+SCOPES = (
+    "admin",
+    "ingest",
+    "decide",
+    "audience",
+    "erase",
+    "identity",
+    "audit",
+    "policy",
+    "approve",
+    "reveal",
+    "reveal_plain",
+)
 PUBLIC = {
     "/health/live",
     "/health/ready",
@@ -76,6 +88,11 @@ NEEDED = {
     ("GET", "/v1/subjects/{pseudonym}/signals"): "decide",
     ("POST", "/v1/subjects/lookup"): "decide",
     ("POST", "/v1/subjects/{pseudonym}/erase"): "erase",
+    ("POST", "/v1/subjects/{pseudonym}/reveal"): "reveal",
+    ("POST", "/v1/reveals"): "reveal",
+    ("GET", "/v1/quotas"): "admin",
+    ("POST", "/v1/quotas"): "admin",
+    ("POST", "/v1/canaries"): "admin",
     ("POST", "/v1/subjects/merge"): "identity",
     ("POST", "/v1/subjects/unmerge"): "identity",
     ("GET", "/v1/merges"): "identity",

@@ -34,6 +34,8 @@ UID = "0" * 32
 def edge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Edge]:
     with running(tmp_path_factory.mktemp("openapi")) as made:
         made.admin.post("/v1/sources", json={"id": "crm", "name": "CRM", "channel": "web", "party": "first"})
+        support = GOOD["/v1/purposes"] | {"id": "support", "reveals": ["email"]}
+        assert made.admin.post("/v1/purposes", json=support).is_success
         yield made
 
 
@@ -91,6 +93,7 @@ def test_writes_name_the_idempotency_key(document: dict[str, Any]) -> None:
         reading = path in (
             *("/v1/decisions", "/v1/policies/diff", "/v1/subjects/lookup", "/v1/consents/receipt"),
             *("/v1/consents/history", "/v1/consents/state", "/v1/consents/confirmations/{token}"),
+            *("/v1/subjects/{pseudonym}/reveal", "/v1/reveals", "/v1/canaries"),
         )
         assert ("Idempotency-Key" in names) == ("post" in item and not reading)
 
@@ -163,6 +166,7 @@ GOOD: dict[str, Any] = {
     "/v1/purposes": {
         "id": "loyalty", "kind": "direct_marketing", "title": "Loyalty", "title_zh": "会员",
         "dpv_iri": "https://w3id.org/dpv#Marketing", "basis": "consent", "parent": "marketing", "channels": [],
+        "reveals": ["email"],
         "processing": {
             "data_categories": [{"type": "EmailAddress", "optional": False, "sensitive": False, "special": False}],
             "subject_categories": ["Customer"], "retention": "P2Y", "retention_criteria": "", "service": "Shop",
@@ -191,6 +195,16 @@ GOOD: dict[str, Any] = {
     "/v1/consents/state": {"subject": {"email": "nobody@example.org"}},
     "/v1/subjects/lookup": {"identifier": {"email": "nobody@example.org"}, "recipient": "self"},
     "/v1/subjects/{pseudonym}/erase": {"reason": "request"},
+    "/v1/subjects/{pseudonym}/reveal": {
+        "purpose": "support", "channel": "email", "fields": ["email"], "reason": "complaint", "ticket": "CASE-1",
+        "view": "masked", "recipient": "self",
+    },
+    "/v1/reveals": {
+        "purpose": "support", "channel": "email", "fields": ["email"], "reason": "complaint", "ticket": "CASE-1",
+        "subjects": ["p1-" + UID],
+    },
+    "/v1/quotas": {"principal": "operator", "quota": "reveal", "per_hour": 100_000, "per_day": 100_000},
+    "/v1/canaries": {"source": "crm", "person": {"email": "canary@example.org", "country": "DE"}},
     "/v1/subjects/merge": {
         "subjects": [{"email": "anna@example.org"}, {"member_no": "M-2"}], "reason": "duplicate", "dry_run": True,
     },
@@ -227,6 +241,7 @@ REPLIES = {
     "/v1/consents/history": 404,
     "/v1/consents/state": 404,
     "/v1/audiences": 201,
+    "/v1/canaries": 201,
     "/v1/policies/{pack}/{version}/shadow": 409,
     "/v1/decisions/{uid}/replay": 404,
     "/v1/policies/{pack}/{version}/activate": 409,

@@ -65,6 +65,7 @@ def test_kinds_are_the_closed_list() -> None:
         "admin.action", "controller.registered", "processing.registered", "receipt.issued",
         "signal.received", "signal.mapped", "subjects.merged", "subjects.unmerged",
         "approval.proposed", "approval.given", "approval.ended",
+        "quota.set", "canary.planted", "canary.read", "members.read", "pseudonym.read",
     }  # fmt: skip
 
 

@@ -87,7 +87,7 @@ class AnswerWriter:
 
 def _head(answer: Answer, *, explain: bool) -> bytes:
     """Return an answer's members without the closing brace."""
-    out = _answer_out(answer)
+    out = answer_out(answer)
     if explain:
         out["changes"] = [
             {"fact": c.fact, "have": c.have, "need": c.need, "text": c.text_en, "text_zh": c.text_zh}
@@ -120,7 +120,8 @@ def short_out(answer: Answer) -> dict[str, Any]:
     return {"outcome": answer.outcome, "reason_code": answer.reason_code, "obligations": answer.obligations}
 
 
-def _answer_out(answer: Answer) -> dict[str, Any]:
+def answer_out(answer: Answer) -> dict[str, Any]:
+    """Return one answer with every reason."""
     return {
         "outcome": answer.outcome,
         "reason_code": answer.reason_code,

@@ -56,6 +56,9 @@ _UNKEPT = (
     "/v1/consents/history",
     "/v1/consents/state",
     "/v1/consents/confirmations/{token}",
+    "/v1/subjects/{pseudonym}/reveal",
+    "/v1/reveals",
+    "/v1/canaries",
 )  # the reply tells about a person and would outlive them
 _SIGNALLED = ("/v1/consents", "/v1/choices", "/v1/imports/{kind}")
 _KEYED = ("/v1", "/tile")

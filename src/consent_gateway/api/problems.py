@@ -32,6 +32,7 @@ from consent_gateway.errors import (
     MediaTypeError,
     MethodNotAllowedError,
     NotFoundError,
+    QuotaError,
     TooLargeError,
     UnavailableError,
 )
@@ -132,7 +133,7 @@ def render(error: GatewayError, request: str, extra: tuple[tuple[bytes, bytes], 
 
 def _retry(error: GatewayError) -> Iterator[tuple[bytes, bytes]]:
     """Yield the headers that HTTP asks for beside the status (RFC 9110 10.2.3 and 11.6.1)."""
-    if error.status == UnavailableError.status:
+    if error.status in (UnavailableError.status, QuotaError.status):
         yield b"retry-after", str(error.retry_after or RETRY_AFTER_SECONDS).encode()
     if error.status == AuthenticationError.status:
         yield b"www-authenticate", b'Bearer realm="consent-gateway"'

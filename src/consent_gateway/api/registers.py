@@ -65,6 +65,7 @@ def _purposes(work: Work) -> dict[str, Any]:
                 "sensitive": p.sensitive,
                 "bases": p.bases,
                 "requested": p.requested,
+                "reveals": p.reveals,
             }
             for p in work.registers.purposes.purposes.values()
         ]

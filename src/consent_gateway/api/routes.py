@@ -17,6 +17,7 @@ from consent_gateway.api import (
     policies,
     records,
     registers,
+    reveals,
     signals,
     subjects,
 )
@@ -31,6 +32,7 @@ HANDLERS: tuple[HTTPRouteHandler, ...] = (
     *consents.HANDLERS,
     *subjects.HANDLERS,
     *merges.HANDLERS,
+    *reveals.HANDLERS,
     *decisions.HANDLERS,
     *audiences.HANDLERS,
     *audit.HANDLERS,

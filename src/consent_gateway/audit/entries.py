@@ -70,6 +70,11 @@ class EntryKind(StrEnum):
     APPROVAL_PROPOSED = "approval.proposed"
     APPROVAL_GIVEN = "approval.given"
     APPROVAL_ENDED = "approval.ended"
+    QUOTA_SET = "quota.set"
+    CANARY_PLANTED = "canary.planted"
+    CANARY_READ = "canary.read"
+    MEMBERS_READ = "members.read"
+    PSEUDONYM_READ = "pseudonym.read"
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,7 @@ from consent_gateway.db.tables import (
     sources,
     traits,
 )
+from consent_gateway.domain.fields import RevealField
 from consent_gateway.domain.ids import NoticeId, PurposeId, RecipientId, SourceId, TraitId
 from consent_gateway.domain.purposes import (
     Basis,
@@ -83,7 +84,7 @@ def load(session: Session) -> Registers:
 def put_purpose(session: Session, purpose: Purpose) -> None:
     """Write one purpose."""
     row = {c.name: getattr(purpose, c.name) for c in purposes.columns}
-    lists = {name: json.dumps(sorted(row[name])) for name in ("marks", "sensitive", "bases")}
+    lists = {name: json.dumps(sorted(row[name])) for name in ("marks", "sensitive", "bases", "reveals")}
     upsert(session, purposes, [row | lists])
 
 
@@ -203,6 +204,7 @@ def _purpose(row: Any) -> Purpose:
         sensitive=tuple(json.loads(row.sensitive)),
         bases=tuple(Basis(name) for name in json.loads(row.bases)),
         requested=PurposeId(row.requested) if row.requested else None,
+        reveals=tuple(RevealField(name) for name in json.loads(row.reveals)),
     )
 
 

@@ -13,6 +13,7 @@ from consent_gateway.db.engine import Session
 from consent_gateway.db.tables import (
     audience_rows,
     audit_openings,
+    canaries,
     choice_events,
     circumstances,
     consent_confirmations,
@@ -54,6 +55,7 @@ _OWNED = (
     audit_openings,
     subject_links,
     merges,
+    canaries,
 )
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from consent_gateway.domain.fields import RevealField
 from consent_gateway.domain.ids import NoticeId, PurposeId, RecipientId, SourceId
 
 
@@ -94,6 +95,7 @@ class Mark(StrEnum):
     CHILD_DIRECTED = "child_directed"  # GDPR Art 8, Civ. Code 1798.120(c), PIPL Art 31
     SIMILAR_PRODUCTS = "similar_products"  # ePD Art 13(2): our own similar products and nothing else
     CHARITABLE = "charitable"  # DUAA 2025 s.114: charitable purposes and nothing else
+    SENSITIVE_FIELDS = "sensitive_fields"  # may list fields that tell much: GDPR Art 5(1)(c), PIPL Art 28
 
 
 class Party(StrEnum):
@@ -109,7 +111,8 @@ class Purpose:
     """What data is used for; `parent` is the wider purpose it belongs to.
 
     `sensitive` are the categories of sensitive data that the use involves ("health"), `bases` those it may rest on
-    besides `basis` where a question says so, `requested` what a request for consent asks consent for.
+    besides `basis` where a question says so, `requested` what a request for consent asks consent for, `reveals` the
+    fields of the vault that may be given back for it.
     """
 
     id: PurposeId
@@ -123,6 +126,7 @@ class Purpose:
     sensitive: tuple[str, ...] = ()
     bases: tuple[Basis, ...] = ()
     requested: PurposeId | None = None
+    reveals: tuple[RevealField, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ from consent_gateway.errors import AuthenticationError, FieldProblem, GatewayErr
 from consent_gateway.services.decider import Asked, Use
 from consent_gateway.services.gateway import UID_BYTES, Work
 from consent_gateway.services.items import SubjectRef
-from consent_gateway.services.people import Resolver
+from consent_gateway.services.people import PSEUDONYM, Resolver
 
 MAX_BATCH = 1000
 
@@ -72,6 +72,23 @@ def decide(work: Work, asks: Sequence[Ask]) -> list[Decision | GatewayError]:
     for use, members in groups.items():
         _decide_use(work, use, members, results)
     return [results[n] for n in range(len(asks))]
+
+
+def decide_about(work: Work, use: Use, subjects: Sequence[SubjectId | None]) -> list[Decision]:
+    """Decide one question about people whom the caller has found, None for nobody, each with an entry of its own.
+
+    InputError for a use that is not registered.
+    """
+    results: dict[int, Decision | GatewayError] = {}
+    ask = Ask(use, SubjectRef(PSEUDONYM, ""), work.actor)
+    _decide_use(work, use, [(n, ask, subject) for n, subject in enumerate(subjects)], results)
+    found: list[Decision] = []
+    for n in range(len(subjects)):
+        result = results[n]
+        if isinstance(result, GatewayError):
+            raise result
+        found.append(result)
+    return found
 
 
 def decide_batch(work: Work, use: Use, refs: Sequence[SubjectRef]) -> tuple[list[Answer], bytes]:

@@ -15,7 +15,21 @@ from consent_gateway.domain.registers import Principal
 from consent_gateway.errors import AuthenticationError, ConflictError, FieldProblem, InputError, NotFoundError
 from consent_gateway.services.gateway import Work
 
-SCOPES = frozenset({"admin", "ingest", "decide", "audience", "erase", "identity", "audit", "policy", "approve"})
+SCOPES = frozenset(
+    {
+        "admin",
+        "ingest",
+        "decide",
+        "audience",
+        "erase",
+        "identity",
+        "audit",
+        "policy",
+        "approve",
+        "reveal",
+        "reveal_plain",
+    }
+)
 _SECRET_BYTES = 32
 # Whom entries name where no key acted: a key of that name would write what nobody could tell from theirs.
 RESERVED = frozenset({"system", "confirmation", "software"})

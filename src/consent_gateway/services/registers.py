@@ -19,8 +19,9 @@ from consent_gateway.audit.entries import EntryKind
 from consent_gateway.db import registers as register_rows
 from consent_gateway.db import subjects
 from consent_gateway.db.tables import CONSENT_SLOTS
+from consent_gateway.domain.fields import SENSITIVE_FIELDS
 from consent_gateway.domain.ids import PurposeId, RecipientId, SegmentId, SubjectId, TraitId, is_slug
-from consent_gateway.domain.purposes import Basis, Channel, Purpose, PurposeKind, Recipient, RecipientKind, Source
+from consent_gateway.domain.purposes import Basis, Channel, Mark, Purpose, PurposeKind, Recipient, RecipientKind, Source
 from consent_gateway.domain.scopes import SCOPE_BITS
 from consent_gateway.domain.segments import Segment, TraitDefinition, TraitOrigin, TraitType, check, to_json
 from consent_gateway.errors import ConflictError, FieldProblem, InputError
@@ -124,6 +125,7 @@ def put_purpose(work: Work, purpose: Purpose, channels: Sequence[Channel]) -> No
     if purpose.parent is not None and purpose.parent not in known:
         raise InputError(fields=(FieldProblem("$.parent", "unknown_purpose", "the wider purpose is not registered"),))
     _check_requested(known, purpose)
+    _check_reveals(purpose)
     held = known.get(purpose.id)
     if held is not None and (held.kind, held.parent) != (purpose.kind, purpose.parent):
         raise ConflictError("a purpose keeps its kind and its place: answers that were given depend on them")
@@ -259,6 +261,12 @@ def _check_requested(known: Mapping[PurposeId, Purpose], purpose: Purpose) -> No
         raise InputError(fields=(FieldProblem("$.requested", "unknown_purpose", "no such purpose is registered"),))
 
 
+def _check_reveals(purpose: Purpose) -> None:
+    if Mark.SENSITIVE_FIELDS not in purpose.marks and not SENSITIVE_FIELDS.isdisjoint(purpose.reveals):
+        message = "birth_date and device_id need the mark sensitive_fields"
+        raise InputError(fields=(FieldProblem("$.reveals", "mark_missing", message),))
+
+
 def _declared(purpose: Purpose) -> dict[str, object]:
     """Return what the register says about a purpose beyond its kind, as far as it says anything."""
     said: dict[str, object] = {
@@ -266,6 +274,7 @@ def _declared(purpose: Purpose) -> dict[str, object]:
         "sensitive": sorted(purpose.sensitive),
         "bases": sorted(b.value for b in purpose.bases),
         "requested": purpose.requested,
+        "reveals": sorted(f.value for f in purpose.reveals),
     }
     return {name: value for name, value in said.items() if value}
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from consent_gateway.domain.quotas import Limits, QuotaKind
+
 
 @dataclass(frozen=True, slots=True)
 class CapRule:
@@ -25,3 +27,11 @@ class Rules:
     pseudonym_epoch: int = 1
     max_future_seconds: int = 300
     confirmation_seconds: int = 7 * 86_400  # how long a second step is waited for
+    reveal_quota: Limits = field(default_factory=lambda: Limits(60, 300))
+    lookup_quota: Limits = field(default_factory=lambda: Limits(2_000, 10_000))
+    reveal_batch: int = 20  # people of one call; more need a window that two opened
+    canary_suspends: bool = True  # who reads a canary reveals nobody any more until an officer says so
+
+    def limits(self, kind: QuotaKind) -> Limits:
+        """Return the limits of a key that has none of its own."""
+        return self.reveal_quota if kind is QuotaKind.REVEAL else self.lookup_quota

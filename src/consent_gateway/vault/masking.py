@@ -61,6 +61,8 @@ _MASKERS: Final[Mapping[str, Callable[[str], str]]] = {
     "email": mask_email,
     "phone": mask_phone,
     "name": mask_name,
+    "given_name": mask_name,
+    "family_name": mask_name,
     "member_no": mask_id,
     "external_id": mask_id,
     "device_id": mask_id,

@@ -16,6 +16,7 @@ from consent_gateway.api.wire.base import (
     Text,
 )
 from consent_gateway.api.wire.records import PartyIn, ProcessingIn
+from consent_gateway.domain.fields import RevealField
 from consent_gateway.domain.ids import PurposeId
 from consent_gateway.domain.purposes import (
     Basis,
@@ -45,7 +46,7 @@ class PurposeIn(Strict):
     parent: Slug | None = None
     channels: list[Annotated[Channel, Field(strict=False)]] = Field(default_factory=list, max_length=8)
     processing: ProcessingIn | None = Field(None, description="for records and receipts; absent: as it was")
-    marks: list[Annotated[Mark, Field(strict=False)]] = Field(default_factory=list, max_length=8)
+    marks: list[Annotated[Mark, Field(strict=False)]] = Field(default_factory=list, max_length=16)
     sensitive: list[Category] = Field(
         default_factory=list,
         max_length=16,
@@ -53,6 +54,9 @@ class PurposeIn(Strict):
     )
     bases: list[Annotated[Basis, Field(strict=False)]] = Field(
         default_factory=list, max_length=6, description="bases that a question may name besides `basis`"
+    )
+    reveals: list[Annotated[RevealField, Field(strict=False)]] = Field(
+        default_factory=list, max_length=16, description="fields of the vault that may be revealed for it"
     )
     requested: Slug | None = Field(None, description="of a request for consent: the purpose that consent is asked for")
 
@@ -70,6 +74,7 @@ class PurposeIn(Strict):
             tuple(sorted(set(self.sensitive))),
             tuple(sorted(set(self.bases))),
             PurposeId(self.requested) if self.requested else None,
+            tuple(sorted(set(self.reveals))),
         )
 
 

@@ -11,7 +11,7 @@ Each column is classified beside its table, and together in `CLASSIFICATION`: a 
 from __future__ import annotations
 
 from consent_gateway.db.tables import approvals as approval_tables
-from consent_gateway.db.tables import intake, links, log, people, policies, records, registers
+from consent_gateway.db.tables import intake, links, log, people, policies, records, registers, reveals
 from consent_gateway.db.tables import signals as signal_tables
 from consent_gateway.db.tables.approvals import approvals
 from consent_gateway.db.tables.base import (
@@ -78,6 +78,7 @@ from consent_gateway.db.tables.registers import (
     sources,
     traits,
 )
+from consent_gateway.db.tables.reveals import canaries, quota_units, quotas
 from consent_gateway.db.tables.signals import signal_mappings, signals
 
 __all__ = [
@@ -97,6 +98,7 @@ __all__ = [
     "audit_openings",
     "audit_pending",
     "audit_tiles",
+    "canaries",
     "choice_events",
     "circumstances",
     "consent_confirmations",
@@ -122,6 +124,8 @@ __all__ = [
     "purposes",
     "quarantine",
     "quarantine_identifiers",
+    "quota_units",
+    "quotas",
     "recipient_parties",
     "recipients",
     "registry_state",
@@ -144,7 +148,7 @@ __all__ = [
 
 CLASSIFICATION: dict[str, str] = {
     f"{table}.{column}": kind
-    for module in (registers, records, people, intake, log, links, policies, signal_tables, approval_tables)
+    for module in (registers, records, people, intake, log, links, policies, reveals, signal_tables, approval_tables)
     for table, classes in module.CLASSES.items()
     for kind, columns in classes.items()
     for column in columns.split()

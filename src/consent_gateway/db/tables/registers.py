@@ -32,6 +32,7 @@ purposes = Table(
     Column("sensitive", Text, nullable=False, server_default="[]"),  # JSON list of categories
     Column("bases", Text, nullable=False, server_default="[]"),  # JSON list
     Column("requested", String(63)),
+    Column("reveals", Text, nullable=False, server_default="[]"),  # JSON list of fields of the vault
 )
 
 slots = Table(
@@ -131,7 +132,7 @@ registry_state = Table(
 )
 
 CLASSES: Classes = {
-    "purposes": {"operator": "id kind title title_zh dpv_iri basis parent marks sensitive bases requested"},
+    "purposes": {"operator": "id kind title title_zh dpv_iri basis parent marks sensitive bases requested reveals"},
     "slots": {"operator": "slot purpose channel"},
     "recipients": {"operator": "id name kind country contract transfer_mechanism sector scope_bit destination"},
     "notices": {"operator": "id version language title text text_sha256 material purposes", "time": "published_at"},

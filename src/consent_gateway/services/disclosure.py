@@ -1,0 +1,113 @@
+"""What the vault holds of people, opened field by field: the last step before personal data leaves.
+
+Who calls this has decided for each of these people, holds their rows, and has queued the entry in the log. Of several
+contact points only those are given that the decision itself would permit alone: one address can be closed while the
+person's other one is open.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any
+
+from consent_gateway.db import audience_rows
+from consent_gateway.db import subjects as subject_rows
+from consent_gateway.db.subjects import Token
+from consent_gateway.domain.audiences import COVERED, OUTDATED_NOTICE, ClassKey, consent_code
+from consent_gateway.domain.consents import ConsentEvent, fold
+from consent_gateway.domain.fields import IDENTIFIER_FIELDS, RevealField
+from consent_gateway.domain.ids import SubjectId
+from consent_gateway.domain.merges import Clusters
+from consent_gateway.domain.reveals import REACHES
+from consent_gateway.domain.scopes import read
+from consent_gateway.services.clusters import ledgers_of_people
+from consent_gateway.services.decider import Asked
+from consent_gateway.services.gateway import Work
+from consent_gateway.services.vault import CONTACT, PROFILE, open_group
+from consent_gateway.vault.normal_forms import Normalised
+from consent_gateway.vault.normalisers import VERSIONS
+
+Values = dict[str, list[str]]
+"""Field to its values, each once, in the order in which the person's subjects came in."""
+
+
+def open_fields(
+    work: Work, asked: Asked, members: Clusters, fields: Collection[RevealField]
+) -> dict[SubjectId, Values]:
+    """Return the fields of each of `members` (by the subject that was named), in the clear.
+
+    A field of which nothing is known, or nothing that may be given, is an empty list.
+    """
+    everyone = sorted({i for found in members.values() for i in found})
+    opened = _opened(work, everyone, fields)
+    found = {i: _merged([opened[m] for m in of if m in opened], fields) for i, of in members.items()}
+    for field in sorted(REACHES.keys() & set(fields)):
+        _drop_closed(work, asked, members, field, found)
+    return found
+
+
+def _opened(
+    work: Work, ids: Sequence[SubjectId], fields: Collection[RevealField]
+) -> dict[SubjectId, list[tuple[str, str]]]:
+    """Return `(field, value)` of each subject; only the groups that are needed are read."""
+    deks = work.gateway.vault.keys(work.session, ids)
+    found: dict[SubjectId, list[tuple[str, str]]] = {i: [] for i in ids if i in deks}
+    for name, needed in ((CONTACT, IDENTIFIER_FIELDS), (PROFILE, set(RevealField) - IDENTIFIER_FIELDS)):
+        if needed.isdisjoint(fields):
+            continue
+        for subject_id, group in subject_rows.sealed(work.session, ids, name).items():
+            found[subject_id] += _pairs(open_group(deks[subject_id], group))
+    return found
+
+
+def _pairs(content: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    for name, value in content.items():
+        if name == "points":
+            yield from ((kind, text) for kind, text in value)
+        else:
+            yield name, value
+
+
+def _merged(parts: Sequence[list[tuple[str, str]]], fields: Collection[RevealField]) -> Values:
+    values: Values = {field.value: [] for field in sorted(fields)}
+    for name, value in (pair for part in parts for pair in part):
+        if name in values and value not in values[name]:
+            values[name].append(value)
+    return values
+
+
+# -- contact points ------------------------------------------------------------------------------------------------
+
+
+def _drop_closed(
+    work: Work, asked: Asked, members: Clusters, field: RevealField, found: Mapping[SubjectId, Values]
+) -> None:
+    """Keep those values of a contact field that the decision would permit if the person had no other."""
+    if asked.reading.slot is None:  # nothing that a person says is read, for this purpose: every point is alike
+        return
+    people = audience_rows.read_people(work.session, asked.reading, sorted(members), work.now)
+    ledgers = ledgers_of_people(work, {of[0]: of for of in members.values()})
+    for i, values in found.items():
+        ledger = ledgers[members[i][0]]
+        if any(event.contact_point is not None for event in ledger):
+            points = _points(work, field, values[field.value])
+            key = people[i].key
+            values[field.value] = [v for v, point in points.items() if _is_open(work, asked, key, ledger, point)]
+
+
+def _points(work: Work, field: RevealField, values: Sequence[str]) -> dict[str, int]:
+    """Return the contact point of each value by its keyed hash; one that is not found is none that may be given."""
+    kind = field.value
+    tokens: dict[str, Token] = {v: work.gateway.vault.token(Normalised(kind, v, VERSIONS[kind])) for v in values}
+    held = subject_rows.find_by_tokens(work.session, set(tokens.values()), work.gateway.vault.generation)
+    return {v: held[token].id for v, token in tokens.items() if token in held}
+
+
+def _is_open(work: Work, asked: Asked, key: ClassKey, ledger: Sequence[ConsentEvent], point: int) -> bool:
+    registers, reading = work.registers, asked.reading
+    purpose, channel = next(pair for pair, slot in registers.slots.items() if slot == reading.slot)
+    standings = fold(ledger, purpose, channel, registers.purposes, [point], registers.notices)
+    state, properties, covered, outdated = read(registers.pack(standings), reading.side, work.now)
+    bits = int(properties) | (COVERED if covered else 0) | (OUTDATED_NOTICE if outdated else 0)
+    alone = key._replace(consent=consent_code(state), properties=bits)
+    return work.gateway.decider.answer(asked, alone, work.now).permitted

@@ -1,0 +1,164 @@
+"""The way back to personal data: a field leaves for one person only after a decision made now, and an entry in the log.
+
+One transaction does all of it, in this order: the quota is taken, the people are locked, the registers are read anew,
+each person is decided by the engine that answers every other question (P10), the entries are queued, the fields are
+opened. The caller gets them after the commit alone; no entry, no plaintext (P4). Because a withdrawal, an objection, an
+opt-out and an erasure lock the person too, whichever of them was committed before is seen (P2).
+
+Invariants: nobody, a stranger's pseudonym, a forged one and somebody erased cost the same statements and get the same
+answer; a canary is answered like everybody else; a masked field is decided and recorded like a plain one, for it is
+personal data still.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from consent_gateway.audit.canonical import canonical_json
+from consent_gateway.audit.entries import EntryKind
+from consent_gateway.db import canaries
+from consent_gateway.domain.ids import SubjectId
+from consent_gateway.domain.merges import Clusters
+from consent_gateway.domain.purposes import Purpose
+from consent_gateway.domain.quotas import QuotaKind
+from consent_gateway.domain.reveals import TICKET, Grounds, View, not_allowed, not_reached
+from consent_gateway.errors import AuthenticationError, FieldProblem, ForbiddenError, InputError
+from consent_gateway.services import quotas
+from consent_gateway.services.decider import Use
+from consent_gateway.services.decisions import Decision, decide_about
+from consent_gateway.services.disclosure import Values, open_fields
+from consent_gateway.services.gateway import Work
+from consent_gateway.services.people import lock_people
+from consent_gateway.services.vault import GATEWAY_ITSELF
+from consent_gateway.vault.envelope import derive_audit_key
+from consent_gateway.vault.masking import mask
+
+MAX_SUBJECTS = 1000
+PLAIN_SCOPE = "reveal_plain"
+
+
+@dataclass(frozen=True, slots=True)
+class Revealed:
+    """One person's answer: the decision, the fields if it permits, and the uid of the entry of the reveal."""
+
+    decision: Decision
+    values: Values
+    uid: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Revealing:
+    """What a call gave: the answers in order, and how many canaries it touched, which the caller must not learn."""
+
+    answers: list[Revealed]
+    canaries: int
+
+
+def reveal(work: Work, use: Use, grounds: Grounds, pseudonyms: Sequence[str]) -> Revealing:
+    """Reveal fields of people to the caller, each for a decision made now.
+
+    InputError for a use that is not registered, and for a field that the purpose does not list or that belongs to
+    another channel: refused as a whole. ForbiddenError for a plain view without its scope, a suspended key, or too many
+    people without a window; QuotaError.
+    """
+    _check_call(work, grounds, len(pseudonyms))
+    units = {work.gateway.vault.digest(b"reveal/v1\0" + text.encode()) for text in pseudonyms}
+    quotas.take(work, work.actor.id, QuotaKind.REVEAL, units)
+    named, members = _lock(work, pseudonyms)
+    _check_fields(work, use, grounds)
+    decisions = decide_about(work, use, named)
+    touched = _alarm(work, use, members)
+    permitted = {i: members[i] for i, d in zip(named, decisions, strict=True) if i is not None and d.answer.permitted}
+    asked = work.gateway.decider.ask(use, work.registers, work.gateway.rules, work.now)
+    opened = open_fields(work, asked, permitted, grounds.fields) if permitted else {}
+    uids = _record(work, use, grounds, named, decisions)
+    shown = {i: values if grounds.view is View.PLAIN else _masked(values) for i, values in opened.items()}
+    found = zip(named, decisions, uids, strict=True)
+    return Revealing([Revealed(d, shown.get(i, {}) if i else {}, uid) for i, d, uid in found], touched)
+
+
+# -- the parts ---------------------------------------------------------------------------------------------------
+
+
+def _check_call(work: Work, grounds: Grounds, people: int) -> None:
+    # By name: `admin` opens every door but this one, for who runs the gateway need not read people.
+    if grounds.view is View.PLAIN and PLAIN_SCOPE not in work.actor.scopes:
+        raise ForbiddenError(f"a plain view needs a key with the scope {PLAIN_SCOPE}; masked is the default")
+    if TICKET.fullmatch(grounds.ticket) is None:
+        raise InputError(fields=(FieldProblem("$.ticket", "invalid_ticket", "two to five letters, -, a number"),))
+    most = work.gateway.rules.reveal_batch
+    if people > most:
+        raise ForbiddenError(f"more than {most} people at once are revealed in a window that two officers opened")
+
+
+def _lock(work: Work, pseudonyms: Sequence[str]) -> tuple[list[SubjectId | None], Clusters]:
+    """Return who is meant, None for nobody, and every subject of each; locked, and with the registers as they are."""
+    vault, recipient = work.gateway.vault, work.actor.recipient
+    meant = [vault.resolve(text, recipient, work.registers) or GATEWAY_ITSELF for text in pseudonyms]
+    members = lock_people(work, set(meant))
+    work.catch_up()
+    if not work.is_live(work.actor):
+        raise AuthenticationError
+    return [i if i in members else None for i in meant], members
+
+
+def _check_fields(work: Work, use: Use, grounds: Grounds) -> None:
+    purpose = _purpose(work, use)
+    problems = [
+        FieldProblem(f"$.fields[{n}]", "field_not_allowed", f"the purpose does not list {grounds.fields[n]}")
+        for n in not_allowed(grounds.fields, purpose.reveals)
+    ]
+    problems += [
+        FieldProblem(f"$.fields[{n}]", "other_channel", f"{grounds.fields[n]} is not what this channel writes to")
+        for n in not_reached(grounds.fields, use.channel)
+    ]
+    if problems or not grounds.fields:
+        raise InputError(fields=tuple(problems))
+
+
+def _purpose(work: Work, use: Use) -> Purpose:
+    found = work.registers.purposes.purposes.get(use.purpose)
+    if found is None:
+        raise InputError(fields=(FieldProblem("$.purpose", "unknown_purpose", "no such purpose is registered"),))
+    return found
+
+
+def _masked(values: Values) -> Values:
+    return {name: list(dict.fromkeys(mask(name, value) for value in found)) for name, found in values.items()}
+
+
+def _alarm(work: Work, use: Use, members: Clusters) -> int:
+    """Record the canaries among the people and suspend the key, if that is set; returns how many there are."""
+    touched = len(canaries.among(work.session, {i for found in members.values() for i in found}))
+    if touched:
+        work.record(EntryKind.CANARY_READ, {"purpose": use.purpose, "recipient": use.recipient, "canaries": touched})
+        if work.gateway.rules.canary_suspends:
+            quotas.suspend(work, work.actor.id, QuotaKind.REVEAL)
+    return touched
+
+
+def _record(
+    work: Work, use: Use, grounds: Grounds, named: Sequence[SubjectId | None], decisions: Sequence[Decision]
+) -> list[bytes]:
+    """Queue one entry a person: who asked is the actor, about whom is a commitment, the rest is in the clear."""
+    deks = work.gateway.vault.keys(work.session, sorted({i for i in named if i is not None}))
+    fields = {
+        "purpose": use.purpose,
+        "channel": use.channel.value,
+        "recipient": use.recipient,
+        "fields": sorted(f.value for f in grounds.fields),
+        "view": grounds.view.value,
+        "reason": grounds.reason.value,
+        "ticket": grounds.ticket,
+    }
+    uids = []
+    for subject_id, decision in zip(named, decisions, strict=True):
+        said = fields | {"outcome": decision.answer.outcome.value, "decision": decision.uid.hex()}
+        if subject_id is None:
+            uids.append(work.record(EntryKind.REVEAL_MADE, said))
+            continue
+        payload = canonical_json({"subject_id": subject_id})
+        key = derive_audit_key(deks[subject_id])
+        uids.append(work.record_about(EntryKind.REVEAL_MADE, said, subject_id, key, payload))
+    return uids
