@@ -14,7 +14,7 @@ name the field, never its value. Anything that is not a `GatewayError` is a bug 
     ├── NotFoundError         404
     ├── ConflictError         409  ── RaceError, IdempotencyError (422), ErasedError, IncompleteError
     ├── QuotaError            429
-    └── UnavailableError      503  ── StoreError, AuditError, KeyringError (500 at start)
+    └── UnavailableError      503  ── StoreError, AuditError, KeyringError (500 at start), KeyServiceError
 """
 
 from __future__ import annotations
@@ -234,6 +234,17 @@ class KeyringError(UnavailableError):
     code = "keyring_unavailable"
     title = "The keyring cannot be opened"
     hint = "Check the keyring's path, its mode (0600) and the passphrase; see `consent-gateway doctor`."
+
+
+class KeyServiceError(UnavailableError):
+    """The key management system does not answer, or not any more within the life of the keys that were kept.
+
+    Reads go on for that life; what needs a new key is refused at once, because its data could be lost.
+    """
+
+    code = "key_service_unavailable"
+    title = "The key service is not available"
+    hint = "Retry after the seconds in `Retry-After`; operators: see docs/keys.md and `consent-gateway doctor`."
 
 
 class PolicyError(GatewayError):

@@ -9,18 +9,24 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.ciphers.aead import AESSIV
 from vault_builders import a_keyring, a_passphrase
 
 from consent_gateway.errors import KeyringError
-from consent_gateway.vault import keyring_file
+from consent_gateway.vault import keyring_document, keyring_file
+from consent_gateway.vault.derivation import derive, frame
 from consent_gateway.vault.keyring import SHARDS, Keyring
+from consent_gateway.vault.kms.port import NOT_OPENED, Bound
 from consent_gateway.vault.protectors import (
-    SEALED_SHUT,
     InsecureKeyringWarning,
     PassphraseProtector,
     SecretFileProtector,
     UnsafeUnsealedKeyring,
+    read_secret,
 )
+from consent_gateway.vault.roots import LASTING
+
+GOLDEN = Path(__file__).resolve().parents[1] / "vectors" / "keyring_v1.json"  # as the first release wrote it
 
 
 @pytest.fixture
@@ -121,42 +127,63 @@ def test_every_wrong_secret_has_the_one_message(path, tmp_path):
     for wrong in (a_passphrase("wrong horse battery"), a_secret(tmp_path), UnsafeUnsealedKeyring()):
         with pytest.raises(KeyringError) as failure:
             Keyring.open(path, wrong)
-        assert str(failure.value) == SEALED_SHUT
+        assert str(failure.value) == NOT_OPENED
 
 
 def test_every_truncation_and_flip_has_the_one_message(path):
     Keyring.create(path, a_passphrase())
     whole = path.read_bytes()
-    body = whole.index(b'"body": "') + 9
+    starts = [found.end() for found in re.finditer(rb'"(?:sealed|manifest|id)": "', whole)]
+    assert len(starts) == 8
     flips = [
-        whole[:at] + (b"1" if whole[at : at + 1] == b"0" else b"0") + whole[at + 1 :] for at in range(body, body + 40)
+        whole[:at] + (b"1" if whole[at : at + 1] == b"0" else b"0") + whole[at + 1 :]
+        for start in starts
+        for at in range(start, start + 12)
     ]
     cuts = [whole[:length] for length in range(0, len(whole) - 3, 61)]
     for damaged in [*flips, *cuts]:
         path.write_bytes(damaged)
         with pytest.raises(KeyringError) as failure:
             Keyring.open(path, a_passphrase())
-        assert str(failure.value) == SEALED_SHUT
+        assert str(failure.value) == NOT_OPENED
 
 
 @pytest.mark.parametrize(
-    ("name", "value"),
+    "name",
     [
-        ("iterations", 2), ("memory_kib", 128), ("lanes", 2), ("salt", "00" * 16), ("salt", "zz"), ("salt", "00"),
-        ("memory_kib", 1 << 40), ("iterations", 0), ("iterations", True), ("lanes", "1"), ("lanes", 64), ("kind", "unsafe-unsealed"),
+        "argon2id:64:2:1:", "argon2id:128:1:1:", "argon2id:64:1:2:", "argon2id:1099511627776:1:1:", "argon2id:64:0:1:",
+        "argon2id:64:1:64:", "argon2id:64:65:1:", "argon2id:1048577:1:1:", "argon2id:64:1:", "secret-file:", "argon2id:٦٤:1:1:",
+        "unsafe-unsealed", "",
     ],
 )  # fmt: skip
-def test_the_header_cannot_be_edited(path, name, value):
+def test_the_name_of_a_key_cannot_be_edited(path, name):
     Keyring.create(path, a_passphrase())
-    rewrite(path, lambda document: document["protection"].update({name: value}))
+
+    def rename(document):
+        for entry in document["roots"].values():
+            salt = entry["key"].rsplit(":", 1)[1]
+            entry["key"] = name + salt if name.endswith(":") else name
+
+    rewrite(path, rename)
     with pytest.raises(KeyringError) as failure:
         Keyring.open(path, a_passphrase())
-    assert str(failure.value) == SEALED_SHUT
+    assert str(failure.value) == NOT_OPENED
+
+
+def test_another_salt_or_two_of_them_do_not_open(path):
+    Keyring.create(path, a_passphrase())
+    for names in (["kek/1"], list(json.loads(path.read_text())["roots"])):
+        rewrite(
+            path,
+            lambda document, n=names: [document["roots"][at].update(key="argon2id:64:1:1:" + "0" * 32) for at in n],
+        )
+        with pytest.raises(KeyringError, match=re.escape(NOT_OPENED)):
+            Keyring.open(path, a_passphrase())
 
 
 def test_an_unknown_version_is_named_as_such(path):
     Keyring.create(path, a_passphrase())
-    rewrite(path, lambda document: document.update(version=2))
+    rewrite(path, lambda document: document.update(version=3))
     with pytest.raises(KeyringError, match="version"):
         Keyring.open(path, a_passphrase())
 
@@ -164,7 +191,7 @@ def test_an_unknown_version_is_named_as_such(path):
 def test_a_planted_unsealed_keyring_does_not_pass_for_a_sealed_one(path):
     with pytest.warns(InsecureKeyringWarning):
         Keyring.create(path, UnsafeUnsealedKeyring())
-    with pytest.raises(KeyringError, match=re.escape(SEALED_SHUT)):
+    with pytest.raises(KeyringError, match=re.escape(NOT_OPENED)):
         Keyring.open(path, a_passphrase())
 
 
@@ -199,6 +226,32 @@ def test_a_missing_secret_and_a_short_passphrase_are_refused(path, tmp_path):
         Keyring.create(path, SecretFileProtector(tmp_path))
     with pytest.raises(KeyringError):
         PassphraseProtector(b"short")
+
+
+def test_a_local_service_has_nobody_to_ask_and_nothing_to_destroy_apart(tmp_path):
+    for protector in (a_passphrase(), a_secret(tmp_path), UnsafeUnsealedKeyring()):
+        protector.check()
+        assert not protector.has_own_keys
+        assert protector.schedule_destroy(protector.create_key("kek-1")).by is None
+
+
+def test_a_name_that_no_protector_gave_does_not_open(tmp_path):
+    for protector in (a_passphrase(), a_secret(tmp_path), UnsafeUnsealedKeyring()):
+        with pytest.raises(KeyringError, match=re.escape(NOT_OPENED)):
+            protector.unwrap([Bound("made up", b"here", bytes(48))])
+        with pytest.raises(KeyringError, match=re.escape(NOT_OPENED)):
+            protector.unwrap([])
+
+
+def test_the_receipts_key_is_not_the_logs():
+    assert a_keyring().receipt_signing_seed() != a_keyring().log_signing_seed()
+
+
+def test_a_secret_of_one_line_is_read_without_its_line_break(tmp_path):
+    assert read_secret(a_secret(tmp_path, b"hvs.token\n").path) == b"hvs.token"
+    for wrong in (b"", b" \n", b"two\nlines", b"x" * 5000):
+        with pytest.raises(KeyringError, match="one line"):
+            read_secret(a_secret(tmp_path, wrong).path)
 
 
 def test_no_message_and_no_repr_holds_a_key_or_the_passphrase(path):
@@ -340,31 +393,213 @@ def test_eight_writers_at_once_lose_no_epoch(path):
     assert Keyring.open(path, a_passphrase()).epochs == tuple(range(1, 10))
 
 
+# -- format 2: what somebody who may write the file, but has no key, can do with it --------------------------------
+
+
+def swap(document, one, other):
+    roots = document["roots"]
+    roots[one], roots[other] = roots[other], roots[one]
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda d: swap(d, "kek/1", "kek/2"),
+        lambda d: swap(d, "index/1", "kek/1"),
+        lambda d: swap(d, "pseudonym", "tombstone"),
+        lambda d: d["roots"].pop("kek/2"),
+        lambda d: d["roots"].update({"kek/3": d["roots"]["kek/2"]}),
+        lambda d: d["roots"].update({"kek/01": d["roots"].pop("kek/1")}),
+        lambda d: d["roots"].update({"kek/4294967296": d["roots"].pop("kek/1")}),
+        lambda d: d["roots"].update({"other": d["roots"]["kek/1"]}),
+        lambda d: d["roots"].update({"kek/1": {"key": "x"}}),
+        lambda d: d["roots"].update({"kek/1": 7}),
+        lambda d: d["roots"].update({"kek/1": {**d["roots"]["kek/1"], "sealed": "00"}}),
+        lambda d: d["roots"].clear(),
+        lambda d: d.update(roots=[]),
+        lambda d: d.update(id="00" * 16),
+        lambda d: d.update(id="00"),
+        lambda d: d.update(kind="secret-file"),
+        lambda d: d.update(kind="transit"),
+        lambda d: d.update(recovery={"public": "00" * 32, "threshold": 2, "count": 3}),
+        lambda d: d.update(recovery={"public": "00", "threshold": 2, "count": 3}),
+        lambda d: d.update(recovery={"public": "00" * 32, "threshold": 1, "count": 3}),
+        lambda d: d.update(recovery=5),
+        lambda d: d.update(doomed={"some-key": None}),
+        lambda d: d.update(doomed={"some-key": 10**30}),
+        lambda d: d.update(doomed=None),
+        lambda d: d.update(manifest="00" * 32),
+        lambda d: d.update(manifest="00"),
+        lambda d: d.pop("manifest"),
+        lambda d: d.update(version="2"),
+        lambda d: d.update(format="other"),
+    ],
+)  # fmt: skip
+def test_no_edit_of_the_file_goes_unnoticed(path, edit):
+    Keyring.create(path, a_passphrase()).new_kek_epoch()
+    rewrite(path, edit)
+    with pytest.raises(KeyringError) as failure:
+        Keyring.open(path, a_passphrase())
+    assert str(failure.value) == NOT_OPENED
+
+
+def test_a_root_of_another_file_under_the_same_secret_is_refused(path, tmp_path):
+    secret = a_secret(tmp_path)
+    Keyring.create(path, secret)
+    Keyring.create(tmp_path / "other", secret)
+    foreign = json.loads((tmp_path / "other").read_text())["roots"]
+    rewrite(path, lambda document: document["roots"].update({"kek/1": foreign["kek/1"]}))
+    with pytest.raises(KeyringError, match=re.escape(NOT_OPENED)):
+        Keyring.open(path, secret)
+
+
+def test_a_destroyed_root_cannot_be_put_back_from_an_older_file(path):
+    grown = Keyring.create(path, a_passphrase()).new_kek_epoch()
+    older = json.loads(path.read_text())["roots"]
+    grown.destroy_kek_epoch(1)
+    rewrite(path, lambda document: document["roots"].update({"kek/1": older["kek/1"]}))
+    with pytest.raises(KeyringError, match=re.escape(NOT_OPENED)):
+        Keyring.open(path, a_passphrase())
+
+
+def test_without_the_manifest_it_could_be_put_back(path, monkeypatch):
+    """The planted bug: with the manifest unchecked the root comes back, so the test above can fail."""
+    grown = Keyring.create(path, a_passphrase()).new_kek_epoch()
+    older = json.loads(path.read_text())["roots"]
+    grown.destroy_kek_epoch(1)
+    rewrite(path, lambda document: document["roots"].update({"kek/1": older["kek/1"]}))
+    monkeypatch.setattr(keyring_document, "check", lambda *_: None)
+    assert Keyring.open(path, a_passphrase()).epochs == (1, 2)
+
+
+def test_a_change_leaves_what_it_does_not_change_as_it_is(path):
+    keyring = Keyring.create(path, a_passphrase())
+    before = json.loads(path.read_text())
+    keyring.new_kek_epoch()
+    after = json.loads(path.read_text())
+    assert after["roots"].items() >= before["roots"].items()
+    assert after["roots"].keys() - before["roots"].keys() == {"kek/2"}
+    assert {entry["key"] for entry in after["roots"].values()} == {before["roots"]["kek/1"]["key"]}
+
+
+def test_roots_of_another_size_are_refused(path):
+    with pytest.warns(InsecureKeyringWarning):
+        Keyring.create(path, UnsafeUnsealedKeyring())
+    rewrite(path, lambda document: document["roots"]["index/1"].update(sealed="00"))
+    with pytest.warns(InsecureKeyringWarning), pytest.raises(KeyringError, match=re.escape(NOT_OPENED)):
+        Keyring.open(path, UnsafeUnsealedKeyring())
+
+
+@pytest.mark.parametrize("names", [["kek/1"], ["index/1"], ["pseudonym"]])
+def test_a_keyring_that_lacks_roots_is_refused_even_if_nothing_is_sealed(path, names):
+    with pytest.warns(InsecureKeyringWarning):
+        Keyring.create(path, UnsafeUnsealedKeyring())
+    rewrite(path, lambda document: [document["roots"].pop(name) for name in names])
+    with pytest.warns(InsecureKeyringWarning), pytest.raises(KeyringError, match=re.escape(NOT_OPENED)):
+        Keyring.open(path, UnsafeUnsealedKeyring())
+
+
+# -- format 1: what the first release wrote still opens, and becomes format 2 --------------------------------------
+
+
+@pytest.fixture
+def golden(path):
+    path.write_bytes(GOLDEN.read_bytes())
+    path.chmod(0o600)
+    return path
+
+
+def test_a_keyring_of_the_first_release_opens_with_the_same_keys(golden):
+    opened = Keyring.open(golden, a_passphrase())
+    assert opened.roots == a_keyring(epochs=2, generations=2).roots
+    assert opened.fingerprint() == "fd3ff70621aeb9fd40b0ca6302ab2605"
+    assert (opened.destructions, opened.recovery) == ({}, None)
+    assert opened.reload() is opened.reopen() is opened.settle_destructions() is opened
+
+
+def test_its_next_change_writes_format_2_and_loses_nothing(golden):
+    old = Keyring.open(golden, a_passphrase())
+    changed = old.new_kek_epoch()
+    assert json.loads(golden.read_text())["version"] == 2
+    again = Keyring.open(golden, a_passphrase())
+    assert again.roots == changed.roots
+    assert again.epochs == (1, 2, 3)
+    assert {number: again.roots.kek[number] for number in (1, 2)} == old.roots.kek
+    assert old.reload().roots == changed.roots, "who read format 1 follows"
+    assert again.fingerprint() == old.fingerprint()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("iterations", 2), ("memory_kib", 128), ("lanes", 2), ("salt", "00" * 16), ("salt", "zz"), ("salt", "00"),
+        ("memory_kib", 1 << 40), ("iterations", 0), ("iterations", True), ("lanes", "1"), ("lanes", 64), ("kind", "unsafe-unsealed"),
+        ("kind", "secret-file"),
+    ],
+)  # fmt: skip
+def test_the_header_of_format_1_cannot_be_edited(golden, name, value):
+    rewrite(golden, lambda document: document["protection"].update({name: value}))
+    with pytest.raises(KeyringError) as failure:
+        Keyring.open(golden, a_passphrase())
+    assert str(failure.value) == NOT_OPENED
+
+
+@pytest.mark.parametrize(
+    "edit", [{"protection": 7}, {"protection": {}}, {"body": "zz"}, {"body": "00"}, {"body": None}]
+)
+def test_a_damaged_format_1_has_the_one_message(golden, tmp_path, edit):
+    rewrite(golden, lambda document: document.update(edit))
+    for protector in (a_passphrase(), a_secret(tmp_path)):
+        with pytest.raises(KeyringError, match=re.escape(NOT_OPENED)):
+            Keyring.open(golden, protector)
+
+
+@pytest.mark.parametrize("salt", [None, "zz", "00"])
+def test_a_format_1_sealed_by_a_secret_opens_with_it_alone(golden, tmp_path, salt):
+    secret = a_secret(tmp_path)
+    header = {"kind": "secret-file", "salt": "ab" * 16}
+    payload = Keyring.open(golden, a_passphrase()).roots
+    body = json.dumps(
+        {
+            "kek": {str(n): root.hex() for n, root in payload.kek.items()},
+            "index": {str(n): root.hex() for n, root in payload.index.items()},
+            **{name: getattr(payload, name).hex() for name in LASTING},
+        }
+    ).encode()
+    key = AESSIV(derive(b"s" * 32, 64, b"keyring-secret-file", bytes.fromhex("ab" * 16)))
+    aad = frame(b"consent-gateway-keyring", (1).to_bytes(4, "big"))
+    sealed = key.encrypt(body, [aad, f"kind=secret-file\nsalt={'ab' * 16}".encode()])
+    rewrite(golden, lambda document: document.update(protection=header, body=sealed.hex()))
+    assert Keyring.open(golden, secret).roots == payload
+    rewrite(
+        golden,
+        lambda document: document.update(protection={**header, "salt": salt} if salt else {"kind": "secret-file"}),
+    )
+    with pytest.raises(KeyringError, match=re.escape(NOT_OPENED)):
+        Keyring.open(golden, secret)
+
+
 @pytest.mark.parametrize(
     "payload",
-    [b"", b"[]", b"{}", b'{"kek": {}, "index": {}}', b'{"kek": 1}', b"\xff"],
+    [
+        b"",
+        b"[]",
+        b"{}",
+        b'{"kek": {}, "index": {}}',
+        b'{"kek": 1}',
+        b"\xff",
+        b'{"kek": {"1": "00"}, "index": {"1": "00"}}',
+    ],
 )
-def test_an_unsealed_payload_that_is_no_keyring_has_the_one_message(path, payload):
-    with pytest.warns(InsecureKeyringWarning):
-        Keyring.create(path, UnsafeUnsealedKeyring())
-    rewrite(path, lambda document: document.update(body=payload.hex()))
-    with pytest.warns(InsecureKeyringWarning), pytest.raises(KeyringError, match=re.escape(SEALED_SHUT)):
-        Keyring.open(path, UnsafeUnsealedKeyring())
+def test_an_unsealed_payload_that_is_no_keyring_has_the_one_message(golden, payload):
+    rewrite(golden, lambda document: document.update(body=payload.hex(), protection={"kind": "unsafe-unsealed"}))
+    with pytest.warns(InsecureKeyringWarning), pytest.raises(KeyringError, match=re.escape(NOT_OPENED)):
+        Keyring.open(golden, UnsafeUnsealedKeyring())
 
 
-@pytest.mark.parametrize("short", ["kek", "index", "pseudonym"])
-def test_roots_of_another_size_are_refused(path, short):
-    with pytest.warns(InsecureKeyringWarning):
-        Keyring.create(path, UnsafeUnsealedKeyring())
-
-    def shorten(document):
-        roots = json.loads(bytes.fromhex(document["body"]))
-        roots[short] = {"1": "00"} if isinstance(roots[short], dict) else "00"
-        document["body"] = json.dumps(roots).encode().hex()
-
-    rewrite(path, shorten)
-    with pytest.warns(InsecureKeyringWarning), pytest.raises(KeyringError, match=re.escape(SEALED_SHUT)):
-        Keyring.open(path, UnsafeUnsealedKeyring())
+def test_a_format_1_does_not_pass_for_an_unsealed_one(golden):
+    with pytest.raises(KeyringError, match=re.escape(NOT_OPENED)):
+        Keyring.open(golden, UnsafeUnsealedKeyring())
 
 
 def test_a_directory_that_is_gone_is_a_keyring_error(tmp_path):

@@ -18,6 +18,7 @@ from consent_gateway.db.subjects import SealedGroup, Token
 from consent_gateway.domain.ids import RecipientId, SubjectId
 from consent_gateway.domain.registers import Registers
 from consent_gateway.vault.blind_index import BlindIndexer
+from consent_gateway.vault.custody import Custody, custody_of
 from consent_gateway.vault.envelope import DataKey, SealContext, derive_audit_key
 from consent_gateway.vault.keyring import Keyring
 from consent_gateway.vault.keys import LocalKeyProvider, dek_context
@@ -38,9 +39,15 @@ class Vault:
     pseudonymiser: Pseudonymiser
 
     @classmethod
-    def over(cls, keyring: Keyring) -> Vault:
-        """Build the vault over one keyring."""
-        return cls(LocalKeyProvider(keyring), BlindIndexer(keyring), Pseudonymiser(keyring))
+    def over(cls, held: Keyring | Custody) -> Vault:
+        """Build the vault over one keyring; all its parts share the one custody of it."""
+        custody = custody_of(held)
+        return cls(LocalKeyProvider(custody), BlindIndexer(custody), Pseudonymiser(custody))
+
+    @property
+    def custody(self) -> Custody:
+        """What holds the keyring in this process."""
+        return self.provider.custody
 
     @property
     def generation(self) -> int:

@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.hmac import HMAC
 
+from consent_gateway.vault.custody import Custody, custody_of
 from consent_gateway.vault.derivation import frame
 from consent_gateway.vault.failures import LowEntropyFieldError
 from consent_gateway.vault.keyring import Keyring
@@ -49,13 +50,30 @@ class Leakage:
     min_entropy_bits: float
 
 
-class BlindIndexer:
-    """Computes index values and tombstones of normalised identifiers under one keyring."""
+class _Macs:
+    """What was prepared of one keyring; replaced as a whole, so that no MAC outlives its generation."""
+
+    __slots__ = ("keyed", "keyring", "tombs")
 
     def __init__(self, keyring: Keyring) -> None:
-        self._keyring = keyring
-        self._keyed: dict[tuple[str, int, int], HMAC] = {}
-        self._tombs: dict[str, HMAC] = {}
+        self.keyring = keyring
+        self.keyed: dict[tuple[str, int, int], HMAC] = {}
+        self.tombs: dict[str, HMAC] = {}
+
+
+class BlindIndexer:
+    """Computes index values and tombstones of normalised identifiers under the keyring in custody."""
+
+    def __init__(self, held: Keyring | Custody) -> None:
+        self._custody = custody_of(held)
+        self._made = _Macs(self._custody.keyring)
+
+    @property
+    def _held(self) -> _Macs:
+        keyring, made = self._custody.keyring, self._made
+        if made.keyring is not keyring:
+            made = self._made = _Macs(keyring)
+        return made
 
     def index(self, field: str, value: str, generation: int | None = None, *, version: int | None = None) -> bytes:
         """Return the 16-byte index of a normalised `value`.
@@ -79,29 +97,31 @@ class BlindIndexer:
 
     def lookups(self, field: str, value: str) -> dict[int, bytes]:
         """Return the index of `value` under every generation that exists, newest first: what a query asks for."""
-        return {held: self.index(field, value, held) for held in reversed(self._keyring.generations)}
+        return {held: self.index(field, value, held) for held in reversed(self._custody.keyring.generations)}
 
     def tombstone(self, field: str, value: str) -> bytes:
         """Return the 32-byte tombstone of a normalised `value`; `LowEntropyFieldError` as for `index`."""
-        keyed = self._tombs.get(field)
+        held = self._held
+        keyed = held.tombs.get(field)
         if keyed is None:
             _require_declared(field)
-            keyed = HMAC(self._keyring.tombstone_key(field), SHA256())
+            keyed = HMAC(held.keyring.tombstone_key(field), SHA256())
             keyed.update(frame(_TOMBSTONE_DOMAIN, field.encode()))
-            self._tombs[field] = keyed
+            held.tombs[field] = keyed
         mac = keyed.copy()
         mac.update(value.encode())
         return mac.finalize()
 
     def _prepared(self, field: str, generation: int | None, version: int | None) -> HMAC:
         _require_declared(field)
-        current = self._keyring.current_generation if generation is None else generation
+        held = self._held
+        current = held.keyring.current_generation if generation is None else generation
         which = (field, current, VERSIONS[field] if version is None else version)
-        keyed = self._keyed.get(which)
+        keyed = held.keyed.get(which)
         if keyed is None:
-            keyed = HMAC(self._keyring.index_key(field, which[1]), SHA256())
+            keyed = HMAC(held.keyring.index_key(field, which[1]), SHA256())
             keyed.update(frame(_INDEX_DOMAIN, field.encode(), which[2].to_bytes(4, "big")))
-            self._keyed[which] = keyed
+            held.keyed[which] = keyed
         return keyed
 
 

@@ -1,67 +1,47 @@
 """The keyring: the roots of all secrets of one gateway, outside its database, and every key derived from them.
 
-Roots are independent random 32-byte values, one per use, because the holder of one must not get another's use
-(EDPB Guidelines 01/2025 sections 85-86: pseudonymisation secrets are kept apart):
-
-- `kek`: one root per epoch number, the key-encryption keys over data keys; sixteen shards are derived of each;
-- `index`: one root per generation, under the blind indexes;
-- `pseudonym`, `audit_commitment`, `tombstone`, `log_signing_seed`: one each, for the gateway's life.
+The roots are described in `roots`: `kek` by epoch, over which sixteen shards each wrap data keys; `index` by
+generation, under the blind indexes; and four that last for the gateway's life.
 
 Destroying an epoch makes every data key wrapped under it, and every earlier one, unreadable wherever a copy lies:
-that is how an erasure reaches backups. Numbers only grow and are never given twice; the current epoch and
-generation are the highest ones and cannot be removed.
+that is how an erasure reaches backups. With a key service that keeps a key for each root, that key is destroyed with
+it, so that old copies of the keyring's file become useless too. Numbers only grow and are never given twice; the
+current epoch and generation are the highest ones and cannot be removed.
 
 A `Keyring` is a frozen value, safe to read from several threads; a change returns a new one after the file is
 durable. Changes re-read the file under a lock, so that two writers cannot lose each other's key. The file is
-described in `_encode_file`; its protection in `protectors`, its access rules in `keyring_file`.
+described in `keyring_document`, its sealing in `keyring_sealing`, its access rules in `keyring_file`.
 """
 
 from __future__ import annotations
 
-import json
-import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from pathlib import Path
 
-from consent_gateway.errors import KeyringError
+from consent_gateway.errors import KeyringError, KeyServiceError
 from consent_gateway.vault.derivation import derive, frame
+from consent_gateway.vault.keyring_document import Document, render
 from consent_gateway.vault.keyring_file import FileStamp, locked, read_private, stamp_of, write_private
-from consent_gateway.vault.protectors import SEALED_SHUT, Protector, Sealing, UnsafeUnsealedKeyring
+from consent_gateway.vault.keyring_sealing import Opened, open_file, recover_file, seal, with_recovery
+from consent_gateway.vault.kms.port import Kms
+from consent_gateway.vault.protectors import UnsafeUnsealedKeyring
+from consent_gateway.vault.recovery import RecoveryKey
+from consent_gateway.vault.roots import MAX_NUMBER, Roots, draw
 
-FORMAT = "consent-gateway-keyring"
-VERSION = 1
 SHARDS = 16
-ROOT_BYTES = 32
-_MAX_NUMBER = (1 << 32) - 1
 _MAX_DERIVED = 4096  # a bound, not a tuning knob: epochs x shards + fields x generations + recipients stay below
-_SINGLE_ROOTS = ("pseudonym", "audit_commitment", "tombstone", "log_signing_seed")
-
-
-@dataclass(frozen=True, slots=True)
-class Roots:
-    """The secrets themselves, each 32 bytes; `kek` by epoch and `index` by generation, both from 1 upwards."""
-
-    kek: Mapping[int, bytes] = field(repr=False)
-    index: Mapping[int, bytes] = field(repr=False)
-    pseudonym: bytes = field(repr=False)
-    audit_commitment: bytes = field(repr=False)
-    tombstone: bytes = field(repr=False)
-    log_signing_seed: bytes = field(repr=False)
-
-    @classmethod
-    def fresh(cls) -> Roots:
-        """Draw new roots: epoch 1, generation 1."""
-        return cls({1: _fresh()}, {1: _fresh()}, _fresh(), _fresh(), _fresh(), _fresh())
 
 
 @dataclass(frozen=True, slots=True)
 class _Home:
-    """Where a keyring rests: its path, what seals it, and the version of the file that was read."""
+    """Where a keyring rests: its path, what seals it, the version of the file that was read, and its document."""
 
     path: Path
-    protector: Protector
+    kms: Kms
     stamp: FileStamp
+    document: Document | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,21 +53,39 @@ class Keyring:
     _derived: dict[tuple[object, ...], bytes] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
-    def create(cls, path: Path, protector: Protector) -> Keyring:
-        """Draw fresh roots and write them at `path`; `KeyringError` if anything is there already."""
-        roots = Roots.fresh()
-        stamp = write_private(path, _encode_file(roots, protector), replace=False)
-        return cls(roots, _Home(path, protector, stamp))
+    def create(cls, path: Path, kms: Kms) -> Keyring:
+        """Draw fresh roots and write them at `path`, sealed by `kms`; `KeyringError` if anything is there already."""
+        return cls._write_new(path, Roots.fresh(), kms)
 
     @classmethod
-    def open(cls, path: Path, protector: Protector) -> Keyring:
+    def open(cls, path: Path, kms: Kms) -> Keyring:
         """Read the keyring at `path`.
 
         Raises `KeyringError`: one message for a wrong secret and for a damaged file, others for a missing file, a
-        link, a wrong owner or mode, and an unknown version.
+        link, a wrong owner or mode, and an unknown version; `KeyServiceError` if `kms` is away.
         """
         content, stamp = read_private(path)
-        return cls(_decode_file(content, protector), _Home(path, protector, stamp))
+        opened = open_file(content, kms)
+        return cls(opened.roots, _Home(path, kms, stamp, opened.document))
+
+    @classmethod
+    def recover(cls, path: Path, private: bytes) -> Keyring:
+        """Read the keyring at `path` by its private recovery key; it has no home until `copy_to` gives it one.
+
+        Raises `KeyringError` if the key is not the file's, or the file is damaged.
+        """
+        content, _ = read_private(path)
+        return cls(recover_file(content, private).roots)
+
+    @classmethod
+    def _write_new(cls, path: Path, roots: Roots, kms: Kms) -> Keyring:
+        document = seal(None, roots, kms)
+        stamp = write_private(path, render(document, roots), replace=False)
+        return cls(roots, _Home(path, kms, stamp, document))
+
+    def copy_to(self, path: Path, kms: Kms) -> Keyring:
+        """Write these roots as a new keyring at `path`, sealed by `kms`, and return it; errors as for `create`."""
+        return self._write_new(path, self.roots, kms)
 
     @classmethod
     def in_memory(cls) -> Keyring:
@@ -97,7 +95,7 @@ class Keyring:
     @property
     def is_sealed(self) -> bool:
         """False if the roots rest in the clear; a production start refuses that."""
-        return self._home is not None and not isinstance(self._home.protector, UnsafeUnsealedKeyring)
+        return self._home is not None and not isinstance(self._home.kms, UnsafeUnsealedKeyring)
 
     @property
     def epochs(self) -> tuple[int, ...]:
@@ -156,8 +154,7 @@ class Keyring:
 
         Compared at start with the one in the store, and with the one of an escrowed copy.
         """
-        lasting = frame(*(getattr(self.roots, name) for name in _SINGLE_ROOTS))
-        return derive(lasting, 16, b"fingerprint").hex()
+        return derive(frame(*self.roots.lasting()), 16, b"fingerprint").hex()
 
     def key_fingerprints(self) -> dict[str, str]:
         """Return a fingerprint for each epoch (`kek/1`) and generation (`index/1`), to compare with escrow."""
@@ -175,42 +172,102 @@ class Keyring:
     def destroy_kek_epoch(self, epoch: int) -> Keyring:
         """Destroy one past epoch; what is still wrapped under it is lost for ever, here and in every backup.
 
-        Re-wrap all live data keys first. Raises `KeyringError` for the current epoch and for an unknown one.
+        Re-wrap all live data keys first. Raises `KeyringError` for the current epoch and for an unknown one. The root
+        leaves the file first. Its key at the service, if it has one, is destroyed next; a service that is away owes
+        that, see `destructions`.
         """
-        return self._change(lambda roots: replace(roots, kek=_without(roots.kek, epoch)))
+        return self._destroyed(lambda roots: replace(roots, kek=_without(roots.kek, epoch)))
 
     def new_index_generation(self) -> Keyring:
         """Add the next index generation and return the keyring in which it is the current one."""
         return self._change(lambda roots: replace(roots, index=_with_next(roots.index)))
 
     def destroy_index_generation(self, generation: int) -> Keyring:
-        """Destroy one past index generation; `KeyringError` for the current one and for an unknown one."""
-        return self._change(lambda roots: replace(roots, index=_without(roots.index, generation)))
+        """Destroy one past index generation; errors and the service's part as for `destroy_kek_epoch`."""
+        return self._destroyed(lambda roots: replace(roots, index=_without(roots.index, generation)))
 
-    def reseal(self, protector: Protector) -> Keyring:
-        """Seal the file under another secret and return the keyring; the roots stay. In memory: no effect."""
-        return self._change(lambda roots: roots, protector)
+    @property
+    def destructions(self) -> Mapping[str, datetime | None]:
+        """Keys of destroyed roots that still exist at the service: by when each is gone, None while that is owed."""
+        return self._home.document.doomed if self._home and self._home.document else {}
+
+    def settle_destructions(self, now: datetime | None = None) -> Keyring:
+        """Ask the service again for every destruction that it owes, and forget those that are done at `now`.
+
+        Raises `KeyServiceError` if the service is away.
+        """
+        if not any(by is None or (now and by <= now) for by in self.destructions.values()):
+            return self
+        return self._rewrite(lambda held, kms: _settled(held, kms, now))
+
+    def reseal(self, kms: Kms) -> Keyring:
+        """Seal the file under another secret or service and return the keyring; the roots stay. In memory: no effect.
+
+        Keys at a service that is left behind are the operator's to destroy: old copies of the file open with them.
+        Raises `KeyringError` while that service owes a destruction.
+        """
+        return self._rewrite(lambda held, _: seal(held, held.roots, kms, anew=True), kms)
+
+    @property
+    def recovery(self) -> RecoveryKey | None:
+        """The key to which every root is sealed beside its own wrap, or None."""
+        return self._home.document.recovery if self._home and self._home.document else None
+
+    def use_recovery(self, recovery: RecoveryKey | None) -> Keyring:
+        """Seal every root, now and from now on, to a recovery key as well, or to none. In memory: no effect."""
+        return self._rewrite(lambda held, kms: with_recovery(seal(held, held.roots, kms), held.roots, recovery))
 
     def is_stale(self) -> bool:
         """Tell whether the file was replaced since this keyring was read (one `lstat`)."""
         return self._home is not None and stamp_of(self._home.path) != self._home.stamp
 
     def reload(self) -> Keyring:
-        """Return the keyring as the file holds it now; this one if nothing changed."""
-        if self._home is None or not self.is_stale():
+        """Return the keyring as the file holds it now; this one if nothing changed. Asks `kms` for new roots alone."""
+        home = self._home
+        if home is None or not self.is_stale():
             return self
-        return Keyring.open(self._home.path, self._home.protector)
+        content, stamp = read_private(home.path)
+        opened = open_file(content, home.kms, self._opened)
+        return Keyring(opened.roots, _Home(home.path, home.kms, stamp, opened.document))
 
-    def _change(self, change: Callable[[Roots], Roots], protector: Protector | None = None) -> Keyring:
+    def reopen(self) -> Keyring:
+        """Read the file and open every root in it anew, as proof that `kms` still does; this one if nothing changed."""
+        if self._home is None:
+            return self
+        found = Keyring.open(self._home.path, self._home.kms)
+        return self if found.roots == self.roots and not self.is_stale() else found
+
+    @property
+    def _opened(self) -> Opened:
+        return Opened(self._home.document if self._home else None, self.roots)
+
+    def _change(self, change: Callable[[Roots], Roots]) -> Keyring:
+        return self._rewrite(lambda held, kms: seal(held, held.roots, kms), change=change)
+
+    def _destroyed(self, change: Callable[[Roots], Roots]) -> Keyring:
+        changed = self._change(change)
+        try:
+            return changed.settle_destructions()
+        except KeyServiceError:
+            return changed  # owed: the root is out of the file, and its key is asked for again
+
+    def _rewrite(
+        self,
+        successor: Callable[[Opened, Kms], Document],
+        kms: Kms | None = None,
+        change: Callable[[Roots], Roots] = lambda roots: roots,
+    ) -> Keyring:
+        """Replace the file by the successor of what it holds now, under the writers' lock."""
         home = self._home
         if home is None:
             return Keyring(change(self.roots))
         with locked(home.path.parent):
             content, _ = read_private(home.path)
-            roots = change(_decode_file(content, home.protector))
-            seal = protector or home.protector
-            stamp = write_private(home.path, _encode_file(roots, seal), replace=True)
-        return Keyring(roots, _Home(home.path, seal, stamp))
+            held = open_file(content, home.kms, self._opened)
+            changed = Opened(held.document, change(held.roots))
+            document = successor(changed, home.kms)
+            stamp = write_private(home.path, render(document, changed.roots), replace=True)
+        return Keyring(changed.roots, _Home(home.path, kms or home.kms, stamp, document))
 
     def _key(self, root: bytes, length: int, *path: bytes) -> bytes:
         key = self._derived.get(path)
@@ -222,18 +279,14 @@ class Keyring:
         return key
 
 
-def _fresh() -> bytes:
-    return secrets.token_bytes(ROOT_BYTES)
-
-
 def _number(value: int) -> bytes:
-    if not 0 <= value <= _MAX_NUMBER:
+    if not 0 <= value <= MAX_NUMBER:
         raise KeyringError("The keyring holds no key of such a number")
     return value.to_bytes(4, "big")
 
 
 def _with_next(roots: Mapping[int, bytes]) -> Mapping[int, bytes]:
-    return {**roots, max(roots) + 1: _fresh()}
+    return {**roots, max(roots) + 1: draw()}
 
 
 def _without(roots: Mapping[int, bytes], number: int) -> Mapping[int, bytes]:
@@ -242,50 +295,8 @@ def _without(roots: Mapping[int, bytes], number: int) -> Mapping[int, bytes]:
     return {held: root for held, root in roots.items() if held != number}
 
 
-def _encode_file(roots: Roots, protector: Protector) -> bytes:
-    """Return the file: `{format, version, protection: {kind, ...}, body: hex}`, the body sealed to the rest."""
-    payload = json.dumps(
-        {
-            "kek": {str(number): root.hex() for number, root in roots.kek.items()},
-            "index": {str(number): root.hex() for number, root in roots.index.items()},
-            **{name: getattr(roots, name).hex() for name in _SINGLE_ROOTS},
-        }
-    ).encode()
-    sealing = protector.seal(payload, _aad(VERSION))
-    document = {
-        "format": FORMAT,
-        "version": VERSION,
-        "protection": dict(sealing.header),
-        "body": sealing.body.hex(),
-    }
-    return json.dumps(document, indent=1).encode() + b"\n"
-
-
-def _decode_file(content: bytes, protector: Protector) -> Roots:
-    try:
-        document = json.loads(content)
-        version = document["version"] if document["format"] == FORMAT else None
-        sealing = Sealing(dict(document["protection"]), bytes.fromhex(document["body"]))
-    except (ValueError, KeyError, TypeError, RecursionError):
-        raise KeyringError(SEALED_SHUT) from None
-    if version != VERSION:
-        raise KeyringError("The keyring's format version is not known to this release")
-    return _decode_roots(protector.open(sealing, _aad(VERSION)))
-
-
-def _decode_roots(payload: bytes) -> Roots:
-    try:
-        held = json.loads(payload)
-        kek = {int(number): bytes.fromhex(root) for number, root in held["kek"].items()}
-        index = {int(number): bytes.fromhex(root) for number, root in held["index"].items()}
-        single = {name: bytes.fromhex(held[name]) for name in _SINGLE_ROOTS}
-    except (ValueError, KeyError, TypeError, AttributeError):
-        raise KeyringError(SEALED_SHUT) from None
-    every = [*kek.values(), *index.values(), *single.values()]
-    if not kek or not index or any(len(root) != ROOT_BYTES for root in every):
-        raise KeyringError(SEALED_SHUT)
-    return Roots(kek, index, **single)
-
-
-def _aad(version: int) -> bytes:
-    return frame(FORMAT.encode(), _number(version))
+def _settled(held: Opened, kms: Kms, now: datetime | None) -> Document:
+    document = seal(held, held.roots, kms)
+    done = {key: kms.schedule_destroy(key).by for key, by in document.doomed.items() if by is None}
+    left = {key: by for key, by in {**document.doomed, **done}.items() if by and not (now and by <= now)}
+    return replace(document, doomed=left)

@@ -22,6 +22,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESSIV
 
 from consent_gateway.errors import KeyringError
+from consent_gateway.vault.custody import Custody, custody_of
 from consent_gateway.vault.derivation import frame
 from consent_gateway.vault.failures import VaultError
 from consent_gateway.vault.keyring import SHARDS, Keyring
@@ -84,32 +85,38 @@ class _Generation:
 
 
 class LocalKeyProvider:
-    """`KeyProvider` over a keyring; wraps and unwraps in microseconds, without IO.
+    """`KeyProvider` over the keyring in custody; wraps and unwraps in microseconds, without IO.
 
     An epoch that this process does not know may have been begun by another one: the provider then looks at the
     file's stamp and, only if that changed, reads the keyring again. A destroyed epoch stays usable here until
-    `refresh` or `use`; whoever destroys one lets every process refresh before calling it done.
+    `refresh`, `use` or the custody's next look at the file, about a second; whoever destroys one lets every process
+    look before calling it done. All methods raise `KeyServiceError` when the custody's time is over, and those that
+    wrap also while its last refresh failed.
     """
 
-    def __init__(self, keyring: Keyring) -> None:
-        self._held = _Generation(keyring)
+    def __init__(self, held: Keyring | Custody) -> None:
+        self.custody = custody_of(held)
+        self._made = _Generation(self.custody.keyring)
 
     @property
     def keyring(self) -> Keyring:
         """The keyring in use now."""
-        return self._held.keyring
+        return self.custody.keyring
 
     def use(self, keyring: Keyring) -> None:
         """Go on with `keyring` (after a rotation); everything made of the former one is dropped."""
-        self._held = _Generation(keyring)
+        self.custody.use(keyring)
 
     def refresh(self) -> bool:
         """Read the keyring again if its file changed, and tell whether it did; raises `KeyringError`."""
-        keyring = self._held.keyring.reload()
-        changed = keyring is not self._held.keyring
-        if changed:
-            self.use(keyring)
-        return changed
+        return self.custody.follow()
+
+    @property
+    def _held(self) -> _Generation:
+        keyring, made = self.custody.keyring, self._made
+        if made.keyring is not keyring:
+            made = self._made = _Generation(keyring)
+        return made
 
     def new_dek(self, context: bytes) -> tuple[bytes, WrappedDek]:
         """Return a fresh random 32-byte DEK and its wrapping."""
@@ -120,6 +127,7 @@ class LocalKeyProvider:
         """Wrap `dek` under the current epoch, in the shard that the context falls into."""
         if len(dek) != DEK_BYTES:
             raise VaultError
+        self.custody.require_sound()
         held = self._held
         epoch, shard = held.keyring.current_epoch, zlib.crc32(context) % SHARDS
         header = _HEADER.pack(VERSION, ALGORITHM_AES_256_SIV, epoch, shard)
@@ -129,7 +137,7 @@ class LocalKeyProvider:
     def unwrap(self, wrapped: bytes, context: bytes) -> bytes:
         """Return the DEK; any refusal is `VaultError`, a keyring that cannot be read again is `KeyringError`."""
         epoch, shard = _parse(wrapped)
-        if epoch not in self._held.keyring.roots.kek:
+        if epoch not in self.custody.keyring.roots.kek:
             self.refresh()
         header, sealed = wrapped[: _HEADER.size], wrapped[_HEADER.size :]
         try:

@@ -28,6 +28,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.algorithms import AES256
 from cryptography.hazmat.primitives.ciphers.modes import ECB
 
+from consent_gateway.vault.custody import Custody, custody_of
 from consent_gateway.vault.keyring import Keyring
 
 BLOCK_BYTES = 16
@@ -38,11 +39,11 @@ _TEXT = re.compile(r"p(0|[1-9][0-9]{0,9})-([0-9a-f]{32})", re.ASCII)
 
 
 class Pseudonymiser:
-    """Turns subject ids (0 to 2^63-1) into pseudonyms for a recipient, and back, under one keyring."""
+    """Turns subject ids (0 to 2^63-1) into pseudonyms for a recipient, and back, under the keyring in custody."""
 
-    def __init__(self, keyring: Keyring) -> None:
-        self._keyring = keyring
-        self._ciphers: dict[tuple[str, int], Cipher[ECB]] = {}
+    def __init__(self, held: Keyring | Custody) -> None:
+        self._custody = custody_of(held)
+        self._made: tuple[Keyring, dict[tuple[str, int], Cipher[ECB]]] = (self._custody.keyring, {})
 
     def pseudonym(self, subject_id: int, recipient: str, epoch: int) -> str:
         """Return the pseudonym of one subject; `ValueError` if the id or the epoch is out of range."""
@@ -80,13 +81,18 @@ class Pseudonymiser:
     def _cipher(self, recipient: str, epoch: int) -> Cipher[ECB]:
         if not 0 <= epoch <= _MAX_EPOCH:
             raise ValueError("epoch out of range")
-        cipher = self._ciphers.get((recipient, epoch))
+        keyring = self._custody.keyring
+        made = self._made
+        if made[0] is not keyring:  # ciphers go with their keyring, as one value
+            made = self._made = (keyring, {})
+        ciphers = made[1]
+        cipher = ciphers.get((recipient, epoch))
         if cipher is None:
-            if len(self._ciphers) >= _MAX_CIPHERS:
-                self._ciphers.clear()
-            key = self._keyring.pseudonym_key(recipient, epoch)
+            if len(ciphers) >= _MAX_CIPHERS:
+                ciphers.clear()
+            key = keyring.pseudonym_key(recipient, epoch)
             cipher = Cipher(AES256(key), ECB())  # noqa: S305 - one block is the whole message, see above
-            self._ciphers[recipient, epoch] = cipher
+            ciphers[recipient, epoch] = cipher
         return cipher
 
 

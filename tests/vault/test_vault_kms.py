@@ -1,0 +1,257 @@
+"""A keyring at a key service: what each change asks for, and what an absent, wiped or lying service can do to it."""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from fake_kms import NOW, FakeClock, FakeKms
+from vault_builders import a_passphrase
+
+from consent_gateway.errors import KeyringError, KeyServiceError
+from consent_gateway.vault.keyring import Keyring
+from consent_gateway.vault.kms.port import NOT_OPENED
+from consent_gateway.vault.kms.retry import Patient
+from consent_gateway.vault.protectors import SecretFileProtector
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "keyring.json"
+
+
+@pytest.fixture
+def kms() -> FakeKms:
+    return FakeKms()
+
+
+def entries(path: Path) -> dict[str, dict[str, str]]:
+    return json.loads(path.read_text())["roots"]
+
+
+def test_each_root_that_can_be_destroyed_has_a_key_of_its_own(path, kms):
+    Keyring.create(path, kms).new_kek_epoch()
+    keys = {name: entry["key"] for name, entry in entries(path).items()}
+    lasting = {keys[name] for name in ("pseudonym", "audit_commitment", "tombstone", "log_signing_seed")}
+    own = [keys[name] for name in ("kek/1", "kek/2", "index/1")]
+    assert len(lasting) == 1
+    assert len({*own, *lasting}) == 4
+    assert set(kms.keys) == {*own, *lasting}
+
+
+def test_no_root_is_readable_in_the_file(path, kms):
+    roots = Keyring.create(path, kms).roots.by_name()
+    assert not any(root.hex() in path.read_text() for root in roots.values())
+
+
+def test_destroying_an_epoch_makes_every_old_copy_of_the_file_useless(path, tmp_path, kms):
+    keyring = Keyring.create(path, kms).new_kek_epoch()
+    copy = tmp_path / "copy"
+    copy.write_bytes(path.read_bytes())
+    copy.chmod(0o600)
+    assert Keyring.open(copy, kms).epochs == (1, 2)
+    gone = keyring.destroy_kek_epoch(1)
+    assert gone.epochs == (2,)
+    assert gone.destructions == {}
+    assert Keyring.open(path, kms).roots == gone.roots
+    with pytest.raises(KeyringError, match=re.escape(NOT_OPENED)):
+        Keyring.open(copy, kms)
+
+
+def test_an_index_generation_goes_the_same_way(path, kms):
+    keyring = Keyring.create(path, kms).new_index_generation()
+    before = set(kms.keys)
+    assert keyring.destroy_index_generation(1).generations == (2,)
+    assert len(before - set(kms.keys)) == 1
+
+
+def test_a_service_that_waits_before_it_destroys_says_until_when(path):
+    kms = FakeKms(days=7)
+    gone = Keyring.create(path, kms).new_kek_epoch().destroy_kek_epoch(1)
+    assert list(gone.destructions.values()) == [NOW + timedelta(days=7)]
+    assert Keyring.open(path, kms).destructions == gone.destructions
+    assert gone.settle_destructions(NOW) is gone, "nothing is owed, and its time has not come"
+    assert gone.settle_destructions(NOW + timedelta(days=7)).destructions == {}
+
+
+def test_a_destruction_that_the_service_could_not_take_is_owed_and_asked_for_again(path, kms):
+    keyring = Keyring.create(path, kms).new_kek_epoch()
+    doomed = entries(path)["kek/1"]["key"]
+    kms.away_for = {"destroy"}
+    gone = keyring.destroy_kek_epoch(1)
+    assert (gone.epochs, gone.destructions) == ((2,), {doomed: None})
+    with pytest.raises(KeyServiceError):
+        gone.settle_destructions()
+    with pytest.raises(KeyringError, match="owes"):
+        gone.reseal(a_passphrase())
+    assert doomed in kms.keys
+    kms.away_for = set()
+    assert Keyring.open(path, kms).settle_destructions().destructions == {}
+    assert doomed not in kms.keys
+
+
+def test_a_change_asks_for_what_is_new_and_a_reader_for_no_more(path, kms):
+    writer = Keyring.create(path, kms)
+    reader = Keyring.open(path, kms)
+    kms.calls.clear()
+    writer = writer.new_kek_epoch()
+    assert kms.calls == {"create": 1, "wrap": 1, "unwrap": 1}
+    kms.calls.clear()
+    assert reader.reload().epochs == (1, 2)
+    assert kms.calls == {"unwrap": 1}
+    kms.calls.clear()
+    writer.destroy_kek_epoch(1)
+    assert kms.calls == {"destroy": 1}
+
+
+def test_reopening_proves_every_root_and_changes_nothing(path, kms):
+    keyring = Keyring.create(path, kms)
+    assert keyring.reopen() is keyring
+    other = Keyring.open(path, kms).new_kek_epoch()
+    assert keyring.reopen().roots == other.roots
+    assert Keyring.in_memory().reopen().epochs == (1,)
+    kms.away = True
+    with pytest.raises(KeyServiceError):
+        keyring.reopen()
+
+
+@pytest.mark.parametrize("missing", ["create", "wrap", "unwrap"])
+@pytest.mark.parametrize("change", [Keyring.new_kek_epoch, Keyring.new_index_generation])
+def test_an_outage_during_a_roll_changes_nothing(path, kms, missing, change):
+    keyring = Keyring.create(path, kms)
+    before = path.read_bytes()
+    kms.away_for = {missing}
+    with pytest.raises(KeyServiceError):
+        change(keyring)
+    assert path.read_bytes() == before
+    kms.away_for = set()
+    assert len(change(keyring).roots.by_name()) == 7, "and it goes on afterwards, with the key that was made already"
+
+
+def test_an_outage_at_the_start_is_told_from_a_wrong_secret(path, kms):
+    Keyring.create(path, kms)
+    kms.away = True
+    with pytest.raises(KeyServiceError):
+        Keyring.open(path, kms)
+    with pytest.raises(KeyringError, match=re.escape(NOT_OPENED)):
+        Keyring.open(path, a_passphrase())
+
+
+@pytest.mark.parametrize("change", [Keyring.new_kek_epoch, Keyring.new_index_generation])
+def test_a_wiped_service_gets_no_new_key(path, kms, change):
+    keyring = Keyring.create(path, kms)
+    before = path.read_bytes()
+    kms.wipe()
+    with pytest.raises(KeyringError, match=re.escape(NOT_OPENED)):
+        change(keyring)
+    assert path.read_bytes() == before
+    with pytest.raises(KeyringError, match=re.escape(NOT_OPENED)):
+        keyring.reopen()
+
+
+def test_a_service_that_answers_with_another_plaintext_is_found_out(path, kms):
+    keyring = Keyring.create(path, kms)
+    before = path.read_bytes()
+    kms.lies = True
+    with pytest.raises(KeyServiceError, match="give back"):
+        keyring.new_kek_epoch()
+    assert path.read_bytes() == before
+    with pytest.raises(KeyringError, match=re.escape(NOT_OPENED)):
+        Keyring.open(path, kms)
+
+
+def test_a_key_of_another_name_does_not_open(path, kms):
+    Keyring.create(path, kms)
+    document = json.loads(path.read_text())
+    document["roots"]["kek/1"]["key"] = document["roots"]["index/1"]["key"]
+    path.write_text(json.dumps(document))
+    with pytest.raises(KeyringError, match=re.escape(NOT_OPENED)):
+        Keyring.open(path, kms)
+
+
+def test_moving_to_a_service_and_back_keeps_the_roots(path, tmp_path, kms):
+    local = Keyring.create(path, a_passphrase())
+    remote = local.reseal(kms)
+    assert Keyring.open(path, kms).roots == local.roots
+    with pytest.raises(KeyringError):
+        Keyring.open(path, a_passphrase())
+    secret = tmp_path / "secret"
+    secret.write_bytes(b"s" * 32)
+    secret.chmod(0o600)
+    assert remote.reseal(SecretFileProtector(secret)).roots == local.roots
+    assert Keyring.in_memory().reseal(kms).epochs == (1,)
+
+
+def test_a_format_1_file_is_never_opened_by_a_service(path, kms):
+    path.write_text('{"format": "consent-gateway-keyring", "version": 1, "protection": {"kind": "fake"}, "body": ""}')
+    path.chmod(0o600)
+    with pytest.raises(KeyringError):
+        Keyring.open(path, kms)
+
+
+# -- patience ------------------------------------------------------------------------------------------------------
+
+
+def patient(kms: FakeKms, **changes) -> Patient:
+    return Patient(kms, sleep=kms.clock.sleep, **changes)
+
+
+def test_throttling_is_waited_out_with_growing_waits(path, kms):
+    kms.throttled = 3
+    keyring = Keyring.create(path, patient(kms))
+    assert keyring.epochs == (1,)
+    first, second, third = kms.clock.slept
+    assert 0.125 <= first <= 0.25
+    assert 0.25 <= second <= 0.5
+    assert 0.5 <= third <= 1.0
+
+
+def test_patience_has_an_end_and_is_bounded_in_time(path, kms):
+    kms.away, kms.latency = True, 0.5
+    began = kms.clock.now
+    with pytest.raises(KeyServiceError):
+        Keyring.create(path, patient(kms, attempts=6))
+    assert kms.calls == {"create": 6}
+    assert len(kms.clock.slept) == 5
+    assert max(kms.clock.slept) <= 2.0
+    assert kms.clock.now - began <= 6 * 0.5 + 0.25 + 0.5 + 1 + 2 + 2
+
+
+def test_a_wait_that_the_service_asks_for_counts_if_it_is_short(kms):
+    for asked, expected in ((2, 2.0), (60, 0.25), (None, 0.25)):
+        kms.throttled, kms.retry_after, kms.clock.slept = 1, asked, []
+        patient(kms).create_key("x")
+        assert kms.clock.slept[0] <= expected
+        assert (kms.clock.slept[0] == expected) == (asked == 2)
+
+
+def test_an_answer_that_was_lost_is_asked_for_again_without_harm(path, kms):
+    kms.lost = 3
+    keyring = Keyring.create(path, patient(kms))
+    kms.lost = 1
+    rolled = keyring.new_kek_epoch()
+    kms.lost = 1
+    gone = rolled.destroy_kek_epoch(1)
+    assert Keyring.open(path, kms).roots == gone.roots
+    assert set(kms.keys) == {entry["key"] for entry in entries(path).values()}, "no key is left over"
+
+
+def test_a_refusal_is_final(path, kms):
+    Keyring.create(path, kms)
+    kms.wipe()
+    kms.calls.clear()
+    with pytest.raises(KeyringError):
+        Keyring.open(path, patient(kms))
+    assert kms.calls == {"unwrap": 1}
+    assert kms.clock.slept == []
+
+
+def test_whether_a_service_is_there_is_asked_once(kms):
+    kms.away = True
+    with pytest.raises(KeyServiceError):
+        patient(kms).check()
+    assert kms.calls == {"check": 1}
+    assert FakeClock()() == 1000.0
