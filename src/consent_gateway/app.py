@@ -36,6 +36,7 @@ from consent_gateway.policies.choices import AS_SHIPPED, Choices, read_choices
 from consent_gateway.policies.packs import load_builtin
 from consent_gateway.services import audit_log, policies
 from consent_gateway.services.audit_log import require_own_log
+from consent_gateway.services.custodian import Custodian
 from consent_gateway.services.decider import Decider
 from consent_gateway.services.gateway import Gateway
 from consent_gateway.services.rules import CapRule, Rules
@@ -121,6 +122,7 @@ def build_app(settings: Settings, telemetry: Telemetry, gateway: Gateway) -> App
     require_own_log(gateway)
     policies.record_first(gateway)
     worker = Worker(gateway, lambda error: telemetry.log.error(Event.AUDIT_FAILED, exc_info=error))
+    custodian = Custodian(gateway.vault.custody, lambda error: telemetry.log.error(Event.KEYS_FAILED, exc_info=error))
     gateway.on_recorded = worker.wake
     batcher = DecisionBatcher(gateway)
     executor = ThreadPoolExecutor(_THREADS, thread_name_prefix="use-case")
@@ -137,12 +139,14 @@ def build_app(settings: Settings, telemetry: Telemetry, gateway: Gateway) -> App
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
         worker.start()
+        custodian.start()
         _settle_memory()
         if not gateway.vault.provider.keyring.is_sealed:
             telemetry.log.warning(Event.KEYRING_UNSEALED)
         telemetry.watch_audit_pending(lambda: audit_log.pending(gateway))
         telemetry.log.info(Event.STARTED, version=__version__)
         yield
+        custodian.stop()
         batcher.close()
         executor.shutdown(wait=True)
         worker.stop()

@@ -73,6 +73,7 @@ class Event(StrEnum):
     REVEALED = "reveal.made"
     CANARY_READ = "canary.read"  # somebody asked for a made-up person: an alarm
     AUDIT_FAILED = "audit.failed"
+    KEYS_FAILED = "keys.failed"  # the keyring could not be followed or renewed; nothing new is made until it is
     KEYRING_UNSEALED = "keyring.unsealed"
     LIBRARY = "library.message"
     UNNAMED = "event.unnamed"  # a caller passed text instead of an event; the text is gone

@@ -10,6 +10,9 @@ from consent_gateway.api.desk import JSON, desk_of
 from consent_gateway.db.migrate import require_head
 from consent_gateway.errors import AuditError
 
+_READY = b'{"status":"ready"}'
+_NOT_RENEWED = b'{"status":"ready","keys":"not_renewed"}'
+
 
 @get("/health/live", tags=["health"], sync_to_thread=False)
 def live() -> dict[str, str]:
@@ -19,17 +22,22 @@ def live() -> dict[str, str]:
 
 @get("/health/ready", tags=["health"])
 async def ready(request: Request[Any, Any, Any]) -> Response[bytes]:
-    """The store answers, its schema is the code's, and the packs are valid; 503 with the reason otherwise."""
+    """The store answers, its schema is the code's, the log stands, keys are held; 503 with the reason otherwise.
+
+    `keys` is `not_renewed` while the key service fails: answers go on, and what needs a new key has to wait.
+    """
     desk = desk_of(request)
+    custody = desk.gateway.vault.custody
 
     def check() -> None:
+        custody.require_held()
         desk.gateway.store.ping()
         require_head(desk.gateway.store)
         if desk.log_stands():
             raise AuditError("the audit log is not taking entries; see the server's log")
 
     await desk.run(check)
-    return Response(b'{"status":"ready"}', media_type=JSON)
+    return Response(_NOT_RENEWED if custody.failing else _READY, media_type=JSON)
 
 
 HANDLERS = (live, ready)

@@ -51,11 +51,15 @@ class Custody:
     @property
     def keyring(self) -> Keyring:
         """The keyring in use now; `KeyServiceError` if its time is over."""
+        self.require_held()
+        return self._keyring
+
+    def require_held(self) -> None:
+        """Raise `KeyServiceError` if the keyring's time is over."""
         if self._ends is not None and self._monotonic() >= self._ends:
             raise KeyServiceError(
-                "The keys' time is over and the key service has not renewed it", retry_after=int(_FIRST_WAIT)
+                "The keys' time is over and the key service has not renewed it", retry_after=int(self._wait)
             )
-        return self._keyring
 
     def require_sound(self) -> None:
         """Raise `KeyServiceError` while the last refresh failed: nothing new may be put under these keys."""
