@@ -31,10 +31,10 @@ from consent_gateway.clock import Clock, system_clock
 from consent_gateway.db.engine import Store
 from consent_gateway.db.migrate import require_head
 from consent_gateway.domain.quotas import Limits
-from consent_gateway.errors import NotFoundError
+from consent_gateway.errors import NotFoundError, TombstoneError
 from consent_gateway.policies.choices import AS_SHIPPED, Choices, read_choices
 from consent_gateway.policies.packs import load_builtin
-from consent_gateway.services import audit_log, policies
+from consent_gateway.services import audit_log, policies, tombstones
 from consent_gateway.services.audit_log import require_own_log
 from consent_gateway.services.custodian import Custodian
 from consent_gateway.services.decider import Decider
@@ -51,6 +51,7 @@ from consent_gateway.vault.protectors import (
     SecretFileProtector,
     UnsafeUnsealedKeyring,
 )
+from consent_gateway.vault.tombstone_file import TombstoneFile
 from consent_gateway.web import confirmations
 from consent_gateway.web.docs import docs_routes
 
@@ -106,9 +107,9 @@ def build_gateway(settings: Settings, clock: Clock = system_clock) -> Gateway:
         canary_suspends=settings.canary_suspends,
     )
     signer = Signer(settings.log_origin, keyring.log_signing_seed())
-    return Gateway(
-        store, Vault.over(keyring), Decider(load_builtin(choices=law_choices(settings))), clock, signer, rules
-    )
+    decider = Decider(load_builtin(choices=law_choices(settings)))
+    file = TombstoneFile(keyring, settings.tombstone_file(), settings.tombstone_copies)
+    return Gateway(store, Vault.over(keyring), decider, clock, signer, rules, tombstones=file)
 
 
 def law_choices(settings: Settings) -> Choices:
@@ -120,9 +121,10 @@ def build_app(settings: Settings, telemetry: Telemetry, gateway: Gateway) -> App
     """Return the ASGI application over a gateway; its lifespan starts and stops the worker."""
     require_head(gateway.store)
     require_own_log(gateway)
+    _settle_tombstones(telemetry, gateway)
     policies.record_first(gateway)
-    worker = Worker(gateway, lambda error: telemetry.log.error(Event.AUDIT_FAILED, exc_info=error))
     custodian = Custodian(gateway.vault.custody, lambda error: telemetry.log.error(Event.KEYS_FAILED, exc_info=error))
+    worker = Worker(gateway, lambda error: report(telemetry, error))
     gateway.on_recorded = worker.wake
     batcher = DecisionBatcher(gateway)
     executor = ThreadPoolExecutor(_THREADS, thread_name_prefix="use-case")
@@ -167,6 +169,18 @@ def build_app(settings: Settings, telemetry: Telemetry, gateway: Gateway) -> App
     limits = BodyLimits(settings.body_limit_bytes, settings.batch_body_limit_bytes, settings.body_read_timeout_seconds)
     inner: ASGIApp = guarded(FastDecisions(app, desk), limits)
     return Application(AccessMiddleware(inner, telemetry, _plain_paths(app)), app, gateway, worker)
+
+
+def report(telemetry: Telemetry, error: Exception) -> None:
+    """Log what a background job failed with, under the event that operators alert on."""
+    event = Event.TOMBSTONES_FAILED if isinstance(error, TombstoneError) else Event.AUDIT_FAILED
+    telemetry.log.error(event, exc_info=error)
+
+
+def _settle_tombstones(telemetry: Telemetry, gateway: Gateway) -> None:
+    """Carry out again what a restored backup brought back, before anything is listened for."""
+    if tombstones.settle(gateway).erasures:
+        telemetry.log.warning(Event.TOMBSTONES_REPLAYED)
 
 
 @get("/openapi.json", include_in_schema=False, sync_to_thread=False)

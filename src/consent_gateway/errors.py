@@ -14,7 +14,8 @@ name the field, never its value. Anything that is not a `GatewayError` is a bug 
     ├── NotFoundError         404
     ├── ConflictError         409  ── RaceError, IdempotencyError (422), ErasedError, IncompleteError
     ├── QuotaError            429
-    └── UnavailableError      503  ── StoreError, AuditError, KeyringError (500 at start), KeyServiceError
+    └── UnavailableError      503  ── StoreError, AuditError, KeyringError (500 at start), KeyServiceError,
+                                  TombstoneError
 """
 
 from __future__ import annotations
@@ -245,6 +246,17 @@ class KeyServiceError(UnavailableError):
     code = "key_service_unavailable"
     title = "The key service is not available"
     hint = "Retry after the seconds in `Retry-After`; operators: see docs/keys.md and `consent-gateway doctor`."
+
+
+class TombstoneError(UnavailableError):
+    """The tombstone file is missing, damaged, shorter than the store says, or cannot be written.
+
+    An erasure that is answered so stands; it is finished as soon as the file can be written, and counts from then.
+    """
+
+    code = "tombstones_unavailable"
+    title = "The tombstone file cannot be used"
+    hint = "Run `consent-gateway keys tombstones verify`; docs/erasure.md says what to do next."
 
 
 class PolicyError(GatewayError):

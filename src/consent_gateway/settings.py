@@ -10,6 +10,7 @@ gains; `docs/settings.md` is generated from this class. No module reads the envi
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -23,6 +24,7 @@ TEST_PREFIX = "CONSENT_GATEWAY_TEST_"  # read by the test-suite alone
 CLIENT_PREFIX = "CONSENT_GATEWAY_CLIENT_"  # read by `consent-gateway import`, which is a client of a gateway
 SQLITE_FILE = "gateway.sqlite3"
 KEYRING_FILE = "keyring.json"
+TOMBSTONE_FILE = "tombstones.log"
 DRIVER = "postgresql+psycopg://"
 
 
@@ -44,6 +46,11 @@ def _postgresql(value: object) -> object:
     if not value.startswith(DRIVER):
         raise ValueError("not a PostgreSQL address")
     return value
+
+
+def _paths(value: object) -> object:
+    """Read a list of paths the way PATH is written."""
+    return tuple(part for part in value.split(os.pathsep) if part) if isinstance(value, str) else value
 
 
 class Settings(BaseModel):
@@ -92,6 +99,25 @@ class Settings(BaseModel):
         default=False,
         description="UNSAFE: keep the keyring in the clear; for demos alone, refused in production.",
         json_schema_extra={"attacker": "Whoever reads the store directory then reads all personal data."},
+    )
+    tombstone_path: Path | None = Field(
+        None,
+        description=(
+            f"Tombstone file (mode 0600), outside of every backup of the database, the same for all processes; without "
+            f"it `{TOMBSTONE_FILE}` beside the keyring."
+        ),
+        json_schema_extra={
+            "attacker": "Makes erasures wait: a file that lacks what was written to it, or of another keyring, stops "
+            "the start."
+        },
+    )
+    tombstone_copies: Annotated[tuple[Path, ...], BeforeValidator(_paths)] = Field(
+        (),
+        description=(
+            "Further files that get every line too before an erasure is acknowledged, on other disks or mounts, "
+            "separated by `:`."
+        ),
+        json_schema_extra={"attacker": "Makes erasures wait, if a path cannot be written; learns nothing from a copy."},
     )
     host: str = Field(
         "127.0.0.1",
@@ -330,6 +356,10 @@ class Settings(BaseModel):
     def keyring(self) -> Path:
         """Return the path of the keyring file; InputError if neither it nor a store directory is set."""
         return self.keyring_path or self._in_store(KEYRING_FILE)
+
+    def tombstone_file(self) -> Path:
+        """Return the path of the tombstone file; InputError as for `keyring`."""
+        return (self.tombstone_path or self.keyring().with_name(TOMBSTONE_FILE)).absolute()
 
     def _in_store(self, name: str) -> Path:
         if self.store_directory is None:

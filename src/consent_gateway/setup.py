@@ -14,7 +14,7 @@ from consent_gateway.audit.entries import EntryKind
 from consent_gateway.db.engine import Store
 from consent_gateway.db.migrate import current, upgrade
 from consent_gateway.errors import ConflictError
-from consent_gateway.services import policies, principals, registers
+from consent_gateway.services import policies, principals, registers, tombstones
 from consent_gateway.services.audit_log import Sequencer
 from consent_gateway.services.gateway import Gateway
 from consent_gateway.settings import Settings
@@ -45,6 +45,7 @@ def create_store(settings: Settings) -> tuple[Gateway, str]:
         policies.record_shipped(work)
         registers.seed(work)
         key = principals.issue(work, FIRST_PRINCIPAL, "self", frozenset({"admin"}))
+    tombstones.settle(gateway)
     Sequencer(gateway).drain()
     return gateway, key
 

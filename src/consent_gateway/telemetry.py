@@ -68,6 +68,8 @@ class Event(StrEnum):
     IMPORTED = "import.done"
     AUDIENCE_RESOLVED = "audience.resolved"
     SUBJECT_ERASED = "subject.erased"
+    TOMBSTONES_REPLAYED = "tombstones.replayed"  # the store was a restored backup
+    TOMBSTONES_FAILED = "tombstones.failed"  # the tombstone file cannot be written: erasures wait
     SUBJECTS_MERGED = "subjects.merged"
     SUBJECTS_UNMERGED = "subjects.unmerged"
     REVEALED = "reveal.made"

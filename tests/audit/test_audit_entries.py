@@ -66,6 +66,7 @@ def test_kinds_are_the_closed_list() -> None:
         "signal.received", "signal.mapped", "subjects.merged", "subjects.unmerged",
         "approval.proposed", "approval.given", "approval.ended",
         "quota.set", "canary.planted", "canary.read", "members.read", "pseudonym.read",
+        "erasure.replayed", "tombstones.replayed",
     }  # fmt: skip
 
 

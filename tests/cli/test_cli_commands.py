@@ -112,7 +112,15 @@ def test_migrate_goes_down_and_up(store: Path, command: Command) -> None:
 def test_doctor_finds_what_is_wrong(store: Path, command: Command) -> None:
     well = command("doctor", "--store", store, "--json")
     assert well.status == 0
-    assert [f["check"] for f in well.json] == ["settings", "keyring", "store", "schema", "policies", "audit log"]
+    assert [f["check"] for f in well.json] == [
+        "settings",
+        "keyring",
+        "store",
+        "schema",
+        "policies",
+        "audit log",
+        "tombstones",
+    ]
     assert all(finding["ok"] for finding in well.json)
     assert "FAIL" not in command("doctor", "--store", store).out
     (store / "keyring.json").chmod(0o644)

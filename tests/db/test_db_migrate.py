@@ -5,10 +5,12 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import inspect, text
 
+from consent_gateway.db import erasures
 from consent_gateway.db.engine import Store
 from consent_gateway.db.migrate import current, downgrade, drift, head, require_head, upgrade
 from consent_gateway.db.tables import metadata
 from consent_gateway.errors import StoreError
+from consent_gateway.vault.tombstones import Burial, decode
 
 
 def tables_of(store: Store) -> set[str]:
@@ -71,4 +73,18 @@ def test_a_migration_that_fails_leaves_nothing(store_url: str) -> None:
         upgrade(store)
     assert tables_of(store) == {"suppressions"}
     assert current(store) is None
+    store.dispose()
+
+
+def test_tombstones_from_before_the_file_become_lines_of_it(store_url: str) -> None:
+    store = Store(store_url)
+    upgrade(store, "0012")
+    with store.transaction() as session:
+        row = {"token": b"\xab" * 32, "kind": "email", "erased_at": 7}
+        session.execute(text("INSERT INTO tombstones VALUES (:token, :kind, :erased_at)"), row)
+    upgrade(store)
+    with store.reading() as session:
+        (found,) = erasures.every(session)
+    assert decode(found.line) == Burial(b"\xab" * 16, 7, None, "request", (("email", b"\xab" * 32),))
+    assert found.filed_at is None
     store.dispose()

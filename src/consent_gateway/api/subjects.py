@@ -40,7 +40,11 @@ async def lookup_subject(request: Call) -> Response[bytes]:
 
 @post("/v1/subjects/{pseudonym:str}/erase", status_code=200, tags=["subjects"], **documented(ErasureIn, ErasureOut))
 async def erase_subject(request: Call, pseudonym: FromPath[str]) -> Response[bytes]:
-    """Erase a person: keys, rows and openings go, tombstones stay. It cannot be undone."""
+    """Erase a person: keys, rows and openings go, tombstones stay. It cannot be undone.
+
+    503 with Retry-After while the tombstone file cannot be written: the erasure stands and is finished as soon as it
+    can be; the same request with the same Idempotency-Key is then acknowledged.
+    """
     data = await body_as(request, ErasureIn, "erase")
 
     def act(work: Work) -> dict[str, Any]:
@@ -52,7 +56,10 @@ async def erase_subject(request: Call, pseudonym: FromPath[str]) -> Response[byt
         done = erasure.erase(work, subject_id, data.reason)
         return {"erased": True, "tombstones": done.tombstones, "rows": done.rows, "entry": {"uid": done.uid.hex()}}
 
-    return await desk_of(request).write(request, "erase", act, event=Event.SUBJECT_ERASED)
+    desk = desk_of(request)
+    reply = await desk.write(request, "erase", act, event=Event.SUBJECT_ERASED)
+    await desk.run(desk.gateway.file_tombstones)  # a reply that is repeated may be of one that could not be written
+    return reply
 
 
 @get("/v1/quarantine", tags=["intake"])

@@ -75,6 +75,8 @@ class EntryKind(StrEnum):
     CANARY_READ = "canary.read"
     MEMBERS_READ = "members.read"
     PSEUDONYM_READ = "pseudonym.read"
+    ERASURE_REPLAYED = "erasure.replayed"
+    TOMBSTONES_REPLAYED = "tombstones.replayed"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,8 @@
 """`consent-gateway`: the commands. Every command that a program may read has `--json`.
 
 Expected failures end with status 2 and one line that says what is wrong and what to do; `audit verify`, `receipts
-verify`, `policy test`, `signals test`, `keys lint-index` and `reconcile` end with 1 when what they checked does not
-hold.
+verify`, `policy test`, `signals test`, `keys lint-index`, `keys tombstones verify` and `reconcile` end with 1 when what
+they checked does not hold.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from consent_gateway.cli import (
     record,
     running,
     signals,
+    tombstones,
     upkeep,
 )
 from consent_gateway.errors import GatewayError
@@ -59,6 +60,7 @@ for command in (
     cli.add_command(command)
 policy.policy.add_command(record.record)
 keys.keys.add_command(index_lint.lint_index)
+keys.keys.add_command(tombstones.tombstones)
 for command in (*policy_change.COMMANDS, *policy_compare.COMMANDS):
     policy.policy.add_command(command)
 

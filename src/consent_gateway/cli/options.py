@@ -18,6 +18,7 @@ from consent_gateway.errors import AuthenticationError, ForbiddenError
 from consent_gateway.services.audit_log import require_own_log
 from consent_gateway.services.gateway import Gateway
 from consent_gateway.services.principals import digest
+from consent_gateway.services.tombstones import settle
 from consent_gateway.settings import Settings
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -63,11 +64,16 @@ def read_settings(store: Path | None, **overrides: object) -> Settings:
     return Settings.from_environment(os.environ, store_directory=store, **overrides)
 
 
-def open_gateway(store: Path | None) -> Gateway:
-    """Return a gateway over an existing store of the right schema."""
+def open_gateway(store: Path | None, *, settled: bool = True) -> Gateway:
+    """Return a gateway over an existing store of the right schema.
+
+    `settled`: nobody who was erased is there again (`services.tombstones`); False for what looks after the file itself.
+    """
     gateway = build_gateway(read_settings(store))
     require_head(gateway.store)
     require_own_log(gateway)
+    if settled:
+        settle(gateway)
     return gateway
 
 

@@ -10,12 +10,13 @@ from pathlib import Path
 import click
 import uvicorn
 
-from consent_gateway.app import build_app, build_gateway, build_telemetry
+from consent_gateway.app import build_app, build_gateway, build_telemetry, report
 from consent_gateway.cli.options import emit, json_option, read_settings, store_option
 from consent_gateway.db import migrate as migrations
 from consent_gateway.db.engine import Store
 from consent_gateway.services import policies
 from consent_gateway.services.audit_log import require_own_log
+from consent_gateway.services.tombstones import settle
 from consent_gateway.services.worker import Worker
 from consent_gateway.settings import Settings
 from consent_gateway.setup import create_store
@@ -79,7 +80,8 @@ def worker(store: Path | None) -> None:
     gateway = build_gateway(settings)
     migrations.require_head(gateway.store)
     require_own_log(gateway)
-    jobs = Worker(gateway, lambda error: telemetry.log.error(Event.AUDIT_FAILED, exc_info=error))
+    settle(gateway)
+    jobs = Worker(gateway, lambda error: report(telemetry, error))
     stopped = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopped.set())
@@ -113,6 +115,7 @@ def _record_packs(settings: Settings) -> None:
     if not settings.keyring().exists():
         return
     gateway = build_gateway(settings)
+    settle(gateway)
     with gateway.work() as work:
         changed = policies.record_shipped(work)
     if changed:

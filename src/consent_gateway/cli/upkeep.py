@@ -15,6 +15,7 @@ from consent_gateway.db import log_store
 from consent_gateway.db.migrate import drift, require_head
 from consent_gateway.errors import GatewayError
 from consent_gateway.services import reconcile as reconciling
+from consent_gateway.services import tombstones
 from consent_gateway.services.audit_log import Sequencer, require_own_log
 from consent_gateway.services.gateway import Gateway
 from consent_gateway.settings import Settings
@@ -78,6 +79,7 @@ def diagnose(read: Callable[[], Settings]) -> list[dict[str, str | bool]]:
         findings.append(_ok("schema", "as the code needs it") if not changes else _bad("schema", str(len(changes))))
         findings += _policies(gateway)
         findings.append(_log(gateway))
+        findings += _tombstones(gateway)
     except GatewayError as error:
         where = "".join(f" {field.path}: {field.message}." for field in error.fields)
         findings.append(_bad(error.code, f"{error.detail.rstrip('.')}.{where} {error.hint}"))
@@ -101,6 +103,16 @@ def _log(gateway: Gateway) -> dict[str, str | bool]:
         pending = log_store.pending_count(session)
     size = 0 if head is None else head[0]
     return _ok("audit log", f"{size} entries, {pending} pending, vkey {gateway.signer.vkey}")
+
+
+def _tombstones(gateway: Gateway) -> list[dict[str, str | bool]]:
+    if gateway.tombstones is None:
+        return []
+    found = tombstones.compare(gateway, gateway.tombstones)
+    if found.lost:
+        return [_bad("tombstones", f"{found.lost} lines that were written are lost; see docs/erasure.md")]
+    again = f"; {len(found.lacking)} to be carried out again at the next start" if found.lacking else ""
+    return [_ok("tombstones", f"{found.lines} lines, {found.open} to be written{again}")]
 
 
 def _ok(check: str, detail: str) -> dict[str, str | bool]:

@@ -38,6 +38,7 @@ _SQLITE_PRAGMAS = {
     "busy_timeout": "10000",
 }
 _SQLITE_MUST_BE = {"journal_mode": ("wal",), "synchronous": (2, 3), "temp_store": (2,), "secure_delete": (1,)}
+_HARDLY_MS = 20
 _DURABLE_COMMIT = {"on", "remote_apply", "remote_write", "local"}
 # PostgreSQL: unique violation, deadlock, serialisation failure. Sent again, each can succeed.
 _RACES = frozenset({"23505", "40P01", "40001"})
@@ -77,17 +78,17 @@ class Store:
             else:
                 _verify_postgresql(session)
 
-    def truncate_log(self) -> bool:
+    def truncate_log(self, *, patient: bool = True) -> bool:
         """Move SQLite's write-ahead log into the file and empty it, so that old pages of it do not outlive an erasure.
 
         Returns False when a reader was in the way (try again later); True elsewhere, where there is nothing to do.
+        `patient`: wait for readers as long as any statement would, while writers wait too; else hardly at all.
         """
         if not self.is_sqlite:
             return True
         with _translated(), self._writer, self.engine.connect() as connection:
             driver = connection.connection.driver_connection
-            busy = 1 if driver is None else driver.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
-        return not busy
+            return driver is not None and _truncate(driver, patient=patient)
 
     def ping(self) -> None:
         """Raise StoreError unless the store answers."""
@@ -139,6 +140,14 @@ def _configure_sqlite(connection: sqlite3.Connection, _record: ConnectionPoolEnt
 def _begin_sqlite(connection: Connection) -> None:
     immediate = connection.get_execution_options().get("begin_immediate", False)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
+
+
+def _truncate(driver: sqlite3.Connection, *, patient: bool) -> bool:
+    driver.execute(f"PRAGMA busy_timeout={_SQLITE_PRAGMAS['busy_timeout'] if patient else _HARDLY_MS}")
+    try:
+        return not driver.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+    finally:
+        driver.execute(f"PRAGMA busy_timeout={_SQLITE_PRAGMAS['busy_timeout']}")
 
 
 def _verify_sqlite(session: Session) -> None:

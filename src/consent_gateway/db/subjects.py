@@ -169,6 +169,24 @@ def ids_after(session: Session, after: int, limit: int) -> list[SubjectId]:
     return [SubjectId(i) for i in session.execute(statement).scalars()]
 
 
+def last_id(session: Session) -> int:
+    """Return the highest subject id there is, 0 if there is nobody."""
+    return session.execute(select(func.max(subjects.c.id))).scalar() or 0
+
+
+def skip_ids(session: Session, last: int) -> None:
+    """Let no new subject get an id up to `last`: in a restored store those were given to people it has forgotten."""
+    if session.dialect.name == "sqlite":
+        # The table of AUTOINCREMENT has no row before the first insert.
+        given = "(SELECT seq FROM sqlite_sequence WHERE name = 'subjects')"
+        session.exec_driver_sql(f"INSERT INTO sqlite_sequence (name, seq) SELECT 'subjects', 0 WHERE {given} IS NULL")
+        session.exec_driver_sql("UPDATE sqlite_sequence SET seq = max(seq, ?) WHERE name = 'subjects'", (last,))
+        return
+    sequence = func.pg_get_serial_sequence("subjects", "id")
+    if last > (session.execute(select(func.nextval(sequence))).scalar() or 0):
+        session.execute(select(func.setval(sequence, last)))
+
+
 def add_identifiers(session: Session, rows: Sequence[dict[str, Any]]) -> None:
     """Insert identifiers (`subject_id`, `kind`, `generation`, `token`); a taken token raises RaceError."""
     if rows:

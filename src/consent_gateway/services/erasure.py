@@ -2,7 +2,9 @@
 
 After the commit nothing of the person can be read here: the ciphertexts have lost their key, the commitments in the log
 their openings, and the identifiers their keyed hashes. What stays are tombstones (hashes under a key of their own, so
-that a re-import is refused) and suppressions of contact points. Order: VAULT 4.12.
+that a re-import is refused) and suppressions of contact points. The same tombstones go to a file outside of the
+database and its backups before the erasure is acknowledged (`services.filing`), so that a backup that is restored
+brings nobody back (`services.tombstones`).
 """
 
 from __future__ import annotations
@@ -11,7 +13,8 @@ from dataclasses import dataclass
 
 from consent_gateway.audit.canonical import canonical_json
 from consent_gateway.audit.entries import EntryKind
-from consent_gateway.db import intake, merges, subjects
+from consent_gateway.db import erasures, intake, merges, subjects
+from consent_gateway.db.erasures import ErasureRow
 from consent_gateway.domain.ids import SubjectId
 from consent_gateway.domain.subjects import SUPPRESSED_BY
 from consent_gateway.errors import NotFoundError
@@ -21,6 +24,9 @@ from consent_gateway.services.vault import CONTACT, open_group
 from consent_gateway.vault.envelope import derive_audit_key
 from consent_gateway.vault.normal_forms import Normalised
 from consent_gateway.vault.normalisers import VERSIONS, clear_caches
+from consent_gateway.vault.tombstones import Burial, SubjectHasher, encode
+
+_REACHABLE = frozenset(kind.value for kind in SUPPRESSED_BY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,15 +69,33 @@ def _erase_subject(work: Work, subject_id: SubjectId, reason: str) -> Erasure:
     )
     # The opening of this very entry would outlive the person: it is not kept.
     work.openings = [opening for opening in work.openings if opening.subject_id != subject_id]
+    _keep_line(work, subject_id, reason, forms, uid)
     intake.forget_quarantined(work.session, [work.gateway.vault.token(form) for form in forms])
     counts = subjects.delete_person(work.session, subject_id)
     return Erasure(len(forms), sum(counts.values()), uid)
+
+
+def _keep_line(work: Work, subject_id: SubjectId, reason: str, forms: list[Normalised], uid: bytes) -> None:
+    """Keep what the tombstone file will say; `Gateway.work` has it written before the erasure is acknowledged."""
+    vault = work.gateway.vault
+    reachable = [vault.token(f) for f in forms if f.kind in _REACHABLE]
+    burial = Burial(
+        uid,
+        work.now,
+        SubjectHasher(vault.provider.keyring).hash(subject_id),
+        reason,
+        tuple((f.kind, vault.tombstone(f)) for f in forms),
+        tuple((t.kind, vault.generation, t.value) for t in reachable),
+        subjects.last_id(work.session),
+    )
+    erasures.add(work.session, [ErasureRow(uid, work.now, encode(burial))])
+    work.buried = True
 
 
 def _bury(work: Work, forms: list[Normalised]) -> None:
     vault = work.gateway.vault
     tombs = [{"token": vault.tombstone(f), "kind": f.kind, "erased_at": work.now} for f in forms]
     subjects.add_tombstones(work.session, tombs)
-    reachable = [vault.token(f) for f in forms if f.kind in {k.value for k in SUPPRESSED_BY}]
+    reachable = [vault.token(f) for f in forms if f.kind in _REACHABLE]
     rows = [{"token": t.value, "kind": t.kind, "reason": "erased", "at": work.now} for t in reachable]
     subjects.suppress(work.session, rows)

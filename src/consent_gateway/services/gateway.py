@@ -26,11 +26,13 @@ from consent_gateway.domain.ids import RecipientId, SubjectId
 from consent_gateway.domain.registers import Principal, Registers
 from consent_gateway.errors import AuthenticationError
 from consent_gateway.services.decider import Asked, Decider
+from consent_gateway.services.filing import file_open
 from consent_gateway.services.keeping import keep_points, keep_set
 from consent_gateway.services.law import Standing
 from consent_gateway.services.rules import Rules
 from consent_gateway.services.shadows import Seen, Tally
 from consent_gateway.services.vault import Vault
+from consent_gateway.vault.tombstone_file import TombstoneFile
 
 SYSTEM = Principal("system", RecipientId("self"), frozenset())
 UID_BYTES = 16
@@ -67,6 +69,7 @@ class Work:
     cited: dict[str, Standing] = field(default_factory=dict)  # sets of packs that entries name, not known to be kept
     seen: Counter[Seen] = field(default_factory=Counter)  # what candidates in shadow would have answered
     points: dict[str, int] = field(default_factory=dict)  # facts that openings name, by digest, not known to be kept
+    buried: bool = False  # whether somebody was erased: the tombstone file has to know before anybody is told
 
     now: int = field(init=False)  # the instant in seconds
     now_ms: int = field(init=False)  # the instant in milliseconds
@@ -169,10 +172,16 @@ class Gateway:
     on_recorded: Callable[[], None] = lambda: None
     tally: Tally = field(default_factory=Tally)
     kept: set[str] = field(default_factory=set)  # digests of what is in the store for replays; only ever a repetition
+    tombstones: TombstoneFile | None = None  # None: keys that no file holds have no lasting tombstones either
+
+    residue_since: int | None = None  # since when (seconds) erased bytes may be in the write-ahead log
 
     @contextmanager
     def work(self, actor: Principal = SYSTEM) -> Iterator[Work]:
-        """Run one use case in one transaction; commits on leaving, rolls back on any exception."""
+        """Run one use case in one transaction; commits on leaving, rolls back on any exception.
+
+        TombstoneError after the commit of an erasure: it stands, and is not to be acknowledged yet.
+        """
         with self.store.transaction() as session:
             work = self._begin(session, actor)
             yield work
@@ -180,6 +189,15 @@ class Gateway:
         self._settle(work)
         if work.entries:
             self.on_recorded()
+        if work.buried:
+            self.residue_since = self.residue_since or work.now
+            self.file_tombstones()
+
+    def file_tombstones(self) -> int:
+        """Write what erasures left into the tombstone file; returns how many. TombstoneError: ask again later."""
+        if self.tombstones is None:
+            return 0
+        return file_open(self.store, self.tombstones, int(self.clock().timestamp()))
 
     def _settle(self, work: Work) -> None:
         if len(self.kept) > _KEPT:

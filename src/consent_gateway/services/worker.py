@@ -1,5 +1,7 @@
 """The background jobs of one process: integrate the log as soon as there is something, forget what has expired.
 
+Erasures are finished here: a line of the tombstone file that could not be written, bytes in the write-ahead log.
+
 Each job is idempotent and safe to run in any number of processes: the log's writer lock lets one sequencer work at a
 time, and what another process acknowledged is found by looking at least once per `IDLE_SECONDS`.
 """
@@ -10,7 +12,7 @@ import threading
 from collections.abc import Callable
 
 from consent_gateway.db import audiences, intake
-from consent_gateway.errors import GatewayError
+from consent_gateway.errors import GatewayError, TombstoneError
 from consent_gateway.services import approvals
 from consent_gateway.services.audit_log import Sequencer
 from consent_gateway.services.gateway import Gateway
@@ -20,6 +22,8 @@ IDLE_SECONDS = 0.05
 PACE_SECONDS = 0.02
 BACKOFF_SECONDS = 1.0
 QUARANTINE_SECONDS = 30 * 86_400  # how long a refused row can be looked at
+# How long erased bytes may stay in SQLite's write-ahead log: emptied after the first, with force after the second.
+RESIDUE_SECONDS, RESIDUE_DEADLINE_SECONDS = 2, 30
 REPLY_SECONDS = 7 * 86_400  # how long a repeated request gets its first answer
 _TALLY_ROUNDS = 100  # about every five seconds when idle
 _HOUSEKEEPING_ROUNDS = 1200  # about once a minute when idle
@@ -70,8 +74,10 @@ class Worker:
                 self._stopping.wait(PACE_SECONDS)
             if tally:
                 self._gateway.tally.write(self._gateway.store)
+                self._file_tombstones()
             if housekeep:
                 self._housekeep()
+            self._clear_residue()
             self.failed = False
         except Exception as error:  # noqa: BLE001 - a job that ends with its first error would stop the log in silence
             # Entries stay pending and are integrated later; nothing is lost by waiting.
@@ -79,10 +85,32 @@ class Worker:
             self._on_error(error)
             self._stopping.wait(BACKOFF_SECONDS)
 
+    def _file_tombstones(self) -> None:
+        """Finish erasures whose line could not be written; that they wait does not stop the log."""
+        try:
+            self._gateway.file_tombstones()
+        except TombstoneError as error:
+            self._on_error(error)
+
+    def _clear_residue(self) -> None:
+        """Empty SQLite's write-ahead log soon after an erasure, once for all erasures of some seconds.
+
+        A reader who is in the way is not waited for until the deadline is near; then writers wait with us for a moment.
+        """
+        since, now = self._gateway.residue_since, int(self._gateway.clock().timestamp())
+        if since is None or now - since < RESIDUE_SECONDS:
+            return
+        self._gateway.residue_since = None
+        if not self._gateway.store.truncate_log(patient=now - since >= RESIDUE_DEADLINE_SECONDS):
+            self._gateway.residue_since = since
+
     def _finish(self) -> None:
         try:
             self._sequencer.drain()
             self._gateway.tally.write(self._gateway.store)
+            self._file_tombstones()
+            if self._gateway.residue_since is not None:
+                self._gateway.store.truncate_log()
         except GatewayError as error:
             self._on_error(error)
 

@@ -11,6 +11,7 @@ Each column is classified beside its table, and together in `CLASSIFICATION`: a 
 from __future__ import annotations
 
 from consent_gateway.db.tables import approvals as approval_tables
+from consent_gateway.db.tables import erasures as erasure_tables
 from consent_gateway.db.tables import intake, links, log, people, policies, records, registers, reveals
 from consent_gateway.db.tables import signals as signal_tables
 from consent_gateway.db.tables.approvals import approvals
@@ -23,6 +24,7 @@ from consent_gateway.db.tables.base import (
     TEXT_SLOTS,
     metadata,
 )
+from consent_gateway.db.tables.erasures import erasures
 from consent_gateway.db.tables.intake import (
     idempotency_keys,
     imports,
@@ -106,6 +108,7 @@ __all__ = [
     "contacts",
     "controller",
     "decision_facts",
+    "erasures",
     "events",
     "exports",
     "idempotency_keys",
@@ -148,7 +151,19 @@ __all__ = [
 
 CLASSIFICATION: dict[str, str] = {
     f"{table}.{column}": kind
-    for module in (registers, records, people, intake, log, links, policies, reveals, signal_tables, approval_tables)
+    for module in (
+        registers,
+        records,
+        people,
+        intake,
+        log,
+        links,
+        policies,
+        reveals,
+        signal_tables,
+        approval_tables,
+        erasure_tables,
+    )
     for table, classes in module.CLASSES.items()
     for kind, columns in classes.items()
     for column in columns.split()
