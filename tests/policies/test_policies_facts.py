@@ -11,7 +11,17 @@ from consent_gateway.domain.consents import ConsentProperty, ConsentState
 from consent_gateway.domain.purposes import RecipientKind
 from consent_gateway.policies.classes import months_between
 from consent_gateway.policies.facts import Facts, Situation, Suppressed, UnknownFactError, build
-from consent_gateway.policies.regions import CHILD_AGE, child_class, places, recipient_place, sensitivity
+from consent_gateway.policies.regions import (
+    CHILD_AGE,
+    EEA,
+    UK,
+    Places,
+    child_class,
+    establishment,
+    places,
+    recipient_place,
+    sensitivity,
+)
 from consent_gateway.policies.vocabulary import FACTS, FIELD, well_formed
 
 quick = settings(derandomize=True, deadline=None, max_examples=100)
@@ -113,6 +123,88 @@ def test_places_unite_candidates_and_unknown_is_strict() -> None:
     assert not places(("US-TX",)).us_hours_state
 
 
+@pytest.mark.parametrize(
+    ("region", "where"),
+    [
+        ("DE", "at_eu"),
+        ("EU", "at_eu"),
+        ("IS", "at_eu"),
+        (" de ", "at_eu"),
+        ("FR-IDF", "at_eu"),
+        ("GB", "at_uk"),
+        ("UK", "at_uk"),
+        ("US-CA", "at_ca at_us"),
+        ("us-ca", "at_ca at_us"),
+        ("US-NY", "at_us us_other"),
+        ("US-TX", "at_us us_other us_signal_state"),
+        ("US-WA", "at_us us_other us_hours_state"),
+        ("US-FL", "at_us us_other us_hours_state us_cap_state"),
+        ("US", "at_ca at_us us_other us_signal_state us_hours_state us_cap_state"),
+        ("CN", "at_cn"),
+        ("CN-SH", "at_cn"),
+        ("BR", "at_unknown"),
+        ("USA", "at_unknown"),
+        (None, "at_unknown"),
+        ("", "at_unknown"),
+    ],
+)
+def test_each_region_is_where_it_is_and_nowhere_else(region: str | None, where: str) -> None:
+    assert {name for name, here in places((region,))._asdict().items() if here} == set(where.split())
+    bits = build(a_question(), a_person(regions=(region,)))
+    assert {name for name in Places._fields if bits[name] == "yes"} == set(where.split())
+
+
+def test_all_covered_places_at_once_are_still_covered() -> None:
+    everywhere = (*EEA, *UK, "CN", "US-CA")
+    assert not places(everywhere).at_unknown
+    assert places((*everywhere, "BR")).at_unknown
+
+
+@pytest.mark.parametrize(
+    ("country", "controller", "recipient"),
+    [
+        ("DE", "eu", "eea"),
+        ("GB", "uk", "uk"),
+        ("UK", "uk", "uk"),
+        ("CN", "cn", "cn"),
+        ("JP", "other", "adequate"),
+        ("US", "other", "other"),
+        ("US-CA", "other", "other"),
+        ("ZZ", "other", "other"),
+        (None, "other", "none"),
+    ],
+)
+def test_where_the_controller_and_the_recipient_are(country: str | None, controller: str, recipient: str) -> None:
+    assert (establishment(country), recipient_place(country)) == (controller, recipient)
+    facts = build(a_question(controller_country=country, recipient_country=country), a_person())
+    assert (facts["controller"], facts["recipient_place"]) == (controller, recipient)
+
+
+def test_the_controllers_state_counts_only_where_the_persons_does_not() -> None:
+    assert [child_class(age, ("US-CA",), "AT") for age in (13, 14)] == ["yes", "no"]
+    assert [child_class(age, ("US-CA",), "BR") for age in (15, 16)] == ["yes", "no"]
+    assert [child_class(age, ("BE",), "DE") for age in (12, 13)] == ["yes", "no"]
+    assert [child_class(age, (None, "SI"), "BE") for age in (14, 15, 16)] == ["yes", "si_15", "no"]
+
+
+@pytest.mark.parametrize(
+    ("category", "found"),
+    [
+        ("health", (True, True, True)),
+        ("union_membership", (True, True, False)),
+        ("political_opinion", (True, False, False)),
+        ("neural", (False, True, False)),
+        ("ssn", (False, True, True)),
+        ("whereabouts", (False, False, True)),
+        ("unheard_of", (True, True, True)),
+    ],
+)
+def test_what_is_sensitive_depends_on_the_law(category: str, found: tuple[bool, bool, bool]) -> None:
+    assert sensitivity([category]) == found
+    facts = facts_of(sensitive=(category,))
+    assert tuple(facts[n] == "yes" for n in ("special_category", "sensitive_us", "sensitive_cn")) == found
+
+
 def test_recipients_and_sensitive_categories() -> None:
     assert [recipient_place(c) for c in (None, "DE", "UK", "JP", "CN", "US")] == [
         "none",
@@ -127,6 +219,10 @@ def test_recipients_and_sensitive_categories() -> None:
     assert sensitivity(["political"]) == (True, False, False)
     assert sensitivity(["something_new"]) == (True, True, True)  # unlisted is sensitive everywhere
     assert sensitivity([]) == (False, False, False)
+
+
+def test_categories_add_up() -> None:
+    assert sensitivity(["political", "whereabouts"]) == (True, False, True)
 
 
 def test_consent_names_us_and_our_processors_unless_said_otherwise() -> None:

@@ -83,7 +83,7 @@ class Places(NamedTuple):
 def sensitivity(categories: Iterable[str]) -> Sensitivity:
     """Classify the sensitive categories involved; an unlisted category is sensitive everywhere."""
     found = set(categories)
-    unlisted = not found <= _KNOWN
+    unlisted = bool(found - _KNOWN)
     return Sensitivity(*(unlisted or not found.isdisjoint(law) for law in (_GDPR_9, _CCPA_AE, _PIPL_28)))
 
 
@@ -115,7 +115,7 @@ def places(regions: Iterable[str | None]) -> Places:
         us_hours_state=somewhere or not american.isdisjoint(HOURS_STATES),
         us_cap_state=somewhere or not american.isdisjoint(CAP_STATES),
         at_cn="CN" in found,
-        at_unknown=not found <= covered,
+        at_unknown=bool(found - covered),
     )
 
 
