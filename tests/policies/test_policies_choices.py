@@ -9,10 +9,19 @@ import pytest
 from policies_builders import a_person, a_question
 
 from consent_gateway.errors import PolicyError
-from consent_gateway.policies.choices import AS_SHIPPED, ChoiceError, parse_choices, read_choices
+from consent_gateway.policies.choices import (
+    AS_SHIPPED,
+    ChoiceError,
+    Choices,
+    parse_choices,
+    read_choices,
+    word,
+    words_of,
+)
 from consent_gateway.policies.engine import decide_for
 from consent_gateway.policies.packs import builtin_texts, load, load_builtin, parse_pack
 from consent_gateway.policies.render import pack_as_text
+from consent_gateway.policies.rules import Mark, Setting
 
 REASONS = load_builtin().reasons
 DEMO = """\
@@ -93,8 +102,57 @@ def test_rules_come_and_go_on_their_own_days() -> None:
     assert answers == ["restriction", "erased"]
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("demo: {calls: no}\nother: {calls: yes}", "c.yaml, line 2: there is no pack 'other'; packs are bare, demo"),
+        ("demo:\n  calls: no\n  hours: late", "c.yaml, line 3: demo has no setting 'hours'; settings are calls"),
+        ("bare: {hours: late}", "c.yaml, line 1: bare has no setting 'hours'; settings are none"),
+        ("demo:\n  calls: perhaps", "c.yaml, line 2: demo.calls is one of no, yes"),
+        ("bare: {}\ndemo: yes", "c.yaml, line 2: 'demo' is not a mapping of settings to choices"),
+        ("demo:\n\n  calls: [no, yes]", "c.yaml, line 3: the choice of 'calls' is not one word"),
+        ("- demo", "c.yaml, line 1: expected packs with their settings"),
+        ("", "c.yaml: the file is empty"),
+    ],
+)
+def test_what_is_wrong_with_a_choice_is_said_at_its_line(text: str, said: str) -> None:
+    bare = DEMO[: DEMO.index("settings:")].replace("id: demo", "id: bare")
+    bare += "rules:\n  - {id: bare.a, law: A, cites: Art 1, mark: K, effect: deny, reason: restriction}\n"
+    with pytest.raises(ChoiceError) as caught:
+        load({"reasons": builtin_texts()["reasons"], "demo": DEMO, "bare": bare}, parse_choices("c.yaml", text))
+    assert caught.value.detail == said
+
+
+def test_choices_are_read_with_their_places(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_bytes("# 选择\ngdpr: {calls: yes, months: 13}\nuk:\n  calls: 否\n".encode())
+    wanted = (("gdpr", "calls", "yes", 2), ("gdpr", "months", "13", 2), ("uk", "calls", "否", 4))
+    assert read_choices(file) == Choices("mine.yaml", wanted)
+    assert read_choices(file).of("gdpr", {"calls": ["no", "yes"], "months": ["13"]}) == {"calls": "yes", "months": "13"}
+    assert read_choices(file).of("pipl", {}) == {}
+    file.write_bytes(b"\xff\xfe")
+    with pytest.raises(ChoiceError) as caught:
+        read_choices(file)
+    assert caught.value.detail == "mine.yaml: cannot be read (UnicodeDecodeError)"
+
+
+def test_a_setting_keeps_what_was_shipped_beside_what_was_chosen() -> None:
+    chosen = parse_pack("demo", DEMO, REASONS, parse_choices("c.yaml", "demo: {calls: yes}"))
+    assert chosen.settings == (
+        Setting("calls", "yes", "no", ("no", "yes"), "Art 9", Mark.UNVERIFIED, "Calls.", "来电。"),
+    )
+    assert parse_pack("demo", DEMO, REASONS).settings[0].value == "no"
+
+
+def test_words_are_words_however_yaml_reads_them() -> None:
+    assert [word(value) for value in (True, False, 13, "x", None, 1.5)] == ["yes", "no", "13", "x", None, 1.5]
+    assert words_of({"a": True, "b": 3}) == {"a": "yes", "b": "3"}
+    assert words_of([False, "x"]) == ["no", "x"]
+    assert words_of("x") == "x"
+
+
 def test_an_unreadable_file_is_refused_by_name(tmp_path: Path) -> None:
-    with pytest.raises(ChoiceError, match=r"gone\.yaml: cannot be read"):
+    with pytest.raises(ChoiceError, match=r"^gone\.yaml: cannot be read \(FileNotFoundError\)$"):
         read_choices(tmp_path / "gone.yaml")
 
 
