@@ -57,6 +57,7 @@ def test_a_fact_outside_of_its_domain_is_denied_by_name() -> None:
     assert explain_for(PACKS, wrong, a_person()) == refusal("facts_unknown", why)
     good = values_of(consenting()[0])
     assert decide_values(PACKS, {**good, "mood": "x"}) == refusal("facts_unknown", "there is no fact named 'mood'")
+    assert decide_values(PACKS, good) == decide_by_reading(PACKS, consenting()[0])
     del good["consent"]
     assert decide_values(PACKS, good) == refusal("facts_unknown", "the fact 'consent' is missing")
 
