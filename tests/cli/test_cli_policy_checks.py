@@ -108,3 +108,20 @@ def test_export_gives_policies_that_are_valid_under_the_schema() -> None:
 @pytest.mark.parametrize("arguments", [[], ["gdpr"], ["--cedar"], ["--cedar", "atlantis"]])
 def test_export_says_what_it_needs(arguments: list[str]) -> None:
     assert run("export", *arguments)[0] == 2
+
+
+def test_a_search_ends_when_its_time_does_and_says_what_is_missing(tmp_path: Path) -> None:
+    own = folder(tmp_path, PACK)
+    status, out = run("lint", "--packs", own, "--timeout", 0)
+    assert status == 3
+    kinds = "dead, idle_unless, contradicted, shadowed, overlap, implied"
+    assert f"the time ended; not looked at to the end: {kinds}" in out
+    found = json.loads(run("lint", "--packs", own, "--timeout", 0, "--json")[1])
+    assert [(f["kind"], f["level"]) for f in found] == [("unfinished", "error")]
+    status, out = run("prove", "never permit", "always permit", "--packs", own, "--timeout", 0)
+    assert status == 3
+    assert "UNFINISHED claim 1: never permit" in out
+    assert out.splitlines()[-2:] == ["0 of 2 claims are proven", "the time ended before 2 were proven or refuted"]
+    row = json.loads(run("prove", "never permit", "--packs", own, "--timeout", 0, "--json")[1])[0]
+    assert (row["proved"], row["finished"], "counterexample" in row) == (False, False, False)
+    assert run("prove", "never permit", "--packs", own, "--timeout", -1)[0] == 2

@@ -19,8 +19,17 @@ from consent_gateway.policies.engine import decide
 from consent_gateway.policies.facts import Facts
 from consent_gateway.policies.packs import load_builtin
 from consent_gateway.policies.proof import formulas
-from consent_gateway.policies.proof.claims import Verb, formula_of, parse_claim, reads
-from consent_gateway.policies.proof.formulas import Every, Formula, Member, Some, negated, satisfy
+from consent_gateway.policies.proof.claims import MAX_DEPTH, Verb, formula_of, parse_claim, reads
+from consent_gateway.policies.proof.formulas import (
+    Every,
+    Formula,
+    Member,
+    OutOfTimeError,
+    Some,
+    negated,
+    satisfy,
+    watched,
+)
 from consent_gateway.policies.proof.prove import NEUTRAL, fails, nearest, prove, read_claims
 from consent_gateway.policies.rules import Condition, PackSet, Rule
 from consent_gateway.policies.vocabulary import BITS, BY_NAME, FACTS, FIELD
@@ -245,3 +254,29 @@ def test_conditions_bind_as_they_read(facts: Facts) -> None:
 def test_files_of_claims_of_another_shape_are_refused(document) -> None:
     with pytest.raises(InputError, match="claim"):
         read_claims(document)
+
+
+def test_a_claim_is_neither_proven_nor_refuted_when_the_time_ends() -> None:
+    def tick() -> None:
+        raise OutOfTimeError
+
+    claim = parse_claim("never permit when purpose = direct_marketing and at_eu = yes")
+    with watched(tick):
+        found = prove(PACKS, claim)
+    assert (found.finished, found.proved, found.facts, found.answer) == (False, False, None, None)
+    whole = prove(PACKS, claim)
+    assert (whole.finished, whole.proved, whole.facts is None) == (True, False, False)
+
+
+@pytest.mark.parametrize(
+    ("opening", "closing", "place"), [("not ", "", 147), ("(", ")", 51), ("not (", ")", 99)], ids=["not", "(", "not("]
+)
+def test_a_claim_that_nests_too_deeply_is_refused(opening: str, closing: str, place: int) -> None:
+    fits, text = "age = 13", "never permit when "
+    for times in (MAX_DEPTH, 5_000):
+        with pytest.raises(InputError) as caught:
+            parse_claim(text + opening * times + fits + closing * times)
+        assert f"character {place}" in caught.value.detail or times == MAX_DEPTH
+        assert f"expected at most {MAX_DEPTH} parts within each other" in caught.value.detail
+    times = (MAX_DEPTH - 2) // len(opening.split()) // 2 * 2  # an even number of `not` is none
+    assert prove(PACKS, parse_claim(f"{text}{opening * times}{fits}{closing * times} and age = 14")).proved

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import AbstractContextManager
 from importlib import resources
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import click
@@ -19,28 +21,57 @@ from consent_gateway.clock import system_clock
 from consent_gateway.policies.cases.runner import parse_cases
 from consent_gateway.policies.cedar import cedar_schema, to_cedar
 from consent_gateway.policies.proof.claims import parse_claim
-from consent_gateway.policies.proof.lint import Finding, Level, lint
+from consent_gateway.policies.proof.formulas import OutOfTimeError, watched
+from consent_gateway.policies.proof.lint import UNFINISHED, Finding, Level, lint
 from consent_gateway.policies.proof.prove import NamedClaim, Proof, prove, read_claims
 from consent_gateway.policies.render import answer_as_text
 
-_FOUND = 1
+_FOUND, _UNFINISHED = 1, 3
 _COLOURS = {Level.ERROR: "bold red", Level.WARNING: "yellow", Level.INFO: "dim"}
+_MARKS = {
+    (True, True): "[green]PROVED[/green]",
+    (False, True): "[bold red]FALSE[/bold red]",
+    (False, False): "[yellow]UNFINISHED[/yellow]",
+}
 _WIDE = 150
+
+
+timeout_option = click.option(
+    "--timeout", type=click.FloatRange(min=0), default=300.0, show_default=True, help="Seconds to search for at most."
+)
+
+
+def _time(seconds: float) -> AbstractContextManager[None]:
+    """Let searches run for `seconds` from now: what a text asks for may take longer than anybody waits."""
+    end = monotonic() + seconds
+
+    def tick() -> None:
+        if monotonic() >= end:
+            raise OutOfTimeError
+
+    return watched(tick)
 
 
 @click.command("lint")
 @click.option("--review-days", type=click.IntRange(min=0), default=90, show_default=True, help="Reviews due within.")
 @click.option("--all", "everything", is_flag=True, help="Show what is merely worth knowing too.")
+@timeout_option
 @packs_option
 @json_option
-def lint_packs(review_days: int, *, everything: bool, folder: Path | None, choices: Path | None, as_json: bool) -> None:
+def lint_packs(
+    review_days: int, *, timeout: float, everything: bool, folder: Path | None, choices: Path | None, as_json: bool
+) -> None:
     """Look for dead, contradicted, shadowed and implied rules, missing texts and due reviews; exact over all facts.
 
-    Status 1 if there is an error, 0 if there are only warnings.
+    Status 1 if there is an error, 0 if there are only warnings; 3 if the time ended first, with what was not finished.
     """
     today = system_clock().date()
-    found = lint(written_packs(folder, choices).in_force(today), today, review_days)
+    packs = written_packs(folder, choices).in_force(today)
+    with _time(timeout):
+        found = lint(packs, today, review_days)
     emit([_finding(f) for f in found], as_json=as_json, show=lambda console: _findings(console, found, everything))
+    if any(finding.kind == UNFINISHED for finding in found):
+        raise click.exceptions.Exit(_UNFINISHED)
     if any(finding.level is Level.ERROR for finding in found):
         raise click.exceptions.Exit(_FOUND)
 
@@ -50,24 +81,35 @@ def lint_packs(review_days: int, *, everything: bool, folder: Path | None, choic
 @click.option(
     "--file", "path", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="File of named claims."
 )
+@timeout_option
 @packs_option
 @json_option
 def prove_claims(
-    claims: tuple[str, ...], path: Path | None, *, folder: Path | None, choices: Path | None, as_json: bool
+    claims: tuple[str, ...],
+    path: Path | None,
+    *,
+    timeout: float,
+    folder: Path | None,
+    choices: Path | None,
+    as_json: bool,
 ) -> None:
     """Prove claims over all facts, or show facts at which they fail; without any, the claims that ship.
 
     A claim is one argument, such as "never permit when at_cn = yes and channel = email and consent != given". Status
-    0: all are proven; 1: one is not; 2: one cannot be read.
+    0: all are proven; 1: one is false; 2: one cannot be read; 3: none is false, and the time ended before all were
+    proven.
     """
     packs = packs_today(folder, choices)
     named = [NamedClaim(f"claim {n}", "", "", parse_claim(text)) for n, text in enumerate(claims, 1)]
     if path is not None:
         named += read_claims(parse_cases(path.name, path.read_text(encoding="utf-8")))
-    proofs = [(each, prove(packs, each.claim)) for each in named or shipped_claims()]
+    with _time(timeout):
+        proofs = [(each, prove(packs, each.claim)) for each in named or shipped_claims()]
     emit([_proof(*each) for each in proofs], as_json=as_json, show=lambda console: _proofs(console, proofs))
-    if not all(proof.proved for _, proof in proofs):
+    if any(proof.facts is not None for _, proof in proofs):
         raise click.exceptions.Exit(_FOUND)
+    if not all(proof.finished for _, proof in proofs):
+        raise click.exceptions.Exit(_UNFINISHED)
 
 
 @click.command("export")
@@ -124,6 +166,7 @@ def _proof(named: NamedClaim, proof: Proof) -> dict[str, Any]:
         "cites": named.cites,
         "claim": proof.claim.text,
         "proved": proof.proved,
+        "finished": proof.finished,
     }
     if proof.answer is not None:
         row["counterexample"] = {"facts": proof.differing(), "answer": answer_row(proof.answer)}
@@ -132,10 +175,12 @@ def _proof(named: NamedClaim, proof: Proof) -> dict[str, Any]:
 
 def _proofs(console: Console, proofs: list[tuple[NamedClaim, Proof]]) -> None:
     for named, proof in proofs:
-        mark = "[green]PROVED[/green]" if proof.proved else "[bold red]FALSE[/bold red]"
+        mark = _MARKS[proof.proved, proof.finished]
         console.print(f"{mark} {escape(named.id)}: {escape(named.says or proof.claim.text)}", soft_wrap=True)
         if proof.answer is not None:
             facts = ", ".join(f"{name} = {value}" for name, value in proof.differing().items())
             console.print(f"  claim: {proof.claim.text}\n  facts: {facts}", markup=False, soft_wrap=True)
             console.print(answer_as_text(proof.answer), markup=False, soft_wrap=True)
     console.print(f"{sum(proof.proved for _, proof in proofs)} of {len(proofs)} claims are proven")
+    if unfinished := sum(not proof.finished for _, proof in proofs):
+        console.print(f"the time ended before {unfinished} were proven or refuted")

@@ -31,6 +31,7 @@ from consent_gateway.policies.vocabulary import BITS, BY_NAME, FIELD, Facts
 
 Sets: TypeAlias = Mapping[str, frozenset[str]]
 SETS: Sets = {"marketing": frozenset(str(purpose) for purpose in MARKETING)}
+MAX_DEPTH = 32
 _TOKEN = re.compile(r"""\s*(?:([A-Za-z0-9_]+|@[a-z0-9_]+|"[^"]+")|(!=|[=(),:]))""")
 
 
@@ -128,7 +129,7 @@ class _Parser:
     def __init__(self, text: str, sets: Sets) -> None:
         self._text, self._sets = text, sets
         self._tokens = [*_tokens(text), ("", len(text))]
-        self._next = 0
+        self._next = self._depth = 0
 
     def claim(self) -> Claim:
         pack = self._under()
@@ -167,6 +168,15 @@ class _Parser:
         return parts[0] if len(parts) == 1 else All(tuple(parts))
 
     def _part(self) -> Where:
+        """Read a part; what nests too deeply is refused before it exhausts the stack."""
+        self._depth += 1
+        if self._depth > MAX_DEPTH:
+            self._refuse(f"at most {MAX_DEPTH} parts within each other")
+        found = self._one()
+        self._depth -= 1
+        return found
+
+    def _one(self) -> Where:
         if self._taken("not"):
             return Not(self._part())
         if self._taken("("):

@@ -15,7 +15,9 @@ only such values are told apart as some condition tells apart. A box that is fou
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import NamedTuple, TypeAlias
 
 from consent_gateway.domain.decisions import Effect
@@ -151,24 +153,45 @@ def _of_engine(packs: PackSet, code: str) -> Iterable[Formula]:
 _ORDER = tuple(FIELD[name] for name in ("purpose", "channel"))  # split first: most rules are about few of them
 
 
+class OutOfTimeError(Exception):
+    """The time that a search was given is over; raised by a `tick`, never by the search itself."""
+
+
+_TICK: ContextVar[Callable[[], None]] = ContextVar("tick", default=lambda: None)
+
+
+@contextmanager
+def watched(tick: Callable[[], None]) -> Iterator[None]:
+    """Call `tick` at every step of the searches within; it ends one by raising `OutOfTimeError`."""
+    token = _TICK.set(tick)
+    try:
+        yield
+    finally:
+        _TICK.reset(token)
+
+
 def satisfy(formula: Formula, box: int = ALL) -> int | None:
     """Return a box whose every point satisfies `formula`, or None if there is no such point in `box`."""
     return _search(box, (formula,), _ORDER)
 
 
 def _search(box: int, formulas: Sequence[Formula], first: tuple[int, ...]) -> int | None:
-    narrowed = _narrow(box, formulas)
-    if narrowed is None or not narrowed[1]:
-        return None if narrowed is None else narrowed[0]
-    box, left = narrowed
-    if first:
-        return _split_values(box, left, first)
-    chosen = min(left, key=_size)
-    rest = [formula for formula in left if formula is not chosen]
-    part = min(chosen.parts, key=_size)
-    others = Some(tuple(each for each in chosen.parts if each is not part))
-    found = _search(box, [*rest, part], ())
-    return found if found is not None else _search(box, [*rest, negated(part), others], ())
+    """Search depth first. A part that holds narrows the box, so that calls nest no deeper than it has bits."""
+    while True:
+        narrowed = _narrow(box, formulas)
+        if narrowed is None or not narrowed[1]:
+            return None if narrowed is None else narrowed[0]
+        box, left = narrowed
+        if first:
+            return _split_values(box, left, first)
+        chosen = min(left, key=_size)
+        rest = [formula for formula in left if formula is not chosen]
+        part = min(chosen.parts, key=_size)
+        found = _search(box, [*rest, part], ())
+        if found is not None:
+            return found
+        others = Some(tuple(each for each in chosen.parts if each is not part))
+        formulas = [*rest, negated(part), others]
 
 
 def _split_values(box: int, left: Sequence[Formula], first: tuple[int, ...]) -> int | None:
@@ -186,7 +209,9 @@ def _split_values(box: int, left: Sequence[Formula], first: tuple[int, ...]) -> 
 def _narrow(box: int, formulas: Sequence[Formula]) -> tuple[int, list[Some]] | None:
     """Apply what must hold until nothing more must: the box and the undecided disjunctions, or None if it is false."""
     left: Sequence[Formula] = formulas
+    tick = _TICK.get()
     while True:
+        tick()
         before, pending = box, list[Some]()
         for formula in left:
             found = _under(formula, box)

@@ -13,6 +13,7 @@ absence of one is a proof. Rules are asked about where their pack binds.
 | `shadowed` | warning | where it fires, a rule of its pack of the same effect and a higher rank does: it never leads |
 | `idle_unless` | warning | an `unless` of the rule can never hold together with its `when` |
 | `unverified` | warning | the citation was not confirmed (mark UNVERIFIED), and no setting lets the operator choose |
+| `unfinished` | error | the time ended before all was looked at; no finding of the kinds it names is then no proof |
 | `implied` | info | without the rule no answer has another outcome; without a duty's rule no answer lacks the duty |
 | `overlap` | info | two rules of a pack give the same reason, or bring the same duty, at one point |
 """
@@ -28,6 +29,7 @@ from itertools import combinations
 from consent_gateway.domain.decisions import Effect
 from consent_gateway.policies.proof.formulas import (
     Formula,
+    OutOfTimeError,
     binds,
     brings,
     every,
@@ -63,15 +65,29 @@ class Finding:
     message: str
 
 
+UNFINISHED = "unfinished"
 Check = Callable[[PackSet], Iterator[Finding]]
 
 
 def lint(packs: PackSet, today: date, days: int) -> list[Finding]:
-    """Return all findings about `packs` as they are written; reviews within `days` of `today` are due."""
-    found = [finding for check in CHECKS for finding in check(packs)]
-    found += _reviews(packs, today, days)
+    """Return all findings about `packs` as they are written; reviews within `days` of `today` are due.
+
+    Within `formulas.watched` the time may end: then the findings so far, and one that says what was not finished.
+    """
+    found = [*_reviews(packs, today, days), *_searched(packs)]
     order = list(Level)
     return sorted(found, key=lambda f: (order.index(f.level), f.kind, f.pack, f.rule, f.message))
+
+
+def _searched(packs: PackSet) -> Iterator[Finding]:
+    left = [kind for kind, _ in CHECKS]
+    try:
+        for _, check in CHECKS:
+            yield from check(packs)
+            del left[0]
+    except OutOfTimeError:
+        message = f"the time ended; not looked at to the end: {', '.join(left)}"
+        yield Finding(UNFINISHED, Level.ERROR, "", "", message)
 
 
 def _about(pack: Pack, rule: Rule, kind: str, level: Level, message: str) -> Finding:
@@ -225,14 +241,14 @@ def _without(packs: PackSet, pack: Pack, rule: Rule) -> PackSet:
     return replace(packs, packs=tuple(lesser if each is pack else each for each in packs.packs))
 
 
-CHECKS: tuple[Check, ...] = (
-    _unreadable,
-    _texts,
-    _unverified,
-    _dead,
-    _idle,
-    _contradicted,
-    _shadowed,
-    _overlap,
-    _implied,
+CHECKS: tuple[tuple[str, Check], ...] = (
+    ("unreadable", _unreadable),
+    ("missing_text", _texts),
+    ("unverified", _unverified),
+    ("dead", _dead),
+    ("idle_unless", _idle),
+    ("contradicted", _contradicted),
+    ("shadowed", _shadowed),
+    ("overlap", _overlap),
+    ("implied", _implied),
 )

@@ -19,7 +19,7 @@ from consent_gateway.policies.engine import explain
 from consent_gateway.policies.facts import Facts, Question, Situation, build
 from consent_gateway.policies.proof import formulas
 from consent_gateway.policies.proof.claims import SETS, Claim, Sets, Verb, formula_of, parse_claim, reads
-from consent_gateway.policies.proof.formulas import Formula, every, negated, satisfy
+from consent_gateway.policies.proof.formulas import Formula, OutOfTimeError, every, negated, satisfy
 from consent_gateway.policies.rules import PackSet
 from consent_gateway.policies.vocabulary import FIELD
 
@@ -29,16 +29,17 @@ _SHOWN = frozenset({"purpose", "channel"})
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """What became of a claim: proven, or a point at which it fails with the answer there."""
+    """What became of a claim: proven, or a point at which it fails with the answer there, or neither in time."""
 
     claim: Claim
     facts: Facts | None = None
     answer: Answer | None = None
+    finished: bool = True
 
     @property
     def proved(self) -> bool:
         """Tell whether the claim holds at every point."""
-        return self.facts is None
+        return self.finished and self.facts is None
 
     def differing(self) -> dict[str, str]:
         """Return the facts of the counterexample that are not neutral, and its purpose and channel."""
@@ -47,9 +48,15 @@ class Proof:
 
 
 def prove(packs: PackSet, claim: Claim) -> Proof:
-    """Prove `claim` for `packs`; raises `InputError` if it names a pack, duty or reason that they do not have."""
+    """Prove `claim` for `packs`; raises `InputError` if it names a pack, duty or reason that they do not have.
+
+    Within `formulas.watched` the time may end: then it is neither proven nor refuted.
+    """
     packs = _named(packs, claim)
-    box = satisfy(_failing(packs, claim))
+    try:
+        box = satisfy(_failing(packs, claim))
+    except OutOfTimeError:
+        return Proof(claim, finished=False)
     if box is None:
         return Proof(claim)
     facts = nearest(box)
