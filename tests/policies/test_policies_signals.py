@@ -10,12 +10,14 @@ from typing import Any
 import pytest
 
 from consent_gateway.errors import InputError, SignalError
-from consent_gateway.policies.signals.bits import MAX_CHARS, IdSet
+from consent_gateway.policies.signals.bits import MAX_CHARS
 from consent_gateway.policies.signals.detect import SignalKind, decode, kind_of
 from consent_gateway.policies.signals.gpc import Support, read_well_known, says_opt_out
 from consent_gateway.policies.signals.gpp import GppString, decode_gpp
+from consent_gateway.policies.signals.id_sets import IdSet
 from consent_gateway.policies.signals.sections import LAYOUTS, Sensitive
-from consent_gateway.policies.signals.tcf import CaString, RestrictionType, TcString, decode_tcf
+from consent_gateway.policies.signals.tc_strings import CaString, RestrictionType, TcString
+from consent_gateway.policies.signals.tcf import decode_tcf
 from consent_gateway.policies.signals.us import Undecoded, UspString, UsSection
 from consent_gateway.policies.signals.vectors import compare
 from consent_gateway.policies.signals.views import view

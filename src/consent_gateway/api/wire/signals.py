@@ -10,9 +10,9 @@ from consent_gateway.api.problems import FieldTextError
 from consent_gateway.api.wire.base import Slug, Strict
 from consent_gateway.domain.ids import PurposeId, RecipientId
 from consent_gateway.domain.purposes import OWN, Channel
-from consent_gateway.policies.signals.bits import MAX_ID
 from consent_gateway.policies.signals.effects import PurposeRule, TcfMapping
-from consent_gateway.policies.signals.tcf import PURPOSES
+from consent_gateway.policies.signals.id_sets import MAX_ID
+from consent_gateway.policies.signals.tc_strings import PURPOSES
 
 TcfPurpose = Annotated[int, Field(ge=1, le=PURPOSES)]
 

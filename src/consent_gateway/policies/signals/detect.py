@@ -7,7 +7,8 @@ from enum import StrEnum
 from consent_gateway.policies.signals.bits import broken, require_length
 from consent_gateway.policies.signals.gpc import GpcSignal, says_opt_out
 from consent_gateway.policies.signals.gpp import GppString, decode_gpp
-from consent_gateway.policies.signals.tcf import TcString, decode_tcf
+from consent_gateway.policies.signals.tc_strings import TcString
+from consent_gateway.policies.signals.tcf import decode_tcf
 from consent_gateway.policies.signals.us import UspString, decode_usp
 
 Signal = TcString | GppString | UspString | GpcSignal

@@ -17,7 +17,7 @@ from consent_gateway.policies.signals.detect import Signal
 from consent_gateway.policies.signals.gpc import GpcSignal
 from consent_gateway.policies.signals.gpp import GppString, Section
 from consent_gateway.policies.signals.sections import NAMES
-from consent_gateway.policies.signals.tcf import CaString, TcString
+from consent_gateway.policies.signals.tc_strings import CaString, TcString
 from consent_gateway.policies.signals.us import Undecoded, UspString, UsSection
 
 

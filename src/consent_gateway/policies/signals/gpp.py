@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 from consent_gateway.policies.signals.bits import Bits, broken, require_length
 from consent_gateway.policies.signals.sections import LAYOUTS, NAMES, TCF_CA, TCF_EU, USNAT, USP
-from consent_gateway.policies.signals.tcf import CaString, TcString, decode_tcf, decode_tcf_ca
+from consent_gateway.policies.signals.tc_strings import CaString, TcString
+from consent_gateway.policies.signals.tcf import decode_tcf, decode_tcf_ca
 from consent_gateway.policies.signals.us import (
     Undecoded,
     UspString,

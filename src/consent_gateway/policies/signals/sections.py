@@ -13,6 +13,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
+from typing import NamedTuple
+
+VERSION_PAIRS = 3  # the version has six bits
 
 
 class Sensitive(StrEnum):
@@ -30,7 +34,7 @@ class Sub(StrEnum):
     SENSITIVE = "sensitive"  # SensitiveDataProcessing*8, no type
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Layout:
     """One section: its version field, the versions that are understood, and the fields of its core."""
 
@@ -42,10 +46,34 @@ class Layout:
     versions: frozenset[int] = frozenset({1})
     version_field: str = "Version"
 
+    @cached_property
+    def cuts(self) -> tuple[Cut, ...]:
+        """Where each field of the core is, after the version."""
+        return cuts_of(self.fields, VERSION_PAIRS)
+
     @property
     def bits(self) -> int:
         """The length of the core with its version."""
-        return 6 + 2 * sum(length or 1 for _, length in self.fields)
+        return 2 * self.cuts[-1].past
+
+
+class Cut(NamedTuple):
+    """Where a field is, counted in fields of two bits; a single value stands alone."""
+
+    name: str
+    first: int
+    past: int
+    single: bool
+
+
+def cuts_of(fields: tuple[tuple[str, int], ...], start: int) -> tuple[Cut, ...]:
+    """Return where fields are that follow one another from `start`."""
+    found, at = [], start
+    for name, length in fields:
+        past = at + (length or 1)
+        found.append(Cut(name, at, past, not length))
+        at = past
+    return tuple(found)
 
 
 def _fields(text: str) -> tuple[tuple[str, int], ...]:

@@ -1,8 +1,7 @@
-"""IAB TCF consent strings, versions 2.2 and 2.3, and the Canadian string of the GPP (tcfcav1).
+"""Reading IAB TCF consent strings, versions 2.2 and 2.3, and the Canadian string of the GPP (tcfcav1).
 
-`decode_tcf` reads what is written, also in a string that the policy of today does not accept; `TcString.violations`
-names the rules of TCF v2.3 that it breaks. Who acts on a string asks for them: the gateway records no yes from a string
-that breaks one. Facts: TCF v2.3 technical specification; the reference library writes policy version 5.
+`decode_tcf` reads what is written, also in a string that the policy of today does not accept (`TcString.violations`).
+Facts: TCF v2.3 technical specification; the reference library writes policy version 5.
 
 A core segment comes first; further segments are known by their first three bits: 1 disclosed vendors, 2 allowed vendors
 (no longer in use, still found), 3 the publisher's own purposes. Each may come once.
@@ -11,15 +10,22 @@ A core segment comes first; further segments are known by their first three bits
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from enum import IntEnum
 
 from consent_gateway.errors import SignalError
-from consent_gateway.policies.signals.bits import MAX_ID, Bits, IdSet, Table, broken, places, require_length
+from consent_gateway.policies.signals.bits import Bits, Table, places, require_length
+from consent_gateway.policies.signals.id_sets import MAX_ID, IdSet
+from consent_gateway.policies.signals.tc_strings import (
+    FEATURES,
+    PURPOSES,
+    CaString,
+    Prompt,
+    PublisherPurposes,
+    Restriction,
+    RestrictionType,
+    TcString,
+)
 
-LEAST_POLICY = 4  # TCF v2.2 and later; an older string is invalid since 2023-11-20
-PURPOSES, FEATURES = 24, 12
 _TC_VERSION, _CA_VERSION = 2, 1
-_CONSENT_ONLY = frozenset({3, 4, 5, 6})  # TCF v2.2: no legitimate interest for these purposes
 _MOST_RESTRICTED = PURPOSES * MAX_ID  # every vendor for every purpose, once
 _PROMPT = {
     "Version": 6,
@@ -51,115 +57,7 @@ _CA_CORE = Table.of(
 )
 
 
-class RestrictionType(IntEnum):
-    """What a publisher says about a vendor and a purpose."""
-
-    NOT_ALLOWED = 0
-    REQUIRE_CONSENT = 1
-    REQUIRE_LEGITIMATE_INTEREST = 2
-    UNDEFINED = 3
-
-
 _TYPES = tuple(RestrictionType)  # two bits, after six of the purpose
-
-
-@dataclass(frozen=True, slots=True)
-class Restriction:
-    """One publisher restriction."""
-
-    purpose: int
-    type: RestrictionType
-    vendors: IdSet
-
-
-@dataclass(frozen=True, slots=True)
-class PublisherPurposes:
-    """What the publisher itself may do: standard purposes and its own, by consent and by legitimate interest.
-
-    In the Canadian string: by express and by implied consent.
-    """
-
-    consents: tuple[int, ...] = ()
-    legitimate_interests: tuple[int, ...] = ()
-    custom: int = 0
-    custom_consents: tuple[int, ...] = ()
-    custom_legitimate_interests: tuple[int, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Prompt:
-    """Who asked, when, in which words; instants in tenths of a second since the epoch, UTC."""
-
-    created: int
-    updated: int
-    cmp_id: int
-    cmp_version: int
-    screen: int
-    language: str
-    vendor_list: int
-    policy: int
-
-
-@dataclass(frozen=True, slots=True)
-class TcString:
-    """One decoded TC string. A segment that is absent is None; purposes and features are numbers from 1."""
-
-    prompt: Prompt
-    service_specific: bool
-    own_texts: bool
-    features: tuple[int, ...]
-    consents: tuple[int, ...]
-    legitimate_interests: tuple[int, ...]
-    purpose_one_treatment: bool
-    country: str
-    vendor_consents: IdSet
-    vendor_interests: IdSet
-    restrictions: tuple[Restriction, ...]
-    disclosed: IdSet | None = None
-    allowed: IdSet | None = None
-    publisher: PublisherPurposes | None = None
-
-    @property
-    def violations(self) -> tuple[str, ...]:
-        """Return the rules of TCF v2.3 that the string breaks; none: it may be relied on."""
-        broken_rules = {
-            "policy_version_lt_4": self.prompt.policy < LEAST_POLICY,
-            "no_disclosed_vendors_segment": self.disclosed is None,
-            "not_service_specific": not self.service_specific,
-            "li_bits_3_to_6_set": not _CONSENT_ONLY.isdisjoint(self.legitimate_interests),
-        }
-        return tuple(rule for rule, holds in broken_rules.items() if holds)
-
-    def consented(self, vendor: int, purpose: int) -> bool:
-        """Tell whether a vendor that was shown may rely on consent for a purpose, and the publisher lets it."""
-        shown = self.disclosed is not None and vendor in self.disclosed
-        return shown and self.says_yes(vendor, purpose)
-
-    def says_yes(self, vendor: int, purpose: int) -> bool:
-        """Tell whether the bits say yes, shown or not, and the publisher lets the vendor rely on consent."""
-        return purpose in self.consents and vendor in self.vendor_consents and self._lets(vendor, purpose)
-
-    def _lets(self, vendor: int, purpose: int) -> bool:
-        return all(
-            r.type is RestrictionType.REQUIRE_CONSENT or r.purpose != purpose or vendor not in r.vendors
-            for r in self.restrictions
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class CaString:
-    """One decoded tcfcav1 section: express and implied consent (PIPEDA) instead of consent and interest."""
-
-    prompt: Prompt
-    own_texts: bool
-    features: tuple[int, ...]
-    express: tuple[int, ...]
-    implied: tuple[int, ...]
-    vendor_express: IdSet
-    vendor_implied: IdSet
-    restrictions: tuple[Restriction, ...]
-    disclosed: IdSet | None = None
-    publisher: PublisherPurposes | None = None
 
 
 @dataclass(slots=True)
@@ -179,12 +77,12 @@ def decode_tcf(text: str, place: str = "tcfeuv2") -> TcString:
     cut = r.cut(_EU_CORE)
     return TcString(
         prompt=_prompt(r, cut),
-        service_specific=cut[9] == "1",
-        own_texts=cut[10] == "1",
-        features=places(cut[11]),
-        consents=places(cut[12]),
-        legitimate_interests=places(cut[13]),
-        purpose_one_treatment=cut[14] == "1",
+        service_specific=bool(cut[9]),
+        own_texts=bool(cut[10]),
+        features=places(cut[11], FEATURES),
+        consents=places(cut[12], PURPOSES),
+        legitimate_interests=places(cut[13], PURPOSES),
+        purpose_one_treatment=bool(cut[14]),
         country=r.letters(cut[15], "PublisherCC"),
         vendor_consents=r.vendors("VendorConsent"),
         vendor_interests=r.vendors("VendorLegitimateInterest"),
@@ -213,10 +111,10 @@ def _ca_core(segments: _Segments, place: str, *, fixed: bool) -> CaString:
     cut = r.cut(_CA_CORE)
     return CaString(
         prompt=_prompt(r, cut),
-        own_texts=cut[9] == "1",
-        features=places(cut[10]),
-        express=places(cut[11]),
-        implied=places(cut[12]),
+        own_texts=bool(cut[9]),
+        features=places(cut[10], FEATURES),
+        express=places(cut[11], PURPOSES),
+        implied=places(cut[12], PURPOSES),
         vendor_express=_ids(r, "VendorExpressConsent", fixed=fixed),
         vendor_implied=_ids(r, "VendorImpliedConsent", fixed=fixed),
         restrictions=_restrictions(r, fixed=fixed),
@@ -232,19 +130,18 @@ def _ids(r: Bits, name: str, *, fixed: bool) -> IdSet:
 def _require_version(r: Bits, version: int) -> None:
     if r.number(6, "Version") != version:
         raise r.fail("Version", f"only version {version} is understood", at=0)
-    r.at = 0
 
 
-def _prompt(r: Bits, cut: list[str]) -> Prompt:
+def _prompt(r: Bits, cut: list[int]) -> Prompt:
     return Prompt(
-        created=int(cut[1], 2),
-        updated=int(cut[2], 2),
-        cmp_id=int(cut[3], 2),
-        cmp_version=int(cut[4], 2),
-        screen=int(cut[5], 2),
+        created=cut[1],
+        updated=cut[2],
+        cmp_id=cut[3],
+        cmp_version=cut[4],
+        screen=cut[5],
         language=r.letters(cut[6], "ConsentLanguage"),
-        vendor_list=int(cut[7], 2),
-        policy=int(cut[8], 2),
+        vendor_list=cut[7],
+        policy=cut[8],
     )
 
 
@@ -259,8 +156,7 @@ def _restrictions(r: Bits, *, fixed: bool) -> tuple[Restriction, ...]:
         start = r.at
         key = r.number(8, "PubRestrictions")
         vendors = IdSet(ranges=r.ranges("PubRestrictions")) if fixed else r.optimized("PubRestrictions")
-        for first, last in vendors.ranges:
-            total += last - first + 1
+        total += sum([last - first + 1 for first, last in vendors.ranges])
         if total > _MOST_RESTRICTED:
             raise r.fail("PubRestrictions", "names more vendors than there can be", at=start)
         found.setdefault(divmod(key, len(_TYPES)), []).append(vendors)
@@ -278,13 +174,13 @@ def _joined(sets: list[IdSet]) -> IdSet:
 
 def _segments(text: str, place: str, *, canadian: bool) -> _Segments:
     require_length(text, place)
-    core, *others = text.split(".", 5)
+    core, *others = text.split(".")
     segments = _Segments(core)
     for number, written in enumerate(others, 2):
         r = Bits(written, f"{place} segment {number}")
         kind = r.number(3, "SegmentType")
         if kind in segments.seen:
-            raise broken(r.place, "SegmentType", 0, "comes twice")
+            raise r.fail("SegmentType", "comes twice", at=0)
         segments.seen.add(kind)
         _read_segment(segments, r, kind, canadian=canadian)
     return segments

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from consent_gateway.errors import SignalError
-from consent_gateway.policies.signals.bits import bits_of, broken
-from consent_gateway.policies.signals.sections import USNAT_LONG, USNAT_SHORT, Layout, Sensitive, Sub
+from consent_gateway.policies.signals.bits import CHAR_BITS, broken, pairs_of
+from consent_gateway.policies.signals.sections import USNAT_LONG, USNAT_SHORT, Cut, Layout, Sensitive, Sub, cuts_of
 
 Value = int | tuple[int, ...]
 _USP = re.compile(r"1[YN-]{3}", re.ASCII)
-_PAIR = {"00": 0, "01": 1, "10": 2}  # 11 means nothing
-_VERSION_BITS, _GPC_TYPE, _GPC_BITS = 6, "01", 3
+_NOTHING = 3  # the one value of two bits without a meaning
+_GPC_TYPE, _GPC_ON = 1, 2  # two bits of type; the signal is the first of the next two bits
 _SENSITIVE = "SensitiveDataProcessing"
-_SENSITIVE_LENGTH = 8
+_SENSITIVE_ALONE = cuts_of(((_SENSITIVE, 8),), 0)
 _OPT_OUTS = ("SaleOptOut", "SharingOptOut", "TargetedAdvertisingOptOut")
 OPTED_OUT = 1
 
@@ -78,15 +78,12 @@ def decode_usp(text: str, place: str = "uspv1") -> UspString:
 def decode_us(layout: Layout, text: str) -> UsSection | Undecoded:
     """Return a US section decoded by its table; Undecoded for a version without one."""
     core, dot, rest = text.partition(".")
-    bits = bits_of(core, layout.name)
-    version = _number(layout, bits)
+    pairs = pairs_of(core, layout.name)
+    version = pairs[0] << 4 | pairs[1] << 2 | pairs[2]
     if version not in layout.versions:
         return Undecoded(layout.id, layout.name, f"no layout of version {version} is known")
-    values = _values(layout, bits)
-    if not dot:
-        sub, gpc = Sub.NONE, None
-    else:
-        sub, gpc = layout.sub, _read_sub(layout, rest, values)
+    values = _values(layout.name, layout.cuts, pairs)
+    sub, gpc = (layout.sub, _read_sub(layout, rest, values)) if dot else (Sub.NONE, None)
     return UsSection(
         layout.id, layout.name, version, values, layout.sensitive, layout.version_field, sub, gpc
     )  # fmt: skip
@@ -99,59 +96,47 @@ def decode_usnat(text: str) -> UsSection | Undecoded:
     either length under either version: the length decides how the bits are read, the version what is shown of them.
     """
     chars = len(text.partition(".")[0])
-    found = decode_us(USNAT_LONG if chars * 6 >= USNAT_LONG.bits else USNAT_SHORT, text)
+    written = USNAT_LONG if chars * CHAR_BITS >= USNAT_LONG.bits else USNAT_SHORT
+    found = decode_us(written, text)
     if isinstance(found, Undecoded):
         return found
     shown = USNAT_SHORT if found.version == 1 else USNAT_LONG
-    values = {name: _fitted(found.values[name], length) for name, length in shown.fields}
-    return UsSection(
-        found.id, found.name, found.version, values, found.sensitive, sub=found.sub, gpc=found.gpc
-    )  # fmt: skip
+    if shown is written:
+        return found
+    return replace(found, values={name: _fitted(found.values[name], length) for name, length in shown.fields})
 
 
 def _fitted(value: Value, length: int) -> Value:
     return value if isinstance(value, int) else (value + (0,) * length)[:length]
 
 
-def _number(layout: Layout, bits: str) -> int:
-    if len(bits) < _VERSION_BITS:
-        raise broken(layout.name, layout.version_field, 0, "is cut off")
-    return int(bits[:_VERSION_BITS], 2)
+def _values(place: str, cuts: tuple[Cut, ...], pairs: bytes) -> dict[str, Value]:
+    """Return the fields of a table; `pairs` is what is written, a byte for two bits."""
+    first, past = cuts[0].first, cuts[-1].past
+    if len(pairs) < past or _NOTHING in pairs[first:past]:
+        raise _unreadable(place, cuts, pairs)
+    return {
+        name: pairs[at] if single else tuple(pairs[at:end]) for name, at, end, single in cuts
+    }  # fmt: skip
 
 
-def _values(layout: Layout, bits: str) -> dict[str, Value]:
-    at = _VERSION_BITS
-    values: dict[str, Value] = {}
-    try:
-        for name, length in layout.fields:
-            if length:
-                end = at + 2 * length
-                values[name] = tuple([_PAIR[bits[n : n + 2]] for n in range(at, end, 2)])
-                at = end
-            else:
-                values[name] = _PAIR[bits[at : at + 2]]
-                at += 2
-    except KeyError:
-        raise _unreadable(layout.name, name, at, bits) from None
-    return values
-
-
-def _unreadable(place: str, name: str, at: int, bits: str) -> SignalError:
-    while _PAIR.get(bits[at : at + 2]) is not None:
-        at += 2
-    message = "the value 3 means nothing" if bits[at : at + 2] == "11" else f"ends after {len(bits)} bits"
-    return broken(place, name, at, message)
+def _unreadable(place: str, cuts: tuple[Cut, ...], pairs: bytes) -> SignalError:
+    at = pairs.find(_NOTHING, cuts[0].first, cuts[-1].past)
+    message = f"the value {_NOTHING} means nothing"
+    if at < 0:
+        at, message = len(pairs), f"ends after {2 * len(pairs)} bits"
+    name = next(cut.name for cut in cuts if at < cut.past)
+    return broken(place, name, 2 * at, message)
 
 
 def _read_sub(layout: Layout, text: str, values: dict[str, Value]) -> bool | None:
     place = f"{layout.name} sub-section"
     if layout.sub is Sub.NONE or "." in text:
         raise broken(place, "", 0, "there is one too many")
-    bits = bits_of(text, place)
+    pairs = pairs_of(text, place)
     if layout.sub is Sub.SENSITIVE:
-        table = Layout(layout.id, place, ((_SENSITIVE, _SENSITIVE_LENGTH),), Sub.NONE, layout.sensitive)
-        values |= _values(table, "0" * _VERSION_BITS + bits)
+        values |= _values(place, _SENSITIVE_ALONE, pairs)
         return None
-    if bits[:2] != _GPC_TYPE or len(bits) < _GPC_BITS:
+    if pairs[0] != _GPC_TYPE:
         raise broken(place, "GpcSegmentType", 0, "is not a GPC sub-section")
-    return bits[2] == "1"
+    return pairs[1] >= _GPC_ON

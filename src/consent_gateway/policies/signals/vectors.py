@@ -18,7 +18,7 @@ from consent_gateway.errors import InputError, SignalError
 from consent_gateway.policies.signals.detect import Signal, decode
 from consent_gateway.policies.signals.gpc import FIELD, read_well_known, says_opt_out
 from consent_gateway.policies.signals.gpp import GppString
-from consent_gateway.policies.signals.tcf import TcString
+from consent_gateway.policies.signals.tc_strings import TcString
 from consent_gateway.policies.signals.views import sections_view, tcf_view
 
 _ABSENT = "(nothing)"

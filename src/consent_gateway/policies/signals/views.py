@@ -10,12 +10,12 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from consent_gateway.policies.signals.bits import NOBODY, IdSet
 from consent_gateway.policies.signals.detect import Signal
 from consent_gateway.policies.signals.gpc import GpcSignal
 from consent_gateway.policies.signals.gpp import GppString, Section
+from consent_gateway.policies.signals.id_sets import NOBODY, IdSet
 from consent_gateway.policies.signals.sections import LAYOUTS, NAMES, USNAT, Sub
-from consent_gateway.policies.signals.tcf import (
+from consent_gateway.policies.signals.tc_strings import (
     FEATURES,
     PURPOSES,
     CaString,
