@@ -124,6 +124,9 @@ class Tc:
             bits += number(purpose, 6) + number(kind, 2) + fixed_ranges(runs(ids))
         return bits
 
+    def core_text(self) -> str:
+        return text_of(self.core(), to_bytes=self.to_bytes)
+
     def text(self) -> str:
         parts = [self.core()]
         if self.disclosed is not None:

@@ -43,8 +43,25 @@ class Layout:
     fields: tuple[tuple[str, int], ...]  # name and length; 0: a single value
     sub: Sub
     sensitive: Sensitive
-    versions: frozenset[int] = frozenset({1})
-    version_field: str = "Version"
+    versions: frozenset[int]
+    version_field: str
+
+    @classmethod
+    def of(
+        cls,
+        section: int,
+        name: str,
+        text: str,
+        *,
+        sub: Sub = Sub.GPC,
+        sensitive: Sensitive = Sensitive.CONSENT,
+        versions: frozenset[int] = frozenset({1}),
+        version_field: str = "Version",
+    ) -> Layout:
+        """Return the layout of fields that are given as words: `Name`, or `Name*n` for a list."""
+        parts = [word.partition("*") for word in text.split()]
+        fields = tuple((field, int(length or 0)) for field, _, length in parts)
+        return cls(section, name, fields, sub, sensitive, versions, version_field)
 
     @cached_property
     def cuts(self) -> tuple[Cut, ...]:
@@ -76,14 +93,6 @@ def cuts_of(fields: tuple[tuple[str, int], ...], start: int) -> tuple[Cut, ...]:
     return tuple(found)
 
 
-def _fields(text: str) -> tuple[tuple[str, int], ...]:
-    found = []
-    for word in text.split():
-        name, _, length = word.partition("*")
-        found.append((name, int(length or 0)))
-    return tuple(found)
-
-
 _MSPA = " MspaCoveredTransaction MspaOptOutOptionMode MspaServiceProviderMode"
 _NATIONAL = (
     "SharingNotice SaleOptOutNotice SharingOptOutNotice TargetedAdvertisingOptOutNotice"
@@ -92,87 +101,83 @@ _NATIONAL = (
 )
 
 # 1, 2: KnownChildSensitiveDataConsents are 13 to 16, below 13 and, in version 2, below 17.
-USNAT_SHORT = Layout(
+USNAT_SHORT = Layout.of(
     7,
     "usnat",
-    _fields(_NATIONAL + " SensitiveDataProcessing*12 KnownChildSensitiveDataConsents*2 PersonalDataConsents" + _MSPA),
-    Sub.GPC,
-    Sensitive.CONSENT,
-    frozenset({1, 2}),
+    _NATIONAL + " SensitiveDataProcessing*12 KnownChildSensitiveDataConsents*2 PersonalDataConsents" + _MSPA,
+    versions=frozenset({1, 2}),
 )
-USNAT_LONG = Layout(
+USNAT_LONG = Layout.of(
     7,
     "usnat",
-    _fields(_NATIONAL + " SensitiveDataProcessing*16 KnownChildSensitiveDataConsents*3 PersonalDataConsents" + _MSPA),
-    Sub.GPC,
-    Sensitive.CONSENT,
-    frozenset({1, 2}),
+    _NATIONAL + " SensitiveDataProcessing*16 KnownChildSensitiveDataConsents*3 PersonalDataConsents" + _MSPA,
+    versions=frozenset({1, 2}),
 )
 # 1, 2: KnownChildSensitiveDataConsents are selling and sharing, unlike in the national section.
-USCA = Layout(
+USCA = Layout.of(
     8,
     "usca",
-    _fields(
-        "SaleOptOutNotice SharingOptOutNotice SensitiveDataLimitUseNotice SaleOptOut SharingOptOut"
-        " SensitiveDataProcessing*9 KnownChildSensitiveDataConsents*2 PersonalDataConsents" + _MSPA
-    ),
-    Sub.GPC,
-    Sensitive.OPT_OUT,
+    "SaleOptOutNotice SharingOptOutNotice SensitiveDataLimitUseNotice SaleOptOut SharingOptOut"
+    " SensitiveDataProcessing*9 KnownChildSensitiveDataConsents*2 PersonalDataConsents" + _MSPA,
+    sensitive=Sensitive.OPT_OUT,
 )
 _SHARING = "SharingNotice SaleOptOutNotice TargetedAdvertisingOptOutNotice SaleOptOut TargetedAdvertisingOptOut "
 _PROCESSING = "ProcessingNotice SaleOptOutNotice TargetedAdvertisingOptOutNotice SaleOptOut TargetedAdvertisingOptOut "
 _MORE = " AdditionalDataProcessingConsent"
 
 
-def _state(
-    section: int, name: str, text: str, *, sub: Sub = Sub.GPC, sensitive: Sensitive = Sensitive.CONSENT
-) -> Layout:
-    return Layout(section, name, _fields(text + _MSPA), sub, sensitive)
-
-
-USVA = _state(
-    9, "usva", _SHARING + "SensitiveDataProcessing*8 KnownChildSensitiveDataConsents", sub=Sub.NONE
+USVA = Layout.of(
+    9, "usva", _SHARING + "SensitiveDataProcessing*8 KnownChildSensitiveDataConsents" + _MSPA, sub=Sub.NONE
 )  # fmt: skip
-USCO = _state(10, "usco", _SHARING + "SensitiveDataProcessing*7 KnownChildSensitiveDataConsents")
-USUT = _state(
+USCO = Layout.of(10, "usco", _SHARING + "SensitiveDataProcessing*7 KnownChildSensitiveDataConsents" + _MSPA)
+USUT = Layout.of(
     11,
     "usut",
     "SharingNotice SaleOptOutNotice TargetedAdvertisingOptOutNotice SensitiveDataProcessingOptOutNotice SaleOptOut"
-    " TargetedAdvertisingOptOut SensitiveDataProcessing*8 KnownChildSensitiveDataConsents",
+    " TargetedAdvertisingOptOut SensitiveDataProcessing*8 KnownChildSensitiveDataConsents" + _MSPA,
     sub=Sub.NONE,
     sensitive=Sensitive.OPT_OUT,
 )
-USCT = _state(12, "usct", _SHARING + "SensitiveDataProcessing*8 KnownChildSensitiveDataConsents*3")
-USFL = _state(
-    13, "usfl", _PROCESSING + "SensitiveDataProcessing*8 KnownChildSensitiveDataConsents*3" + _MORE, sub=Sub.NONE
+USCT = Layout.of(12, "usct", _SHARING + "SensitiveDataProcessing*8 KnownChildSensitiveDataConsents*3" + _MSPA)
+USFL = Layout.of(
+    13,
+    "usfl",
+    _PROCESSING + "SensitiveDataProcessing*8 KnownChildSensitiveDataConsents*3" + _MORE + _MSPA,
+    sub=Sub.NONE,
 )
-USMT = _state(14, "usmt", _SHARING + "SensitiveDataProcessing*8 KnownChildSensitiveDataConsents*3" + _MORE)
-USOR = _state(15, "usor", _PROCESSING + "SensitiveDataProcessing*11 KnownChildSensitiveDataConsents*3" + _MORE)
-USTX = _state(16, "ustx", _PROCESSING + "SensitiveDataProcessing*8 KnownChildSensitiveDataConsents" + _MORE)
-USDE = _state(17, "usde", _PROCESSING + "SensitiveDataProcessing*9 KnownChildSensitiveDataConsents*5" + _MORE)
-USIA = _state(
+USMT = Layout.of(14, "usmt", _SHARING + "SensitiveDataProcessing*8 KnownChildSensitiveDataConsents*3" + _MORE + _MSPA)
+USOR = Layout.of(
+    15, "usor", _PROCESSING + "SensitiveDataProcessing*11 KnownChildSensitiveDataConsents*3" + _MORE + _MSPA
+)
+USTX = Layout.of(16, "ustx", _PROCESSING + "SensitiveDataProcessing*8 KnownChildSensitiveDataConsents" + _MORE + _MSPA)
+USDE = Layout.of(
+    17, "usde", _PROCESSING + "SensitiveDataProcessing*9 KnownChildSensitiveDataConsents*5" + _MORE + _MSPA
+)
+USIA = Layout.of(
     18,
     "usia",
     "ProcessingNotice SaleOptOutNotice TargetedAdvertisingOptOutNotice SensitiveDataOptOutNotice SaleOptOut"
-    " TargetedAdvertisingOptOut SensitiveDataProcessing*8 KnownChildSensitiveDataConsents",
+    " TargetedAdvertisingOptOut SensitiveDataProcessing*8 KnownChildSensitiveDataConsents" + _MSPA,
     sensitive=Sensitive.OPT_OUT,
 )
-USNE = _state(19, "usne", _PROCESSING + "SensitiveDataProcessing*8 KnownChildSensitiveDataConsents" + _MORE)
-USNH = _state(20, "usnh", _PROCESSING + "SensitiveDataProcessing*8 KnownChildSensitiveDataConsents*3" + _MORE)
-USNJ = _state(21, "usnj", _PROCESSING + "SensitiveDataProcessing*10 KnownChildSensitiveDataConsents*5" + _MORE)
-USTN = _state(22, "ustn", _PROCESSING + "SensitiveDataProcessing*8 KnownChildSensitiveDataConsents" + _MORE)
-USMN = _state(23, "usmn", _PROCESSING + "SensitiveDataProcessing*8 KnownChildSensitiveDataConsents" + _MORE)
+USNE = Layout.of(19, "usne", _PROCESSING + "SensitiveDataProcessing*8 KnownChildSensitiveDataConsents" + _MORE + _MSPA)
+USNH = Layout.of(
+    20, "usnh", _PROCESSING + "SensitiveDataProcessing*8 KnownChildSensitiveDataConsents*3" + _MORE + _MSPA
+)
+USNJ = Layout.of(
+    21, "usnj", _PROCESSING + "SensitiveDataProcessing*10 KnownChildSensitiveDataConsents*5" + _MORE + _MSPA
+)
+USTN = Layout.of(22, "ustn", _PROCESSING + "SensitiveDataProcessing*8 KnownChildSensitiveDataConsents" + _MORE + _MSPA)
+USMN = Layout.of(23, "usmn", _PROCESSING + "SensitiveDataProcessing*8 KnownChildSensitiveDataConsents" + _MORE + _MSPA)
 
 
-def _younger(section: int, name: str, text: str, sub: Sub) -> Layout:
-    fields = _fields("MspaCoveredTransaction MspaMode " + _PROCESSING + text)
-    return Layout(section, name, fields, sub, Sensitive.CONSENT, version_field="MspaVersion")
-
-
-USMD = _younger(24, "usmd", "AdditionalDataProcessingConsent", Sub.GPC)
-USIN = _younger(25, "usin", "KnownChildSensitiveDataConsents" + _MORE, Sub.SENSITIVE)
-USKY = _younger(26, "usky", "KnownChildSensitiveDataConsents" + _MORE, Sub.SENSITIVE)
-USRI = _younger(27, "usri", "KnownChildSensitiveDataConsents" + _MORE, Sub.SENSITIVE)
+_YOUNGER = "MspaCoveredTransaction MspaMode " + _PROCESSING
+_YOUNGER_CHILD = _YOUNGER + "KnownChildSensitiveDataConsents" + _MORE
+_VERSION = "MspaVersion"
+USMD = Layout.of(24, "usmd", _YOUNGER + "AdditionalDataProcessingConsent", version_field=_VERSION)
+USIN = Layout.of(25, "usin", _YOUNGER_CHILD, sub=Sub.SENSITIVE, version_field=_VERSION)
+USKY = Layout.of(26, "usky", _YOUNGER_CHILD, sub=Sub.SENSITIVE, version_field=_VERSION)
+USRI = Layout.of(27, "usri", _YOUNGER_CHILD, sub=Sub.SENSITIVE, version_field=_VERSION)
 
 TCF_EU, TCF_CA, USP, USNAT = 2, 5, 6, 7
 LAYOUTS: Mapping[int, Layout] = {
