@@ -50,6 +50,7 @@ PARAMETERS = {
     "token": "A" * 43,
     "notice": "privacy",
     "pack": "gdpr",
+    "recipient": "nobody",
     "version": "1",
     "approval": "0" * 32,
 }
@@ -93,6 +94,9 @@ NEEDED = {
     ("GET", "/v1/quotas"): "admin",
     ("POST", "/v1/quotas"): "admin",
     ("POST", "/v1/canaries"): "admin",
+    ("POST", "/v1/recipients/{recipient}/epochs"): "admin",
+    ("GET", "/v1/pseudonyms/epochs"): "audience",
+    ("POST", "/v1/pseudonyms/convert"): "audience",
     ("POST", "/v1/subjects/merge"): "identity",
     ("POST", "/v1/subjects/unmerge"): "identity",
     ("GET", "/v1/merges"): "identity",

@@ -205,6 +205,8 @@ GOOD: dict[str, Any] = {
     },
     "/v1/quotas": {"principal": "operator", "quota": "reveal", "per_hour": 100_000, "per_day": 100_000},
     "/v1/canaries": {"source": "crm", "person": {"email": "canary@example.org", "country": "DE"}},
+    "/v1/recipients/{recipient}/epochs": {"overlap_seconds": 3600},
+    "/v1/pseudonyms/convert": {"pseudonyms": ["p1-" + UID, "x"]},
     "/v1/subjects/merge": {
         "subjects": [{"email": "anna@example.org"}, {"member_no": "M-2"}], "reason": "duplicate", "dry_run": True,
     },
@@ -233,6 +235,7 @@ GOOD: dict[str, Any] = {
 REPLIES = {
     "/v1/subjects/lookup": 404,
     "/v1/subjects/{pseudonym}/erase": 404,
+    "/v1/recipients/{recipient}/epochs": 404,
     "/v1/subjects/merge": 404,
     "/v1/subjects/unmerge": 404,
     "/v1/approvals/{approval}/approve": 404,
@@ -388,6 +391,7 @@ def filled(path: str) -> str:
         .replace("{uid}", UID)
         .replace("{version}", "1")
         .replace("{approval}", UID)
+        .replace("{recipient}", "nobody")
     )
 
 

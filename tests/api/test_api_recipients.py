@@ -11,6 +11,7 @@ import pytest
 
 from consent_gateway.app import build_gateway
 from consent_gateway.clock import FixedClock
+from consent_gateway.domain.registers import Registers
 from consent_gateway.services import principals
 from edge import Edge, running
 
@@ -199,6 +200,6 @@ def test_a_gateway_that_trusts_its_memory_is_noticed(edge: Edge, monkeypatch: py
 
 
 def test_a_gateway_of_one_pseudonym_space_is_noticed(edge: Edge, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("consent_gateway.services.vault.sector", lambda *_: "self")
+    monkeypatch.setattr(Registers, "sector", lambda *_: "self")
     with pytest.raises(AssertionError):
         test_the_pseudonym_of_another_recipient_means_nobody(edge)

@@ -67,6 +67,7 @@ def test_kinds_are_the_closed_list() -> None:
         "approval.proposed", "approval.given", "approval.ended",
         "quota.set", "canary.planted", "canary.read", "members.read", "pseudonym.read",
         "erasure.replayed", "tombstones.replayed",
+        "pseudonyms.converted", "identifiers.disclosed",
     }  # fmt: skip
 
 

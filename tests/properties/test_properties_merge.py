@@ -123,7 +123,7 @@ class Merging(RuleBasedStateMachine):
         if number not in self.erased:
             with self.gateway.look() as work:
                 found = subject_id(work, ref(number))
-                pseudonym = self.gateway.vault.pseudonym(found, EMAIL_MARKETING.recipient, work.registers, 1)
+                pseudonym = self.gateway.vault.pseudonym(found, EMAIL_MARKETING.recipient, work.registers)
             self.lives[number] = Life(found, pseudonym, region, visits)
 
     @rule(

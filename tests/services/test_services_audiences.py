@@ -73,7 +73,7 @@ def stream(gateway: Gateway, audience: Audience) -> list[str]:
 
 def people_of(gateway: Gateway, pseudonyms: list[str], recipient: str = "self") -> set[int | None]:
     with gateway.look() as work:
-        return {gateway.vault.resolve(p, RecipientId(recipient), work.registers) for p in pseudonyms}
+        return {gateway.vault.resolve(p, RecipientId(recipient), work.registers, work.now) for p in pseudonyms}
 
 
 def ids(gateway: Gateway, numbers: range | list[int]) -> set[int | None]:

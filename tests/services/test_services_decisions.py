@@ -172,7 +172,7 @@ def members(gateway: Gateway, audience: str) -> list[int]:
     with gateway.look() as work:
         row = audiences.find(work, audience)
         texts = [p for chunk in audiences.stream_members(gateway, audience) for p in chunk]
-        return [gateway.vault.resolve(p, RecipientId(row.recipient), work.registers) or 0 for p in texts]
+        return [gateway.vault.resolve(p, RecipientId(row.recipient), work.registers, work.now) or 0 for p in texts]
 
 
 def test_alone_in_a_batch_and_in_an_audience(crm: Gateway, clock: FixedClock) -> None:

@@ -236,7 +236,7 @@ def test_no_spelling_of_any_identifier_comes_back(crm: Gateway, identifiers: dic
 
 def test_an_erased_person_is_nobody_to_every_use_case(crm: Gateway) -> None:
     with crm.look() as work:
-        pseudonym = crm.vault.pseudonym(subject_id(work, ref(1)), work.actor.recipient, work.registers, 1)
+        pseudonym = crm.vault.pseudonym(subject_id(work, ref(1)), work.actor.recipient, work.registers)
     forget(crm)
     for who in (ref(1), by("email", EMAIL), by("pseudonym", pseudonym)):
         assert answer_for(crm, who).reason_code == "unknown_subject"

@@ -268,7 +268,7 @@ def test_a_pseudonym_of_somebody_erased_means_nobody_and_stops_no_batch(crm: Gat
     take(crm, [a_person(1), a_person(2)])
     gone = id_of(crm, ref(1))
     with crm.look() as work:
-        pseudonym = crm.vault.pseudonym(gone, work.actor.recipient, work.registers, 1)
+        pseudonym = crm.vault.pseudonym(gone, work.actor.recipient, work.registers)
     with crm.work() as work:
         erase(work, gone, "request")
     who = by("pseudonym", pseudonym)

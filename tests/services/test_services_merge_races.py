@@ -232,7 +232,7 @@ def test_nobody_is_merged_with_somebody_who_was_erased_meanwhile(crm: Gateway, r
 
     def collide() -> None:
         with crm.look() as work:
-            name = crm.vault.pseudonym(gone, work.actor.recipient, work.registers, 1)
+            name = crm.vault.pseudonym(gone, work.actor.recipient, work.registers)
         with crm.work() as late:
             with replica.work() as early:
                 erase(early, gone, "request")

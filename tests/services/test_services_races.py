@@ -193,7 +193,7 @@ def test_an_erasure_holds_off_whoever_writes(crm: Gateway, replica: Gateway) -> 
 def test_nothing_is_written_about_somebody_who_was_erased_meanwhile(crm: Gateway, replica: Gateway) -> None:
     gone = id_of(crm, ref(1))
     with crm.look() as work:
-        pseudonym = crm.vault.pseudonym(gone, EMAIL_MARKETING.recipient, work.registers, 1)
+        pseudonym = crm.vault.pseudonym(gone, EMAIL_MARKETING.recipient, work.registers)
     assert pseudonym
     with crm.work() as late:
         with replica.work() as early:

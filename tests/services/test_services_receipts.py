@@ -248,7 +248,7 @@ def test_the_pseudonym_is_of_a_space_that_no_recipient_has(complete: Gateway) ->
     assert first["record_id"] == again["record_id"]
     with complete.look() as work:
         for recipient in work.registers.recipients:
-            assert work.gateway.vault.resolve(first["pii_principal_id"], recipient, work.registers) is None
+            assert work.gateway.vault.resolve(first["pii_principal_id"], recipient, work.registers, work.now) is None
     for name in ("record:principal", "record_principal"):
         with complete.work() as work:
             if ":" in name:
@@ -256,7 +256,10 @@ def test_the_pseudonym_is_of_a_space_that_no_recipient_has(complete: Gateway) ->
                     registers.put_recipient(work, a_recipient(name))
                 continue
             registers.put_recipient(work, a_recipient(name))
-            assert work.gateway.vault.resolve(first["pii_principal_id"], RecipientId(name), work.registers) is None
+            assert (
+                work.gateway.vault.resolve(first["pii_principal_id"], RecipientId(name), work.registers, work.now)
+                is None
+            )
 
 
 def test_somebody_who_was_merged_gets_one_receipt_of_everything(complete: Gateway) -> None:

@@ -100,7 +100,7 @@ def replica(crm: Gateway) -> Iterator[Gateway]:
 
 def name_of(gateway: Gateway, number: int, recipient: str = "self") -> str:
     with gateway.look() as work:
-        return gateway.vault.pseudonym(id_of(gateway, ref(number)), RecipientId(recipient), work.registers, 1)
+        return gateway.vault.pseudonym(id_of(gateway, ref(number)), RecipientId(recipient), work.registers)
 
 
 def grounds(*fields: RevealField, view: View = View.PLAIN, ticket: str = "CASE-1") -> Grounds:
@@ -337,7 +337,7 @@ def strangers(gateway: Gateway) -> dict[str, str]:
     gone = name_of(gateway, 2)
     with gateway.work() as work:
         erase(work, id_of(gateway, ref(2)), "request")
-        never = gateway.vault.pseudonym(999_999, OWN, work.registers, 1)
+        never = gateway.vault.pseudonym(999_999, OWN, work.registers)
     return {
         "forged": "p1-" + "0" * 32, "malformed": "zzz", "foreign": name_of(gateway, 1, "mailer"), "erased": gone,
         "never": never,

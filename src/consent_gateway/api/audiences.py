@@ -93,6 +93,7 @@ def audience_out(work: Work, row: AudienceRow) -> dict[str, Any]:
         "purpose": row.purpose,
         "channel": row.channel,
         "recipient": row.recipient,
+        "epoch": row.epoch,
         "manifest_root": bytes(row.manifest_root).hex(),
         "packs": json.loads(row.packs),
         "created_at": instant(row.created_at),

@@ -31,7 +31,16 @@ __all__ = ["BodyGuard", "BodyLimits", "SecurityHeaders", "check_json_document", 
 
 _LENGTH_DIGITS = 18
 
-_BATCHES = ("subjects", "consents", "choices", "events", "contacts", "notices_shown", "decisions/batch")
+_BATCHES = (
+    "subjects",
+    "consents",
+    "choices",
+    "events",
+    "contacts",
+    "notices_shown",
+    "decisions/batch",
+    "pseudonyms/convert",
+)
 _BODILESS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 _JSON = frozenset({b"application/json"})
 _ROWS = frozenset({b"application/x-ndjson", b"text/csv"})

@@ -92,8 +92,7 @@ def _record(work: Work, row: merge_rows.Merge) -> dict[str, Any]:
 
 
 def _pseudonym(work: Work, subject_id: SubjectId) -> str:
-    epoch = work.gateway.rules.pseudonym_epoch
-    return work.gateway.vault.pseudonym(subject_id, work.actor.recipient, work.registers, epoch)
+    return work.gateway.vault.pseudonym(subject_id, work.actor.recipient, work.registers)
 
 
 HANDLERS = (merge_subjects, unmerge_subjects, list_merges)

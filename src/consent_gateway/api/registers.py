@@ -126,7 +126,9 @@ async def list_recipients(request: Call) -> Response[bytes]:
 
     def act(work: Work) -> dict[str, Any]:
         parties = record_rows.parties(work.session)
-        return {"items": [{**asdict(r), "party": parties.get(r.id)} for r in work.registers.recipients.values()]}
+        epochs = {r.id: work.registers.epochs_of(r.sector).current for r in work.registers.recipients.values()}
+        more = {r: {"party": parties.get(r), "epoch": epoch} for r, epoch in epochs.items()}
+        return {"items": [asdict(r) | more[r.id] for r in work.registers.recipients.values()]}
 
     return await desk_of(request).read(request, "ingest", act)
 

@@ -15,6 +15,7 @@ from consent_gateway.domain.purposes import OWN
 from consent_gateway.errors import ForbiddenError, NotFoundError
 from consent_gateway.services import signal_mappings, signal_records
 from consent_gateway.services.gateway import Work
+from consent_gateway.services.people import named_by
 
 Call = Request[Any, Any, Any]
 _NEWEST = 100
@@ -63,8 +64,8 @@ async def list_signals(request: Call, pseudonym: FromPath[str]) -> Response[byte
     def act(work: Work) -> dict[str, Any]:
         if work.actor.recipient != OWN:
             raise ForbiddenError("only a key of our own reads what a person signalled")
-        found = work.gateway.vault.resolve(pseudonym, work.actor.recipient, work.registers)
-        if found is None or found not in subject_rows.profiles(work.session, [found]):
+        found = named_by(work, pseudonym)
+        if found not in subject_rows.profiles(work.session, [found]):
             raise NotFoundError
         return {"items": [_row(row) for row in signal_records.signals_of(work, found, _NEWEST)]}
 

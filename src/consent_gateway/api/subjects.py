@@ -12,8 +12,8 @@ from consent_gateway.api.desk import body_as, desk_of, documented
 from consent_gateway.api.wire import ErasureIn, ErasureOut, LookupIn, LookupOut, instant
 from consent_gateway.db import intake as intake_rows
 from consent_gateway.domain.purposes import OWN
-from consent_gateway.errors import FieldProblem, ForbiddenError, InputError, NotFoundError
-from consent_gateway.services import erasure, subjects
+from consent_gateway.errors import FieldProblem, ForbiddenError, InputError
+from consent_gateway.services import erasure, people, subjects
 from consent_gateway.services.gateway import Work
 from consent_gateway.telemetry import Event
 
@@ -50,10 +50,7 @@ async def erase_subject(request: Call, pseudonym: FromPath[str]) -> Response[byt
     def act(work: Work) -> dict[str, Any]:
         if work.actor.recipient != OWN:
             raise ForbiddenError("only a key of our own erases a person: it is for everyone")
-        subject_id = work.gateway.vault.resolve(pseudonym, work.actor.recipient, work.registers)
-        if subject_id is None:
-            raise NotFoundError
-        done = erasure.erase(work, subject_id, data.reason)
+        done = erasure.erase(work, people.named_by(work, pseudonym), data.reason)
         return {"erased": True, "tombstones": done.tombstones, "rows": done.rows, "entry": {"uid": done.uid.hex()}}
 
     desk = desk_of(request)

@@ -77,6 +77,8 @@ class EntryKind(StrEnum):
     PSEUDONYM_READ = "pseudonym.read"
     ERASURE_REPLAYED = "erasure.replayed"
     TOMBSTONES_REPLAYED = "tombstones.replayed"
+    PSEUDONYMS_CONVERTED = "pseudonyms.converted"
+    IDENTIFIERS_DISCLOSED = "identifiers.disclosed"
 
 
 @dataclass(frozen=True, slots=True)

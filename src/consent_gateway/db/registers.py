@@ -17,6 +17,7 @@ from consent_gateway.db.tables import (
     TEXT_SLOTS,
     exports,
     principals,
+    pseudonym_epochs,
     purposes,
     recipients,
     registry_state,
@@ -25,6 +26,7 @@ from consent_gateway.db.tables import (
     sources,
     traits,
 )
+from consent_gateway.domain.epochs import Epochs
 from consent_gateway.domain.fields import RevealField
 from consent_gateway.domain.ids import NoticeId, PurposeId, RecipientId, SourceId, TraitId
 from consent_gateway.domain.purposes import (
@@ -78,6 +80,7 @@ def load(session: Session) -> Registers:
         policies=policies.load(session),
         exports={e.year: e for e in map(_exports, _rows(session, select(exports)))},
         notices=notice_book(session),
+        epochs=_epochs(_rows(session, select(pseudonym_epochs).order_by(pseudonym_epochs.c.epoch))),
     )
 
 
@@ -96,6 +99,15 @@ def add_slot(session: Session, purpose: PurposeId, channel: Channel, slot: int) 
 def put_recipient(session: Session, recipient: Recipient) -> None:
     """Write one recipient."""
     upsert(session, recipients, [{c.name: getattr(recipient, c.name) for c in recipients.columns}])
+
+
+def put_epochs(session: Session, sector: str, epochs: Epochs, at: int) -> None:
+    """Write the epochs of a sector after a roll at the instant `at`; when earlier ones began stays as it was."""
+    former = [{"sector": sector, "epoch": e, "counts_until": until} for e, until in epochs.former.items()]
+    upsert(session, pseudonym_epochs, former)
+    upsert(
+        session, pseudonym_epochs, [{"sector": sector, "epoch": epochs.current, "begun_at": at, "counts_until": None}]
+    )
 
 
 def put_source(session: Session, source: Source) -> None:
@@ -242,6 +254,16 @@ def _trait(row: Any) -> TraitDefinition:
         event_type=row.event_type,
         sensitive=row.sensitive,
     )
+
+
+def _epochs(rows: list[Any]) -> dict[str, Epochs]:
+    """Return the epochs of each sector; the current one is that without an end."""
+    current = {row.sector: row.epoch for row in rows if row.counts_until is None}
+    former: dict[str, dict[int, int]] = {}
+    for row in rows:
+        if row.counts_until is not None:
+            former.setdefault(row.sector, {})[row.epoch] = row.counts_until
+    return {sector: Epochs(epoch, former.get(sector, {})) for sector, epoch in current.items()}
 
 
 def _exports(row: Any) -> Exports:

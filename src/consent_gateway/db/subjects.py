@@ -144,6 +144,15 @@ def profiles(session: Session, ids: Iterable[SubjectId]) -> dict[SubjectId, tupl
     return found
 
 
+def existing(session: Session, ids: Iterable[SubjectId]) -> set[SubjectId]:
+    """Return those of `ids` that exist: nothing else of them is read."""
+    found: set[SubjectId] = set()
+    for part in chunks(sorted(ids)):
+        statement = select(subjects.c.id).where(subjects.c.id.in_(part))
+        found.update(SubjectId(i) for i in session.execute(statement).scalars())
+    return found
+
+
 def lock(session: Session, subject_id: SubjectId) -> bool:
     """Lock the person's row until the transaction ends; False if there is no such person."""
     statement = select(subjects.c.id).where(subjects.c.id == subject_id).with_for_update(key_share=True)

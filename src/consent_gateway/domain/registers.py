@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from consent_gateway.domain.consents import Standings
+from consent_gateway.domain.epochs import FIRST_EPOCHS, Epochs
 from consent_gateway.domain.ids import PurposeId, RecipientId, SourceId, TraitId
 from consent_gateway.domain.notices import NO_NOTICES, NoticeBook
 from consent_gateway.domain.policies import Policies
@@ -51,6 +52,7 @@ class Registers:
     policies: Policies = field(default_factory=Policies)
     exports: Mapping[int, Exports] = field(default_factory=dict)  # by year; a year that is not here is not known
     notices: NoticeBook = NO_NOTICES
+    epochs: Mapping[str, Epochs] = field(default_factory=dict)  # by sector; one that was never rolled is not here
 
     def slots_of(self, purpose: PurposeId) -> list[tuple[PurposeId, Channel, int]]:
         """Return the slots that an event about `purpose` can change: its own and those of narrower purposes."""
@@ -63,6 +65,15 @@ class Registers:
         if found is not None and found.kind in (RecipientKind.SELF, RecipientKind.PROCESSOR):
             return OWN_SIDE
         return Side(-1 if found is None or found.scope_bit is None else found.scope_bit)
+
+    def sector(self, recipient: RecipientId) -> str:
+        """Return the pseudonym space of a recipient: systems of one sector share theirs."""
+        found = self.recipients.get(recipient)
+        return recipient if found is None else found.sector
+
+    def epochs_of(self, sector: str) -> Epochs:
+        """Return the epochs of a pseudonym space."""
+        return self.epochs.get(sector, FIRST_EPOCHS)
 
     def pack(self, standings: Standings) -> Slot:
         """Return the three integers of the audience row that hold `standings`."""

@@ -36,7 +36,6 @@ from consent_gateway.domain.segments import Segment, check, parse_json, to_json,
 from consent_gateway.errors import FieldProblem, InputError, NotFoundError
 from consent_gateway.services.decider import Asked, Message, Use
 from consent_gateway.services.gateway import SYSTEM, Gateway, Work
-from consent_gateway.services.vault import sector
 
 CHUNK = 1000
 
@@ -58,8 +57,9 @@ def resolve(work: Work, segment: Segment, use: Use, ttl_seconds: int | None = No
     population = audience_rows.population(work.session)
     outcomes, members = _decide_classes(work, segment, asked)
     shown_losses = waterfall(population, outcomes, rules.k_floor)
-    epoch = rules.pseudonym_epoch
-    blocks = work.gateway.vault.pseudonymiser.bulk_bytes(members, sector(use.recipient, work.registers), epoch)
+    sector = work.registers.sector(use.recipient)
+    epoch = work.registers.epochs_of(sector).current
+    blocks = work.gateway.vault.pseudonymiser.bulk_bytes(members, sector, epoch)
     root = manifest_root(blocks)
     ttl = min(ttl_seconds or rules.audience_ttl_seconds, rules.audience_ttl_seconds)
     packs = [pack.name for pack in work.law.packs.packs]
@@ -110,9 +110,11 @@ def saved_segment(work: Work, segment_id: str) -> Segment:
 
 
 def find(work: Work, audience_id: str) -> AudienceRow:
-    """Return an audience that has not expired; NotFoundError otherwise."""
+    """Return an audience that has not expired; NotFoundError otherwise. It ends at the latest with its epoch."""
     row = audience_db.get(work.session, audience_id)
     if row is None or row.expires_at <= work.now:
+        raise NotFoundError
+    if row.epoch not in work.registers.epochs_of(work.registers.sector(RecipientId(row.recipient))).counting(work.now):
         raise NotFoundError
     return row
 
@@ -198,7 +200,7 @@ def _still_permitted(work: Work, row: AudienceRow, ids: list[SubjectId]) -> list
     # Who was merged into somebody since has no row: the next audience names the person once.
     people = audience_rows.read_rows(work.session, asked.reading, ids, work.now)
     kept = [i for i in ids if (p := people.get(i)) is not None and _may_be_read(work, asked, p.key)]
-    return work.gateway.vault.pseudonymiser.bulk(kept, sector(use.recipient, work.registers), row.epoch)
+    return work.gateway.vault.pseudonymiser.bulk(kept, work.registers.sector(use.recipient), row.epoch)
 
 
 def _may_be_read(work: Work, asked: Asked, key: ClassKey) -> bool:

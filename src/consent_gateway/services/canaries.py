@@ -43,5 +43,4 @@ def plant(work: Work, source: str, person: SubjectItem, content_sha256: str) -> 
     subject_id = found.subject_id  # type: ignore[union-attr]
     canaries.plant(work.session, subject_id, work.now)
     uid = work.record(EntryKind.CANARY_PLANTED, {"source": source})
-    epoch = work.gateway.rules.pseudonym_epoch
-    return Canary(work.gateway.vault.pseudonym(subject_id, OWN, work.registers, epoch), uid)
+    return Canary(work.gateway.vault.pseudonym(subject_id, OWN, work.registers), uid)

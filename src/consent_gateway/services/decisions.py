@@ -24,7 +24,7 @@ from consent_gateway.errors import AuthenticationError, FieldProblem, GatewayErr
 from consent_gateway.services.decider import Asked, Use
 from consent_gateway.services.gateway import UID_BYTES, Work
 from consent_gateway.services.items import SubjectRef
-from consent_gateway.services.people import PSEUDONYM, Resolver
+from consent_gateway.services.people import NOBODY, PSEUDONYM, Resolver
 
 MAX_BATCH = 1000
 
@@ -39,8 +39,8 @@ class Ask:
     explain: bool = False
 
 
-_Placed = tuple[int, Ask, SubjectId | None]
-"""A question with its place in the batch and the person it is about, if anybody."""
+_Placed = tuple[int, Ask, SubjectId]
+"""A question with its place in the batch and the person it is about, or `NOBODY`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,8 @@ def decide_about(work: Work, use: Use, subjects: Sequence[SubjectId | None]) -> 
     """
     results: dict[int, Decision | GatewayError] = {}
     ask = Ask(use, SubjectRef(PSEUDONYM, ""), work.actor)
-    _decide_use(work, use, [(n, ask, subject) for n, subject in enumerate(subjects)], results)
+    placed = [(n, ask, NOBODY if subject is None else subject) for n, subject in enumerate(subjects)]
+    _decide_use(work, use, placed, results)
     found: list[Decision] = []
     for n in range(len(subjects)):
         result = results[n]
@@ -97,9 +98,9 @@ def decide_batch(work: Work, use: Use, refs: Sequence[SubjectRef]) -> tuple[list
         raise InputError(fields=(FieldProblem("$.subjects", "too_many", f"at most {MAX_BATCH} subjects a call"),))
     asked = work.gateway.decider.ask(use, work.registers, work.gateway.rules, work.now)
     resolver = Resolver(work, refs)
-    ids = [None if isinstance(found := resolver.resolve(ref), FieldProblem) else found for ref in refs]
-    people = audience_rows.read_people(work.session, asked.reading, sorted({i for i in ids if i}), work.now)
-    answers = [_answer(work, asked, people.get(i) if i else None) for i in ids]
+    ids = [NOBODY if isinstance(found := resolver.resolve(ref), FieldProblem) else found for ref in refs]
+    people = audience_rows.read_people(work.session, asked.reading, sorted(set(ids)), work.now)
+    answers = [_answer(work, asked, people.get(i)) for i in ids]
     permitted = sum(answer.permitted for answer in answers)
     uid = work.record(
         EntryKind.DECISIONS_BATCH,
@@ -111,10 +112,10 @@ def decide_batch(work: Work, use: Use, refs: Sequence[SubjectRef]) -> tuple[list
 # -- the parts ---------------------------------------------------------------------------------------------------
 
 
-def _resolve(work: Work, asks: Sequence[Ask]) -> list[SubjectId | GatewayError | None]:
-    """Return the person of each question, None for nobody; pseudonyms need no query, identifiers share one."""
+def _resolve(work: Work, asks: Sequence[Ask]) -> list[SubjectId | GatewayError]:
+    """Return the person of each question, or `NOBODY`; pseudonyms need no query, identifiers share one."""
     resolver = Resolver(work, [ask.subject for ask in asks])
-    found: list[SubjectId | GatewayError | None] = []
+    found: list[SubjectId | GatewayError] = []
     for ask in asks:
         if not work.is_live(ask.actor):
             found.append(AuthenticationError())
@@ -123,7 +124,7 @@ def _resolve(work: Work, asks: Sequence[Ask]) -> list[SubjectId | GatewayError |
         if isinstance(who, FieldProblem) and who.code != "unknown_subject":
             found.append(InputError(fields=(who,)))
         else:
-            found.append(None if isinstance(who, FieldProblem) else who)
+            found.append(NOBODY if isinstance(who, FieldProblem) else who)
     return found
 
 
@@ -138,14 +139,14 @@ def _decide_use(
     except InputError as error:
         results.update({n: error for n, _, _ in asks})
         return
-    ids = sorted({i for _, _, i in asks if i is not None})
+    ids = sorted({i for _, _, i in asks})
     people = audience_rows.read_people(work.session, asked.reading, ids, work.now)
     writers: dict[str, EntryWriter] = {}
     fields = _use_fields(use) | work.cite_law()
     kept = work.gateway.kept
     encoded: dict[tuple[str, str], bytes] = {}
     for n, ask, subject_id in asks:
-        person = None if subject_id is None else people.get(subject_id)
+        person = people.get(subject_id)
         answer = _answer(work, asked, person, explain=ask.explain)
         if person is not None and answer.facts_digest not in kept and answer.facts_digest:
             work.points[answer.facts_digest] = work.gateway.decider.facts(asked, person.key, work.now).bits

@@ -17,6 +17,7 @@ from consent_gateway.vault.normal_forms import Normalised, Rejected
 from consent_gateway.vault.normalisers import normalise
 
 PSEUDONYM = "pseudonym"
+NOBODY = SubjectId(-1)  # is looked up where a name means nobody: the same queries as for somebody who is gone
 _KINDS = frozenset(IdentifierKind)
 _MAX_DEPTH = 8
 UNKNOWN = FieldProblem("$.subject", "unknown_subject", "nobody with this identifier is known")
@@ -58,6 +59,15 @@ def _walk(value: object, region: str | None, depth: int) -> Iterator[Normalised]
         if isinstance(form, Normalised):
             yield form
         yield from _walk(item, here, depth - 1)
+
+
+def named_by(work: Work, pseudonym: str) -> SubjectId:
+    """Return whom a pseudonym of the caller's recipient names: perhaps somebody who is gone, perhaps `NOBODY`.
+
+    Forged, foreign, ended and malformed names go the way that the name of an erased person goes.
+    """
+    found = work.gateway.vault.resolve(pseudonym, work.actor.recipient, work.registers, work.now)
+    return NOBODY if found is None else found
 
 
 def lock_people(work: Work, ids: Collection[SubjectId]) -> dict[SubjectId, list[SubjectId]]:
@@ -102,7 +112,7 @@ class Resolver:
     def _lock(self, refs: Iterable[SubjectRef]) -> set[SubjectId]:
         work = self._work
         texts = [r.value for r in refs if r.kind == PSEUDONYM]
-        named = (work.gateway.vault.resolve(text, work.actor.recipient, work.registers) for text in texts)
+        named = (work.gateway.vault.resolve(text, work.actor.recipient, work.registers, work.now) for text in texts)
         meant = {found for found in named if found is not None}
         return subject_rows.lock_all(work.session, meant | {p.subject_id for p in self._points.values()})
 
@@ -113,7 +123,8 @@ class Resolver:
     def resolve_for(self, ref: SubjectRef, recipient: RecipientId) -> SubjectId | FieldProblem:
         """Return the person as `recipient` may name them: a pseudonym means somebody only to whom it was given."""
         if ref.kind == PSEUDONYM:
-            found = self._work.gateway.vault.resolve(ref.value, recipient, self._work.registers)
+            work = self._work
+            found = work.gateway.vault.resolve(ref.value, recipient, work.registers, work.now)
             return UNKNOWN if found is None or not self._is_live(found) else found
         point = self.point(ref)
         return point if isinstance(point, FieldProblem) else point.subject_id

@@ -95,7 +95,7 @@ def _check_call(work: Work, grounds: Grounds, people: int) -> None:
 def _lock(work: Work, pseudonyms: Sequence[str]) -> tuple[list[SubjectId | None], Clusters]:
     """Return who is meant, None for nobody, and every subject of each; locked, and with the registers as they are."""
     vault, recipient = work.gateway.vault, work.actor.recipient
-    meant = [vault.resolve(text, recipient, work.registers) or GATEWAY_ITSELF for text in pseudonyms]
+    meant = [vault.resolve(text, recipient, work.registers, work.now) or GATEWAY_ITSELF for text in pseudonyms]
     members = lock_people(work, set(meant))
     work.catch_up()
     if not work.is_live(work.actor):

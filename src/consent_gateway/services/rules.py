@@ -24,7 +24,6 @@ class Rules:
     cap: CapRule = field(default_factory=lambda: CapRule(3, 7 * 86_400))
     controller_country: str | None = None
     sender_type: str = "commercial"  # or "charity"
-    pseudonym_epoch: int = 1
     max_future_seconds: int = 300
     confirmation_seconds: int = 7 * 86_400  # how long a second step is waited for
     reveal_quota: Limits = field(default_factory=lambda: Limits(60, 300))

@@ -30,7 +30,7 @@ from consent_gateway.services.gateway import Work
 from consent_gateway.services.intake import Incoming, Intake, Refusals, keep_counts, require_size, require_source
 from consent_gateway.services.items import SubjectItem, SubjectRef
 from consent_gateway.services.opt_outs import apply_waiting
-from consent_gateway.services.people import UNKNOWN, Resolver
+from consent_gateway.services.people import NOBODY, UNKNOWN, Resolver
 from consent_gateway.services.vault import CONTACT, PROFILE, open_group, seal_group
 from consent_gateway.vault.normal_forms import Normalised
 
@@ -91,11 +91,12 @@ def lookup(work: Work, ref: SubjectRef, recipient: str | None) -> str:
     found = Resolver(work, [ref]).resolve(ref)
     if isinstance(found, FieldProblem) and found is not UNKNOWN:
         raise InputError(fields=(FieldProblem(f"$.identifier.{ref.kind}", found.code, found.message),))
-    if isinstance(found, FieldProblem) or found not in subjects.profiles(work.session, [found]):
+    found = NOBODY if isinstance(found, FieldProblem) else found
+    if found not in subjects.profiles(work.session, [found]):
         raise NotFoundError
     target = RecipientId(recipient) if recipient else work.actor.recipient
     found = merges.heads(work.session, [found]).get(found, found)
-    return work.gateway.vault.pseudonym(found, target, work.registers, work.gateway.rules.pseudonym_epoch)
+    return work.gateway.vault.pseudonym(found, target, work.registers)
 
 
 def _without_erased(work: Work, refusals: Refusals, rows: list[Clean]) -> list[Clean]:

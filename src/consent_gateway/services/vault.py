@@ -82,20 +82,19 @@ class Vault:
         """Return the unwrapped data keys of the people that exist."""
         return {i: self.unwrap(i, wrapped) for i, wrapped in subject_rows.wrapped_keys(session, ids).items()}
 
-    def pseudonym(self, subject_id: SubjectId, recipient: RecipientId, registers: Registers, epoch: int) -> str:
-        """Return what `recipient` sees of a person."""
-        return self.pseudonymiser.pseudonym(subject_id, sector(recipient, registers), epoch)
+    def pseudonym(self, subject_id: SubjectId, recipient: RecipientId, registers: Registers) -> str:
+        """Return what `recipient` sees of a person from now on: a name of the current epoch."""
+        sector = registers.sector(recipient)
+        return self.pseudonymiser.pseudonym(subject_id, sector, registers.epochs_of(sector).current)
 
-    def resolve(self, text: str, recipient: RecipientId, registers: Registers) -> SubjectId | None:
-        """Return the person behind a pseudonym of `recipient`; None for any other text."""
-        found = self.pseudonymiser.resolve(text, sector(recipient, registers))
+    def resolve(self, text: str, recipient: RecipientId, registers: Registers, now: int) -> SubjectId | None:
+        """Return the person behind a pseudonym of `recipient` that counts at `now`; None for any other text.
+
+        A name outlives its person: whether they still exist is for the caller to ask (`people.named_by`).
+        """
+        sector = registers.sector(recipient)
+        found = self.pseudonymiser.resolve(text, sector, registers.epochs_of(sector).counting(now))
         return None if not found else SubjectId(found)
-
-
-def sector(recipient: RecipientId, registers: Registers) -> str:
-    """Return the pseudonym space of a recipient: systems of one sector share theirs."""
-    found = registers.recipients.get(recipient)
-    return recipient if found is None else found.sector
 
 
 def seal_group(dek: bytes, subject_id: SubjectId, name: str, version: int, content: Mapping[str, Any]) -> SealedGroup:

@@ -13,7 +13,9 @@ take one call, and two subjects never collide. The eight zero bytes are the redu
 made-up block passes with odds of 2^-64, and must then hit a live subject. One block is the whole message, so the
 usual objection to ECB (equal blocks show) is the very property wanted: equal subjects, equal pseudonyms.
 
-Invariant: resolving answers an id or None; a forged, foreign, expired or malformed text all give the same None.
+Invariants: resolving answers an id or None; a forged, foreign, expired or malformed text all give the same None, and
+each costs one decryption and one comparison in constant time. Names move to another epoch by decrypting and encrypting
+their blocks; nothing else of a person is needed for that.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ import hmac
 import re
 import sys
 from array import array
-from collections.abc import Container, Sequence
+from collections.abc import Container, Iterator, Sequence
 
 from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.algorithms import AES256
@@ -33,8 +35,9 @@ from consent_gateway.vault.keyring import Keyring
 
 BLOCK_BYTES = 16
 _ZEROS = bytes(8)
-_MAX_EPOCH = (1 << 32) - 1
+_MAX_EPOCH, _MAX_ID = (1 << 32) - 1, (1 << 63) - 1
 _MAX_CIPHERS = 1024
+_NO_EPOCH, _NO_BLOCK = 0, bytes(BLOCK_BYTES)
 _TEXT = re.compile(r"p(0|[1-9][0-9]{0,9})-([0-9a-f]{32})", re.ASCII)
 
 
@@ -67,16 +70,30 @@ class Pseudonymiser:
 
         `epochs` limits which ones still count; without it the text's own epoch does.
         """
-        found = _TEXT.fullmatch(text)
-        if found is None:
-            return None
-        epoch = int(found[1])
-        if epoch > _MAX_EPOCH or (epochs is not None and epoch not in epochs):
-            return None
-        block = self._cipher(recipient, epoch).decryptor().update(bytes.fromhex(found[2]))
+        epoch, sealed = _parse(text)
+        counts = sealed is not None and (epochs is None or epoch in epochs)
+        # What does not count is decrypted all the same, under a key that is at hand: one way for every text.
+        cipher = self._cipher(recipient, epoch if counts else _NO_EPOCH)
+        block = cipher.decryptor().update(sealed or _NO_BLOCK)
         subject_id = int.from_bytes(block[8:], "big")
-        genuine = hmac.compare_digest(block[:8], _ZEROS) and subject_id < 1 << 63
-        return subject_id if genuine else None
+        genuine = hmac.compare_digest(block[:8], _ZEROS) and subject_id <= _MAX_ID
+        return subject_id if genuine and counts else None
+
+    def resolve_all(self, texts: Sequence[str], recipient: str, epochs: Container[int]) -> list[int | None]:
+        """Return what `resolve` says of each of many texts, by one cipher call for each epoch that occurs."""
+        places: dict[int, list[int]] = {}
+        blocks: dict[int, bytearray] = {}
+        for place, text in enumerate(texts):
+            epoch, sealed = _parse(text)
+            if sealed is not None and epoch in epochs:
+                places.setdefault(epoch, []).append(place)
+                blocks.setdefault(epoch, bytearray()).extend(sealed)
+        found: list[int | None] = [None] * len(texts)
+        for epoch, sealed_blocks in blocks.items():
+            plain = self._cipher(recipient, epoch).decryptor().update(bytes(sealed_blocks))
+            for place, subject_id in zip(places[epoch], _ids(plain), strict=True):
+                found[place] = subject_id
+        return found
 
     def _cipher(self, recipient: str, epoch: int) -> Cipher[ECB]:
         if not 0 <= epoch <= _MAX_EPOCH:
@@ -94,6 +111,24 @@ class Pseudonymiser:
             cipher = Cipher(AES256(key), ECB())  # noqa: S305 - one block is the whole message, see above
             ciphers[recipient, epoch] = cipher
         return cipher
+
+
+def _parse(text: str) -> tuple[int, bytes | None]:
+    """Return the epoch and the block of a text in the one spelling that counts; no block for any other text."""
+    found = _TEXT.fullmatch(text)
+    if found is None or (epoch := int(found[1])) > _MAX_EPOCH:
+        return _NO_EPOCH, None
+    return epoch, bytes.fromhex(found[2])
+
+
+def _ids(plain: bytes) -> Iterator[int | None]:
+    """Yield the id in each decrypted block, None where the redundancy says that the block was made up."""
+    words = array("Q", plain)
+    if sys.byteorder == "little":
+        words.byteswap()
+    for place, subject_id in enumerate(words[1::2]):
+        zeros = plain[place * BLOCK_BYTES : place * BLOCK_BYTES + len(_ZEROS)]
+        yield subject_id if hmac.compare_digest(zeros, _ZEROS) and subject_id <= _MAX_ID else None
 
 
 def _blocks(subject_ids: Sequence[int]) -> bytes:

@@ -151,6 +151,7 @@ class AudienceOut(BaseModel):
     purpose: str
     channel: str
     recipient: str
+    epoch: int
     manifest_root: str
     packs: list[str]
     created_at: str

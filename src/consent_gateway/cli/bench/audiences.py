@@ -14,6 +14,7 @@ from consent_gateway.cli.bench.raw import Raw
 from consent_gateway.cli.bench.serving import Server
 from consent_gateway.cli.bench.site import OWN, USE, Site
 from consent_gateway.cli.bench.stats import Figure, Limit, spread
+from consent_gateway.domain.epochs import FIRST_EPOCH
 
 AIM_MS = 100.0
 _OLD_DAYS, _CHUNK = 60, 1000
@@ -88,7 +89,7 @@ def _stream(site: Site, server: Server) -> Figure:
 
 def _bare_stream(site: Site, members: int) -> float:
     raw = Raw(site.gateway.store)
-    epoch, pseudonymiser = site.gateway.rules.pseudonym_epoch, site.gateway.vault.pseudonymiser
+    epoch, pseudonymiser = FIRST_EPOCH, site.gateway.vault.pseudonymiser
     times = []
     for first in range(1, max(members, 2), _CHUNK):
         ids = range(first, min(first + _CHUNK, members + 1))

@@ -20,6 +20,7 @@ from consent_gateway.cli.bench.plan import Plan
 from consent_gateway.cli.bench.raw import Raw
 from consent_gateway.cli.bench.serving import Server, gateway_server
 from consent_gateway.cli.demo.dice import Dice
+from consent_gateway.domain.epochs import FIRST_EPOCH
 from consent_gateway.domain.ids import RecipientId, SubjectId
 from consent_gateway.services.gateway import Gateway
 from consent_gateway.setup import create_store
@@ -50,7 +51,7 @@ class Site:
         """Return the pseudonyms, as `self` knows them, of people picked at random but the same in every run."""
         dice = Dice(label)
         ids = [SubjectId(dice.between(1, self.plan.people)) for _ in range(count)]
-        return self.gateway.vault.pseudonymiser.bulk(ids, OWN, self.gateway.rules.pseudonym_epoch)
+        return self.gateway.vault.pseudonymiser.bulk(ids, OWN, FIRST_EPOCH)
 
     def post(self, path: str, body: Any) -> bytes:
         """Return the bytes of a request with a JSON body."""

@@ -95,6 +95,15 @@ traits = Table(
     Column("sensitive", String(63)),  # category
 )
 
+pseudonym_epochs = Table(
+    "pseudonym_epochs",
+    metadata,
+    Column("sector", String(63), primary_key=True),
+    Column("epoch", BigInteger, primary_key=True, autoincrement=False),
+    Column("begun_at", BigInteger),  # NULL: from the beginning
+    Column("counts_until", BigInteger),  # NULL: the current one
+)
+
 exports = Table(
     "exports",
     metadata,
@@ -138,6 +147,7 @@ CLASSES: Classes = {
     "notices": {"operator": "id version language title text text_sha256 material purposes", "time": "published_at"},
     "sources": {"operator": "id name channel party notice purposes"},
     "traits": {"operator": "id type origin event_type slot description sensitive"},
+    "pseudonym_epochs": {"operator": "sector epoch", "time": "begun_at counts_until"},
     "exports": {"operator": "year people sensitive_people", "time": "declared_at"},
     "segments": {"operator": "id expression description", "time": "saved_at"},
     "principals": {
