@@ -166,3 +166,32 @@ def test_wraps_spread_over_the_shards():
 def test_only_32_byte_keys_are_wrapped(size):
     with pytest.raises(VaultError):
         LocalKeyProvider(a_keyring()).wrap(bytes(size), b"here")
+
+
+# -- many at once ------------------------------------------------------------------------------------------------
+
+
+def test_many_are_rewrapped_as_one_by_one() -> None:
+    provider = LocalKeyProvider(Keyring.in_memory())
+    old = [(provider.new_dek(dek_context(n))[1], dek_context(n)) for n in range(40)]
+    deks = [provider.unwrap(wrapped, context) for wrapped, context in old]
+    provider.use(provider.keyring.new_kek_epoch())
+    current = provider.new_dek(dek_context(99))[1]
+    moved = provider.rewrap_many([*old, (current, dek_context(99))])
+    assert moved[:-1] == [provider.rewrap(wrapped, context) for wrapped, context in old]
+    assert moved[-1] is current
+    for wrapped, (_, context), dek in zip(moved[:-1], old, deks, strict=True):
+        assert wrapped is not None
+        assert (wrapped_epoch(wrapped), provider.unwrap(wrapped, context)) == (2, dek)
+
+
+def test_of_many_those_that_do_not_open_are_told() -> None:
+    provider = LocalKeyProvider(Keyring.in_memory())
+    good, other = (provider.new_dek(dek_context(n))[1] for n in (1, 2))
+    provider.use(provider.keyring.new_kek_epoch())
+    flipped = good[:-1] + bytes([good[-1] ^ 1])
+    found = provider.rewrap_many(
+        [(good, dek_context(1)), (other, dek_context(1)), (flipped, dek_context(1)), (b"", b""), (b"\x09" * 55, b"")]
+    )
+    assert found[0] is not None
+    assert found[1:] == [None] * 4

@@ -26,6 +26,7 @@ SCOPES = frozenset(
         "audit",
         "policy",
         "approve",
+        "keys",
         "reveal",
         "reveal_plain",
     }

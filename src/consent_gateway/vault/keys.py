@@ -16,6 +16,7 @@ from __future__ import annotations
 import secrets
 import struct
 import zlib
+from collections.abc import Iterable
 from typing import NewType, Protocol
 
 from cryptography.exceptions import InvalidTag
@@ -35,6 +36,7 @@ ALGORITHM_AES_256_SIV = 1
 _HEADER = struct.Struct(">BBIB")
 WRAPPED_BYTES = _HEADER.size + 16 + DEK_BYTES
 _DOMAIN = b"consent-gateway/dek-wrap"
+_OF_SUBJECT = frame(b"subject-dek", bytes(8))[:-8]
 
 
 class KeyProvider(Protocol):
@@ -55,7 +57,7 @@ class KeyProvider(Protocol):
 
 def dek_context(subject_id: int) -> bytes:
     """Return the context of a subject's DEK; one subject's wrap never opens as another's."""
-    return frame(b"subject-dek", subject_id.to_bytes(8, "big"))
+    return _OF_SUBJECT + subject_id.to_bytes(8, "big")  # the frame of both parts
 
 
 def wrapped_epoch(wrapped: bytes) -> int:
@@ -148,6 +150,36 @@ class LocalKeyProvider:
     def rewrap(self, wrapped: bytes, context: bytes) -> WrappedDek:
         """Move a wrap to the current epoch; the DEK and its context stay."""
         return self.wrap(self.unwrap(wrapped, context), context)
+
+    def rewrap_many(self, wraps: Iterable[tuple[bytes, bytes]]) -> list[WrappedDek | None]:
+        """Move wraps, each with its context, to the current epoch: in the same order, None for one that does not open.
+
+        One that is under the current epoch is returned as it is, the same object. Raises `KeyringError` as `unwrap`.
+        """
+        wraps = list(wraps)
+        if {wrapped[2:6] for wrapped, _ in wraps} - {epoch.to_bytes(4, "big") for epoch in self.keyring.epochs}:
+            self.refresh()
+        held = self._held
+        epoch = held.keyring.current_epoch
+        shards = [
+            (_HEADER.pack(VERSION, ALGORITHM_AES_256_SIV, epoch, shard), held.cipher(epoch, shard).encrypt)
+            for shard in range(SHARDS)
+        ]
+        moved: list[WrappedDek | None] = []
+        for wrapped, context in wraps:
+            try:
+                was, shard = _parse(wrapped)
+                if was == epoch:
+                    moved.append(WrappedDek(wrapped))
+                    continue
+                aad = [_DOMAIN, wrapped[: _HEADER.size], context]
+                dek = held.cipher(was, shard).decrypt(wrapped[_HEADER.size :], aad)
+            except (InvalidTag, VaultError):
+                moved.append(None)
+                continue
+            header, encrypt = shards[zlib.crc32(context) % SHARDS]
+            moved.append(WrappedDek(header + encrypt(dek, [_DOMAIN, header, context])))
+        return moved
 
 
 def _parse(wrapped: bytes) -> tuple[int, int]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from consent_gateway.db.tables import approvals as approval_tables
 from consent_gateway.db.tables import erasures as erasure_tables
-from consent_gateway.db.tables import intake, links, log, people, policies, records, registers, reveals
+from consent_gateway.db.tables import intake, keys, links, log, people, policies, records, registers, reveals
 from consent_gateway.db.tables import signals as signal_tables
 from consent_gateway.db.tables.approvals import approvals
 from consent_gateway.db.tables.base import (
@@ -32,6 +32,7 @@ from consent_gateway.db.tables.intake import (
     quarantine_identifiers,
     waiting_opt_outs,
 )
+from consent_gateway.db.tables.keys import key_jobs
 from consent_gateway.db.tables.links import merges, subject_links
 from consent_gateway.db.tables.log import (
     audience_members,
@@ -115,6 +116,7 @@ __all__ = [
     "idempotency_keys",
     "identifiers",
     "imports",
+    "key_jobs",
     "merges",
     "metadata",
     "notice_views",
@@ -165,6 +167,7 @@ CLASSIFICATION: dict[str, str] = {
         signal_tables,
         approval_tables,
         erasure_tables,
+        keys,
     )
     for table, classes in module.CLASSES.items()
     for kind, columns in classes.items()

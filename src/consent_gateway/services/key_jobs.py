@@ -1,0 +1,137 @@
+"""Jobs over all keys: begun once, done page by page, taken up by whoever comes, and seen while they run.
+
+A page is one transaction: the job's row is locked, the page is done from its position on, and the position is written
+with it. So a job that dies at any statement goes on from its last page, and what that page did is there or is not.
+Jobs of a kind come one at a time: to begin one that is not finished is to get it.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from consent_gateway.audit.entries import EntryKind
+from consent_gateway.db import key_jobs as rows
+from consent_gateway.domain.key_jobs import LEASE_SECONDS, START, JobKind, KeyJob
+from consent_gateway.errors import ConflictError, NotFoundError
+from consent_gateway.services.gateway import SYSTEM, Gateway, Work
+
+PAGE = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What one page did: where it ended, how many rows it changed and could not read; `finished` with nothing left.
+
+    A `position` of `START` begins a new pass.
+    """
+
+    position: int
+    done: int = 0
+    failed: int = 0
+    finished: bool = False
+
+
+PageOf = Callable[[Work, KeyJob, int], Step]
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How fast a job may go: rows in a transaction, and rows a second (None: as fast as it can)."""
+
+    rows: int = PAGE
+    per_second: float | None = None
+    sleep: Callable[[float], None] = time.sleep
+    timer: Callable[[], float] = time.perf_counter
+
+    def rest(self, begun: float) -> None:
+        """Wait for as long as a page that began at `begun` still has to last."""
+        if self.per_second is not None:
+            left = self.rows / self.per_second - (self.timer() - begun)
+            if left > 0:
+                self.sleep(left)
+
+
+@dataclass(frozen=True, slots=True)
+class Runner:
+    """One process that does pages: `pages` says how for each kind, `holder` is its name in a lease."""
+
+    gateway: Gateway
+    pages: Mapping[JobKind, PageOf]
+    holder: str = field(default_factory=lambda: secrets.token_hex(16))
+
+    def page(self, job_id: int, limit: int = PAGE) -> KeyJob:
+        """Do the next page and return the job; ConflictError while another process is at it."""
+        with self.gateway.work(SYSTEM) as work:
+            job = _claimed(work, job_id, self.holder)
+            if job.finished_at is not None:
+                return job
+            step = self.pages[job.kind](work, job, limit)
+            return _advanced(work, job, step)
+
+    def run(self, job_id: int, pace: Pace | None = None, told: Callable[[KeyJob], None] = lambda _: None) -> KeyJob:
+        """Do pages until the job is finished, telling of each."""
+        pace = pace or Pace()
+        while True:
+            begun = pace.timer()
+            job = self.page(job_id, pace.rows)
+            told(job)
+            if job.finished_at is not None:
+                return job
+            pace.rest(begun)
+
+
+def begin(
+    work: Work, kind: JobKind, total: int, from_number: int | None = None, to_number: int | None = None
+) -> tuple[KeyJob, bool]:
+    """Begin a job and return it, with True; or the unfinished one of that kind, with False."""
+    work.changed_registers()  # one at a time: of two who begin, the second gets the first one's
+    for job in rows.unfinished(work.session, kind):
+        return job, False
+    numbers = {"from_number": from_number, "to_number": to_number}
+    counts = {"position": START, "done": 0, "failed": 0, "total": total}
+    begun = {"started_at": work.now, "started_by": work.actor.id}
+    job_id = rows.add(work.session, kind=kind.value, **numbers, **counts, **begun)
+    job = find(work, job_id)
+    work.record(EntryKind.KEY_JOB_STARTED, _named(job) | {"total": total})
+    return job, True
+
+
+def find(work: Work, job_id: int) -> KeyJob:
+    """Return a job; NotFoundError if there is none."""
+    found = rows.find(work.session, job_id)
+    if found is None:
+        raise NotFoundError("there is no such job")
+    return found
+
+
+def _claimed(work: Work, job_id: int, holder: str) -> KeyJob:
+    job = rows.find(work.session, job_id, lock=True)
+    if job is None:
+        raise NotFoundError("there is no such job")
+    if job.finished_at is None and job.held(work.now, holder):
+        raise ConflictError(f"another process is at this job; if it died, try again in {LEASE_SECONDS} seconds")
+    rows.change(work.session, job_id, lease_holder=holder, lease_until=work.now + LEASE_SECONDS)
+    return job
+
+
+def _advanced(work: Work, job: KeyJob, step: Step) -> KeyJob:
+    failed = 0 if step.position == START else job.failed + step.failed
+    changes: dict[str, int | str | None] = {
+        "position": step.position,
+        "done": job.done + step.done,
+        "failed": failed,
+    }
+    if step.finished:
+        changes |= {"finished_at": work.now, "lease_holder": None, "lease_until": None}
+    rows.change(work.session, job.id, **changes)
+    done = find(work, job.id)
+    if step.finished:
+        work.record(EntryKind.KEY_JOB_FINISHED, _named(done) | {"done": done.done, "failed": done.failed})
+    return done
+
+
+def _named(job: KeyJob) -> dict[str, object]:
+    return {"job": job.id, "kind": job.kind.value, "from": job.from_number, "to": job.to_number}

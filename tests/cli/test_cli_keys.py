@@ -1,0 +1,57 @@
+"""The commands over keys, on a store of their own."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from builders import a_person, a_source, incoming
+from consent_gateway.cli.main import cli
+from consent_gateway.cli.options import open_gateway
+from consent_gateway.errors import ForbiddenError
+from consent_gateway.services.registers import put_source
+from consent_gateway.services.subjects import import_subjects
+
+
+def run(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(cli, [str(argument) for argument in arguments])
+
+
+def told(*arguments: str | Path) -> Any:
+    result = run(*arguments, "--json")
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    """A store with three people, and the key files of two who look after keys and of one who does not."""
+    directory = tmp_path / "store"
+    told("init", "--store", directory)
+    for name, scopes in (("first", ("keys", "approve")), ("second", ("keys", "approve")), ("crm", ("decide",))):
+        wanted = [part for scope in scopes for part in ("--scope", scope)]
+        key = told("keys", "issue", name, *wanted, "--store", directory)["api_key"]
+        (tmp_path / name).write_text(key + "\n")
+    with open_gateway(directory).work() as work:
+        put_source(work, a_source())
+        import_subjects(work, "crm", incoming([a_person(n) for n in range(3)]), "0" * 64)
+    return directory
+
+
+def test_an_epoch_is_rolled(store: Path, tmp_path: Path) -> None:
+    mine = ("--store", store, "--key-file", tmp_path / "first")
+    done = told("keys", "roll-epoch", *mine)
+    assert (done["kind"], done["to_number"], done["done"], done["failed"]) == ("epoch_roll", 2, 3, 0)
+    assert done["finished_at"]
+    assert told("keys", "status", "--store", store)["current_kek_epoch"] == 2
+    assert "3 changed" in run("keys", "roll-epoch", "--rate", 1_000, *mine).stdout
+
+
+def test_a_key_without_the_scope_rolls_nothing(store: Path, tmp_path: Path) -> None:
+    refused = run("keys", "roll-epoch", "--store", store, "--key-file", tmp_path / "crm")
+    assert isinstance(refused.exception, ForbiddenError)
+    assert told("keys", "status", "--store", store)["current_kek_epoch"] == 1
