@@ -16,7 +16,6 @@ from builders import (
     answer_for,
     by,
     choose,
-    dump,
     id_of,
     incoming,
     may_write,
@@ -239,13 +238,26 @@ def test_a_mapping_is_replaced_as_a_whole_and_its_change_is_in_the_log(crm: Gate
     assert said(crm) == set()  # vendor 5 was not shown
 
 
-def test_a_call_with_too_many_statements_changes_nothing(crm: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_row_beyond_the_statements_of_one_call_is_refused_and_the_others_hold(
+    crm: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(signals, "MAX_STATEMENTS", 3)
-    before = dump(crm.store)
-    with pytest.raises(InputError) as refused:
-        take(crm, [a_signal(ADA, Tc(**YES).text())] * 2)
-    assert [field.code for field in refused.value.fields] == ["too_many"]
-    assert dump(crm.store) == before
+    yes = Tc(**YES).text()  # two statements
+    taken = take(
+        crm,
+        [
+            a_signal(ADA, yes),
+            a_signal(ADA, yes),
+            a_signal(ADA, Tc(**YES | {"disclosed": {8}}).text()),
+            a_signal(ADA, "1"),
+        ],
+    )
+    assert (taken.received, taken.accepted, taken.rejected) == (4, 3, 1)
+    (refused,) = taken.rejections
+    assert (refused.row, [(r.path, r.code) for r in refused.reasons]) == (2, [("$.raw", "too_many")])
+    assert (len(ledger(crm)), flags(crm)) == (3, Flag.GPC)
+    again = take(crm, [a_signal(ADA, yes)])
+    assert (again.accepted, again.rejected) == (1, 0)
 
 
 # -- refused -----------------------------------------------------------------------------------------------------

@@ -22,7 +22,7 @@ from consent_gateway.db.subjects import Token
 from consent_gateway.domain.consents import ConsentKind, ConsentProperty
 from consent_gateway.domain.ids import SubjectId
 from consent_gateway.domain.subjects import Choice
-from consent_gateway.errors import FieldProblem, InputError, SignalError
+from consent_gateway.errors import FieldProblem, SignalError
 from consent_gateway.policies.signals.detect import SignalKind, decode, kind_of
 from consent_gateway.policies.signals.effects import Effects, Statement, TcfMapping, effects_of
 from consent_gateway.policies.signals.gpc import GpcSignal
@@ -38,7 +38,7 @@ from consent_gateway.services.signal_records import Heard, keep_signals
 from consent_gateway.vault.envelope import derive_audit_key
 from consent_gateway.vault.normal_forms import Normalised
 
-MAX_STATEMENTS = 20_000  # of one call
+MAX_STATEMENTS = 20_000  # of one call; a row beyond them is refused, as any row
 _THIRTEEN_MONTHS = (365 + 28) * 86_400  # never longer than 13 months, whichever they are
 _CLEAR_ACT = ConsentProperty.AFFIRMATIVE | ConsentProperty.EVIDENCE
 
@@ -106,6 +106,7 @@ def _understood(
 ) -> list[tuple[Incoming[SignalItem], _Signal]]:
     mapping = mapping_of(work)
     found = []
+    left = MAX_STATEMENTS
     for row, item in rows:
         try:
             signal = _read(work, item, mapping)
@@ -114,11 +115,12 @@ def _understood(
             continue
         if signal is None:
             refusals.refuse(row, FieldProblem("$.raw", "no_signal", "any value but an exact 1 is no signal"))
+        elif len(signal.effects.statements) > left:
+            message = f"the rows before and this one make more than {MAX_STATEMENTS} statements: send it on its own"
+            refusals.refuse(row, FieldProblem("$.raw", "too_many", message))
         else:
+            left -= len(signal.effects.statements)
             found.append((row, signal))
-    if sum(len(signal.effects.statements) for _, signal in found) > MAX_STATEMENTS:
-        message = f"the rows make more than {MAX_STATEMENTS} statements: send fewer at a time"
-        raise InputError(fields=(FieldProblem("$.items", "too_many", message),))
     return found
 
 
