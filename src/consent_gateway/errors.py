@@ -12,7 +12,7 @@ name the field, never its value. Anything that is not a `GatewayError` is a bug 
     ├── AuthenticationError   401
     ├── ForbiddenError        403
     ├── NotFoundError         404
-    ├── ConflictError         409  ── RaceError, IdempotencyError (422), ErasedError, IncompleteError
+    ├── ConflictError         409  ── RaceError, IdempotencyError (422), ErasedError, HeldError, IncompleteError
     ├── QuotaError            429
     └── UnavailableError      503  ── StoreError, AuditError, KeyringError (500 at start), KeyServiceError,
                                   TombstoneError
@@ -162,6 +162,14 @@ class ErasedError(ConflictError):
     code = "erased"
     title = "This person was erased"
     hint = "Do not send this person's data again; a tombstone refuses it."
+
+
+class HeldError(ConflictError):
+    """A legal hold is in force on the person, so that nothing of them may be erased (GDPR Art 17(3))."""
+
+    code = "held"
+    title = "A legal hold keeps this person's data"
+    hint = "Lift the hold when what it is for is over; an erasure that was asked for meanwhile is then carried out."
 
 
 class IncompleteError(ConflictError):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from backups import back_up, restore
 from consent_gateway.app import build_gateway
+from consent_gateway.services.holds import carry_out_due
 from edge import JSON, Edge, client, running, serving, store_settings
 
 KEY = {"idempotency-key": "erase-1"}
@@ -58,3 +59,47 @@ def test_a_server_over_a_restored_backup_answers_nothing_before_it_is_cleaned(tm
         assert (gone.status_code, kept.status_code) == (404, 200)
         assert served.stop()
     assert b"tombstones.replayed" in (tmp_path / "log").read_bytes()
+
+
+def test_a_held_person_is_erased_later(tmp_path: Path) -> None:
+    with running(tmp_path) as edge:
+        who = import_one(edge, 1)
+        holder = edge.client(edge.issue("legal", "hold"))
+        placed = holder.post(f"/v1/subjects/{who}/holds", json={"reason": "legal_claim"})
+        assert placed.status_code == 200, placed.text
+        assert placed.json()["until"] is None
+        for _ in range(2):
+            done = edge.admin.post(f"/v1/subjects/{who}/erase", json={}, headers=KEY)
+            assert done.status_code == 202
+            assert done.json() | {"entry": None} == {
+                "erased": False,
+                "pending": True,
+                "tombstones": 0,
+                "rows": 0,
+                "holds": ["legal_claim"],
+                "entry": None,
+            }
+        listed = holder.get(f"/v1/subjects/{who}/holds").json()
+        assert [h["reason"] for h in listed["items"]] == ["legal_claim"]
+        assert listed["pending"]["asked_by"] == "operator"
+        assert holder.post(f"/v1/subjects/{who}/erase", json={}).status_code == 403
+        for wrong in ("0", "x", "9" * 30, "99"):
+            refused = holder.post(f"/v1/subjects/{who}/holds/{wrong}/lift", json={"reason": "closed"})
+            assert refused.status_code == 404
+        number = placed.json()["hold"]
+        lifted = holder.post(f"/v1/subjects/{who}/holds/{number}/lift", json={"reason": "mistake"})
+        assert lifted.status_code == 200, lifted.text
+        carry_out_due(edge.gateway)
+        assert holder.get(f"/v1/subjects/{who}/holds").status_code == 404
+        other = edge.issue("house_key", "hold", recipient="self")
+        assert edge.client(other).post("/v1/subjects/p1-0/holds", json={"reason": "legal_duty"}).status_code == 404
+
+
+def test_a_recipient_holds_nobody(tmp_path: Path) -> None:
+    with running(tmp_path) as edge:
+        who = import_one(edge, 1)
+        house = {"id": "house", "name": "House", "kind": "processor", "country": "DE", "contract": True}
+        assert edge.admin.post("/v1/recipients", json=house).status_code == 200
+        theirs = edge.client(edge.issue("house", "hold", recipient="house"))
+        assert theirs.post(f"/v1/subjects/{who}/holds", json={"reason": "legal_duty"}).status_code == 403
+        assert theirs.get(f"/v1/subjects/{who}/holds").status_code == 403

@@ -17,6 +17,7 @@ SCOPES = (
     "decide",
     "audience",
     "erase",
+    "hold",
     "identity",
     "audit",
     "policy",
@@ -52,6 +53,7 @@ PARAMETERS = {
     "pack": "gdpr",
     "recipient": "nobody",
     "version": "1",
+    "hold": "1",
     "approval": "0" * 32,
 }
 NEEDED = {
@@ -89,6 +91,9 @@ NEEDED = {
     ("GET", "/v1/subjects/{pseudonym}/signals"): "decide",
     ("POST", "/v1/subjects/lookup"): "decide",
     ("POST", "/v1/subjects/{pseudonym}/erase"): "erase",
+    ("GET", "/v1/subjects/{pseudonym}/holds"): "hold",
+    ("POST", "/v1/subjects/{pseudonym}/holds"): "hold",
+    ("POST", "/v1/subjects/{pseudonym}/holds/{hold}/lift"): "hold",
     ("POST", "/v1/subjects/{pseudonym}/reveal"): "reveal",
     ("POST", "/v1/reveals"): "reveal",
     ("GET", "/v1/quotas"): "admin",

@@ -195,6 +195,8 @@ GOOD: dict[str, Any] = {
     "/v1/consents/state": {"subject": {"email": "nobody@example.org"}},
     "/v1/subjects/lookup": {"identifier": {"email": "nobody@example.org"}, "recipient": "self"},
     "/v1/subjects/{pseudonym}/erase": {"reason": "request"},
+    "/v1/subjects/{pseudonym}/holds": {"reason": "legal_claim", "until": "2099-01-01T00:00:00Z"},
+    "/v1/subjects/{pseudonym}/holds/{hold}/lift": {"reason": "closed"},
     "/v1/subjects/{pseudonym}/reveal": {
         "purpose": "support", "channel": "email", "fields": ["email"], "reason": "complaint", "ticket": "CASE-1",
         "view": "masked", "recipient": "self",
@@ -236,6 +238,8 @@ REPLIES = {
     "/v1/subjects/lookup": 404,
     "/v1/subjects/{pseudonym}/erase": 404,
     "/v1/recipients/{recipient}/epochs": 404,
+    "/v1/subjects/{pseudonym}/holds": 404,
+    "/v1/subjects/{pseudonym}/holds/{hold}/lift": 404,
     "/v1/subjects/merge": 404,
     "/v1/subjects/unmerge": 404,
     "/v1/approvals/{approval}/approve": 404,

@@ -39,6 +39,14 @@ Asked = Request[Any, Any, Any]
 
 
 @dataclass(frozen=True, slots=True)
+class Reply:
+    """What a use case answers with a status of its own."""
+
+    status: int
+    value: Any
+
+
+@dataclass(frozen=True, slots=True)
 class Desk:
     """The parts that handlers need; one for the application, in its state."""
 
@@ -113,17 +121,26 @@ class Desk:
             raise InputError(fields=(FieldProblem("Idempotency-Key", "invalid_key", message),))
         with self.gateway.work(principal) as work:
             if key is None:
-                return status, msgspec.json.encode(act(work)), False
+                return *_encoded(act(work), status), False
             fingerprint = self.gateway.vault.digest(_identity(request, body))
             stored = intake_rows.find_reply(work.session, principal.id, key)
             if stored is not None:
                 if bytes(stored.request_digest) != fingerprint:
                     raise IdempotencyError
                 return stored.status, _opened(work, bytes(stored.response)), True
-            content = msgspec.json.encode(act(work))
+            status, content = _encoded(act(work), status)
             row = {"request_digest": fingerprint, "status": status, "response": _sealed(work, content), "at": work.now}
             intake_rows.put_reply(work.session, {"principal": principal.id, "key": key, **row})
             return status, content, False
+
+
+def _encoded(found: Any, status: int) -> tuple[int, bytes]:
+    """Return the status and the JSON of what a use case answered."""
+    return (
+        (found.status, msgspec.json.encode(found.value))
+        if isinstance(found, Reply)
+        else (status, msgspec.json.encode(found))
+    )
 
 
 def _sealed(work: Work, content: bytes) -> bytes:

@@ -8,12 +8,13 @@ from typing import Any
 from litestar import Request, Response, get, post
 from litestar.params import FromPath, FromQuery
 
-from consent_gateway.api.desk import body_as, desk_of, documented
+from consent_gateway.api.desk import Reply, body_as, desk_of, documented
 from consent_gateway.api.wire import ErasureIn, ErasureOut, LookupIn, LookupOut, instant
 from consent_gateway.db import intake as intake_rows
 from consent_gateway.domain.purposes import OWN
 from consent_gateway.errors import FieldProblem, ForbiddenError, InputError
 from consent_gateway.services import erasure, people, subjects
+from consent_gateway.services.erasure import Deferred, Erasure
 from consent_gateway.services.gateway import Work
 from consent_gateway.telemetry import Event
 
@@ -42,21 +43,30 @@ async def lookup_subject(request: Call) -> Response[bytes]:
 async def erase_subject(request: Call, pseudonym: FromPath[str]) -> Response[bytes]:
     """Erase a person: keys, rows and openings go, tombstones stay. It cannot be undone.
 
+    202 while a legal hold is in force: the erasure waits, and is carried out when the last hold ends.
     503 with Retry-After while the tombstone file cannot be written: the erasure stands and is finished as soon as it
     can be; the same request with the same Idempotency-Key is then acknowledged.
     """
     data = await body_as(request, ErasureIn, "erase")
 
-    def act(work: Work) -> dict[str, Any]:
+    def act(work: Work) -> Reply:
         if work.actor.recipient != OWN:
             raise ForbiddenError("only a key of our own erases a person: it is for everyone")
-        done = erasure.erase(work, people.named_by(work, pseudonym), data.reason)
-        return {"erased": True, "tombstones": done.tombstones, "rows": done.rows, "entry": {"uid": done.uid.hex()}}
+        return _erased(erasure.erase_or_defer(work, people.named_by(work, pseudonym), data.reason))
 
     desk = desk_of(request)
     reply = await desk.write(request, "erase", act, event=Event.SUBJECT_ERASED)
     await desk.run(desk.gateway.file_tombstones)  # a reply that is repeated may be of one that could not be written
     return reply
+
+
+def _erased(done: Erasure | Deferred) -> Reply:
+    entry = {"entry": {"uid": done.uid.hex()}}
+    if isinstance(done, Deferred):
+        reasons = sorted({hold.reason.value for hold in done.holds})
+        return Reply(202, {"erased": False, "pending": True, "tombstones": 0, "rows": 0, "holds": reasons} | entry)
+    counts = {"tombstones": done.tombstones, "rows": done.rows}
+    return Reply(200, {"erased": True, "pending": False, **counts, "holds": []} | entry)
 
 
 @get("/v1/quarantine", tags=["intake"])

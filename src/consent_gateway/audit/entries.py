@@ -84,6 +84,9 @@ class EntryKind(StrEnum):
     TOMBSTONES_REPLAYED = "tombstones.replayed"
     PSEUDONYMS_CONVERTED = "pseudonyms.converted"
     IDENTIFIERS_DISCLOSED = "identifiers.disclosed"
+    HOLD_PLACED = "hold.placed"
+    HOLD_ENDED = "hold.ended"
+    ERASURE_DEFERRED = "erasure.deferred"
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,8 +21,10 @@ from consent_gateway.db.tables import (
     contacts,
     events,
     identifiers,
+    legal_holds,
     merges,
     notice_views,
+    pending_erasures,
     sealed_groups,
     signals,
     subject_keys,
@@ -56,6 +58,8 @@ _OWNED = (
     subject_links,
     merges,
     canaries,
+    legal_holds,
+    pending_erasures,
 )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from consent_gateway.db import circumstances, consents, events, subjects
+from consent_gateway.db import circumstances, consents, events, holds, subjects
 from consent_gateway.db.subjects import ContactPoint
 from consent_gateway.db.tables import CAPPED_CHANNELS
 from consent_gateway.domain.circumstances import Circumstance
@@ -44,16 +44,19 @@ def _spoken(event: ConsentEvent, members: Sequence[SubjectId]) -> ConsentEvent:
 
 
 def choices_of_people(work: Work, people: Clusters) -> dict[SubjectId, Flag]:
-    """Return the choices that are on for any member of each person.
+    """Return the choices that are on for any member of each person, and what a legal hold on any of them restricts.
 
     What opens a door (the loyalty programme) is on only if it is on over everything that the members said together.
     """
     held = consents.choices(work.session, _members(people))
+    heads = {i: head for head, members in people.items() for i in members}
     found = dict.fromkeys(people, Flag(0))
     for head, members in people.items():
         for i in members:
             found[head] |= fold_choices(held.get(i, ())) & ~LOYALTY_FLAGS
         found[head] |= fold_choices([said for i in members for said in held.get(i, ())]) & LOYALTY_FLAGS
+    for i, flags in holds.flags(work.session, heads).items():
+        found[heads[i]] |= flags
     return found
 
 

@@ -13,12 +13,15 @@ from dataclasses import dataclass
 
 from consent_gateway.audit.canonical import canonical_json
 from consent_gateway.audit.entries import EntryKind
-from consent_gateway.db import erasures, intake, merges, subjects
+from consent_gateway.db import erasures, holds, intake, merges, subjects
 from consent_gateway.db.erasures import ErasureRow
+from consent_gateway.db.holds import Waiting
+from consent_gateway.domain.holds import Hold
 from consent_gateway.domain.ids import SubjectId
 from consent_gateway.domain.subjects import SUPPRESSED_BY
-from consent_gateway.errors import NotFoundError
+from consent_gateway.errors import HeldError, NotFoundError
 from consent_gateway.services import people
+from consent_gateway.services.audience_rows import refresh_choices
 from consent_gateway.services.gateway import Work
 from consent_gateway.services.vault import CONTACT, open_group
 from consent_gateway.vault.envelope import derive_audit_key
@@ -27,6 +30,14 @@ from consent_gateway.vault.normalisers import VERSIONS, clear_caches
 from consent_gateway.vault.tombstones import Burial, SubjectHasher, encode
 
 _REACHABLE = frozenset(kind.value for kind in SUPPRESSED_BY)
+
+
+@dataclass(frozen=True, slots=True)
+class Deferred:
+    """An erasure that waits: the holds that are in force, and its entry in the log."""
+
+    holds: tuple[Hold, ...]
+    uid: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,17 +52,48 @@ class Erasure:
 def erase(work: Work, subject_id: SubjectId, reason: str) -> Erasure:
     """Erase a person (GDPR Art 17, CCPA 1798.105, PIPL Art 47); NotFoundError if there is no such person.
 
+    HeldError while a legal hold is in force (GDPR Art 17(3)): then nothing was done; `erase_or_defer` lets it wait.
+
     1. lock the person, with every subject that was merged into them: they are erased together, each with an entry of
     their own; 2. tombstones of every identifier; 3. suppress the contact points; 4. the entries; 5. delete.
     RaceError if the person was merged or separated meanwhile.
     """
-    members = people.lock_people(work, [subject_id]).get(subject_id)
-    if members is None:
-        raise NotFoundError
+    members = _lock(work, subject_id)
+    if holds.of_subjects(work.session, members):
+        raise HeldError
     done = {member: _erase_subject(work, member, reason) for member in members}
     merges.forget(work.session, members)
     clear_caches()  # the normalisers remember spellings
     return Erasure(sum(d.tombstones for d in done.values()), sum(d.rows for d in done.values()), done[subject_id].uid)
+
+
+def erase_or_defer(work: Work, subject_id: SubjectId, reason: str) -> Erasure | Deferred:
+    """Erase a person, or let the erasure wait until no legal hold is in force any more (`services.holds`).
+
+    Asked for again it waits once; the first reason and instant stay.
+    """
+    members = _lock(work, subject_id)
+    held = holds.of_subjects(work.session, members)
+    if not held:
+        return erase(work, subject_id, reason)
+    holds.put_waiting(work.session, Waiting(subject_id, reason, work.now, work.actor.id))
+    dek = work.gateway.vault.keys(work.session, [subject_id])[subject_id]
+    uid = work.record_about(
+        EntryKind.ERASURE_DEFERRED,
+        {"reason": reason, "holds": [hold.id for hold in held]},
+        subject_id,
+        derive_audit_key(dek),
+        canonical_json({"subject_id": subject_id}),
+    )
+    refresh_choices(work, members)
+    return Deferred(tuple(held), uid)
+
+
+def _lock(work: Work, subject_id: SubjectId) -> list[SubjectId]:
+    members = people.lock_people(work, [subject_id]).get(subject_id)
+    if members is None:
+        raise NotFoundError
+    return members
 
 
 def _erase_subject(work: Work, subject_id: SubjectId, reason: str) -> Erasure:

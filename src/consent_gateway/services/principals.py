@@ -22,6 +22,7 @@ SCOPES = frozenset(
         "decide",
         "audience",
         "erase",
+        "hold",
         "identity",
         "audit",
         "policy",

@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from consent_gateway.db import audiences, intake
 from consent_gateway.errors import GatewayError, TombstoneError
-from consent_gateway.services import approvals
+from consent_gateway.services import approvals, holds
 from consent_gateway.services.audit_log import Sequencer
 from consent_gateway.services.gateway import Gateway
 
@@ -75,6 +75,7 @@ class Worker:
             if tally:
                 self._gateway.tally.write(self._gateway.store)
                 self._file_tombstones()
+                holds.carry_out_due(self._gateway)
             if housekeep:
                 self._housekeep()
             self._clear_residue()

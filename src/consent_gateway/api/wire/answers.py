@@ -167,11 +167,13 @@ class ErasureIn(Strict):
 
 
 class ErasureOut(BaseModel):
-    """What the erasure did."""
+    """What the erasure did; with 202 it waits (`pending`) for the end of legal holds of these reasons (`holds`)."""
 
     erased: bool
+    pending: bool
     tombstones: int
     rows: int
+    holds: list[str]
     entry: EntryOut
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from consent_gateway.db.tables import approvals as approval_tables
 from consent_gateway.db.tables import erasures as erasure_tables
+from consent_gateway.db.tables import holds as hold_tables
 from consent_gateway.db.tables import intake, keys, links, log, people, policies, records, registers, reveals
 from consent_gateway.db.tables import signals as signal_tables
 from consent_gateway.db.tables.approvals import approvals
@@ -25,6 +26,7 @@ from consent_gateway.db.tables.base import (
     metadata,
 )
 from consent_gateway.db.tables.erasures import erasures
+from consent_gateway.db.tables.holds import legal_holds, pending_erasures
 from consent_gateway.db.tables.intake import (
     idempotency_keys,
     imports,
@@ -117,10 +119,12 @@ __all__ = [
     "identifiers",
     "imports",
     "key_jobs",
+    "legal_holds",
     "merges",
     "metadata",
     "notice_views",
     "notices",
+    "pending_erasures",
     "policy_activations",
     "policy_sets",
     "policy_shadow_counts",
@@ -168,6 +172,7 @@ CLASSIFICATION: dict[str, str] = {
         approval_tables,
         erasure_tables,
         keys,
+        hold_tables,
     )
     for table, classes in module.CLASSES.items()
     for kind, columns in classes.items()
