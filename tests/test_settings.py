@@ -123,6 +123,17 @@ def test_seals_exclude_each_other() -> None:
     assert both.fields[0].code == "refused"
     assert refusal(env(keyring_secret_file="/s", allow_unsealed_keyring="true")).fields[0].path.endswith("KEYRING")
     assert Settings.from_environment(env(environment="production", keyring_secret_file="/s")).keyring_secret_file
+    for other in ({"keyring_secret_file": "/s"}, {"keyring_passphrase_file": "/p"}):
+        assert refusal(env(kms_provider="aws", **other)).fields[0].path.endswith("KMS_PROVIDER")
+    assert refusal(env(kms_provider="aws", allow_unsealed_keyring="true")).fields[0].path.endswith("KEYRING")
+    assert Settings.from_environment(env(environment="production", kms_provider="aws")).kms_provider == "aws"
+
+
+def test_keys_have_an_end_where_a_service_can_go_away() -> None:
+    assert Settings.from_environment(env()).key_ttl() is None
+    assert Settings.from_environment(env(kms_provider="transit")).key_ttl() == 900
+    assert Settings.from_environment(env(key_ttl_seconds="60")).key_ttl() == 60
+    assert refusal(env(key_ttl_seconds="0")).fields[0].path.endswith("KEY_TTL_SECONDS")
 
 
 def test_every_setting_is_documented_with_what_an_attacker_gains() -> None:

@@ -44,13 +44,11 @@ from consent_gateway.services.vault import Vault
 from consent_gateway.services.worker import Worker
 from consent_gateway.settings import Settings
 from consent_gateway.telemetry import AccessMiddleware, Event, Telemetry
+from consent_gateway.vault.custody import Custody
 from consent_gateway.vault.keyring import Keyring
-from consent_gateway.vault.protectors import (
-    PassphraseProtector,
-    Protector,
-    SecretFileProtector,
-    UnsafeUnsealedKeyring,
-)
+from consent_gateway.vault.kms.port import Kms
+from consent_gateway.vault.kms.providers import Provider, Service, connect
+from consent_gateway.vault.protectors import PassphraseProtector, SecretFileProtector, UnsafeUnsealedKeyring
 from consent_gateway.vault.tombstone_file import TombstoneFile
 from consent_gateway.web import confirmations
 from consent_gateway.web.docs import docs_routes
@@ -69,8 +67,10 @@ class Application:
     worker: Worker
 
 
-def protector(settings: Settings) -> Protector:
+def key_service(settings: Settings) -> Kms:
     """Return what the keyring is sealed with."""
+    if settings.kms_provider is not None:
+        return connect(_service(settings, settings.kms_provider))
     if settings.keyring_secret_file is not None:
         return SecretFileProtector(settings.keyring_secret_file)
     if settings.keyring_passphrase_file is not None:
@@ -78,6 +78,22 @@ def protector(settings: Settings) -> Protector:
     if settings.allow_unsealed_keyring:
         return UnsafeUnsealedKeyring()
     return SecretFileProtector(settings.keyring().with_suffix(".secret"))
+
+
+def _service(settings: Settings, provider: Provider) -> Service:
+    return Service(
+        provider,
+        settings.kms_key_prefix,
+        settings.kms_timeout_seconds,
+        url=settings.kms_url,
+        ca_file=settings.kms_ca_file,
+        mount=settings.kms_mount,
+        secret_file=settings.kms_secret_file,
+        region=settings.kms_region,
+        days=settings.kms_deletion_days,
+        library=settings.kms_hsm_module,
+        token=settings.kms_hsm_token,
+    )
 
 
 def build_telemetry(settings: Settings) -> Telemetry:
@@ -92,7 +108,7 @@ def build_telemetry(settings: Settings) -> Telemetry:
 
 def build_gateway(settings: Settings, clock: Clock = system_clock) -> Gateway:
     """Put the parts together; refuses what would not keep the promises (see each part's errors)."""
-    keyring = Keyring.open(settings.keyring(), protector(settings))
+    keyring = Keyring.open(settings.keyring(), key_service(settings))
     store = Store(settings.database())
     store.verify()
     rules = Rules(
@@ -109,7 +125,8 @@ def build_gateway(settings: Settings, clock: Clock = system_clock) -> Gateway:
     signer = Signer(settings.log_origin, keyring.log_signing_seed())
     decider = Decider(load_builtin(choices=law_choices(settings)))
     file = TombstoneFile(keyring, settings.tombstone_file(), settings.tombstone_copies)
-    return Gateway(store, Vault.over(keyring), decider, clock, signer, rules, tombstones=file)
+    vault = Vault.over(Custody(keyring, settings.key_ttl()))
+    return Gateway(store, vault, decider, clock, signer, rules, tombstones=file)
 
 
 def law_choices(settings: Settings) -> Choices:

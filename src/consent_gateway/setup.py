@@ -9,7 +9,7 @@ import os
 import secrets
 from pathlib import Path
 
-from consent_gateway.app import build_gateway, protector
+from consent_gateway.app import build_gateway, key_service
 from consent_gateway.audit.entries import EntryKind
 from consent_gateway.db.engine import Store
 from consent_gateway.db.migrate import current, upgrade
@@ -56,11 +56,11 @@ def make_keyring(settings: Settings) -> None:
     The generated secret is meant for a laptop: in production it comes from a secret mount, and the settings insist.
     """
     path = settings.keyring()
-    configured = settings.keyring_secret_file or settings.keyring_passphrase_file or settings.allow_unsealed_keyring
-    if not configured and not path.exists():
+    seal = settings.kms_provider or settings.keyring_secret_file or settings.keyring_passphrase_file
+    if not (seal or settings.allow_unsealed_keyring) and not path.exists():
         _write_secret(path.with_suffix(".secret"))
     if not path.exists():
-        Keyring.create(path, protector(settings))
+        Keyring.create(path, key_service(settings))
 
 
 def _write_secret(path: Path) -> None:
