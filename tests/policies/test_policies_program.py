@@ -107,6 +107,17 @@ def test_a_question_specialised_answers_as_the_whole(question: object) -> None:
     assert {person.regions for person in PEOPLE if asked.decide(asked.build(person)).permitted}
 
 
+def test_what_no_rule_speaks_of_is_denied_by_default() -> None:
+    facts = build(a_question(purpose_kind=PurposeKind.STORAGE, channel=Channel.NONE), a_person(regions=("DE",)))
+    quiet = PackSet(tuple(replace(pack, rules=()) for pack in PACKS.packs if pack.id in {"gdpr", "uk"}), PACKS.reasons)
+    answer = Program(quiet).decide(facts)
+    assert answer == decide_by_reading(quiet, facts)
+    assert [reason.rule_id for reason in answer.reasons] == ["gdpr.default"]
+    assert answer.packs == (PACKS.packs[2].name,)
+    silent = replace(quiet, packs=tuple(replace(pack, default_reason=None) for pack in quiet.packs))
+    assert [reason.rule_id for reason in Program(silent).decide(facts).reasons] == ["engine.no_permit"]
+
+
 def test_the_class_of_a_point_holds_the_facts_that_are_read_and_the_purpose() -> None:
     asked = specialise(PACKS, MARKETING)
     facts = asked.build(a_person(regions=("DE",)))

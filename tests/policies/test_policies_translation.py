@@ -260,6 +260,7 @@ def test_a_scope_names_a_recipient_by_id_or_else_by_kind(
         ({"consent_kind": None}, P(0)),
         ({"consent_given_by": "parent"}, P.GUARDIAN),
         ({"consent_given_by": "subject"}, P(0)),
+        ({"consent_kind": "separate", "consent_given_by": "guardian"}, P.SEPARATE | P.GUARDIAN),
     ],
 )
 def test_kinds_of_consent_add_up(given: dict[str, Any], properties: ConsentProperty) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime
+from time import strptime
 from typing import Any
 
 from consent_gateway.domain.consents import ConsentProperty, ConsentState
@@ -138,7 +139,9 @@ def _recipient(facts: Given) -> RecipientKind:
 def _exported(facts: Given) -> int | None:
     """Return the people exported this year; an operator of critical infrastructure has no lower tier (PIPL Art 40)."""
     people = facts.get("exported_non_sensitive_individuals_this_year")
-    return max(people or 0, _TOP_TIER) if _any(facts, names.INFRASTRUCTURE) else people
+    if not _any(facts, names.INFRASTRUCTURE):
+        return people
+    return _TOP_TIER if people is None else max(people, _TOP_TIER)
 
 
 _TOP_TIER = 1_000_000
@@ -234,8 +237,8 @@ def _local_minutes(facts: Given) -> tuple[int, ...]:
 
 
 def _minute(text: str) -> int:
-    moment = datetime.strptime(text, "%H:%M").replace(tzinfo=UTC)
-    return moment.hour * 60 + moment.minute
+    moment = strptime(text, "%H:%M")
+    return moment.tm_hour * 60 + moment.tm_min
 
 
 def _deletion(facts: Given) -> str:
