@@ -11,6 +11,7 @@ from policies_builders import a_person, a_question, consenting, values_of
 
 from consent_gateway.domain.consents import ConsentProperty, ConsentState
 from consent_gateway.domain.purposes import Basis, Channel, PurposeKind, RecipientKind
+from consent_gateway.policies import facts as policy_facts
 from consent_gateway.policies import vocabulary
 from consent_gateway.policies.classes import (
     age_band,
@@ -223,6 +224,11 @@ DAY = date(2026, 11, 18)
 )  # fmt: skip
 def test_each_field_of_a_person_is_its_own_fact(person: dict[str, Any], facts: dict[str, str]) -> None:
     assert changed({}, person) == facts
+
+
+def test_every_flag_has_its_value() -> None:
+    with pytest.raises(ValueError, match="zip"):
+        policy_facts._flags(["automated", "significant"], [True])
 
 
 def test_the_controllers_state_settles_the_age_of_a_child_where_no_other_does() -> None:

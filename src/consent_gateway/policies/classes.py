@@ -58,16 +58,16 @@ def opt_out_class(opted_out_on: date | None, today: date | None) -> str:
     """Return the age of the opt-out; without today's date it is taken to be recent."""
     if opted_out_on is None:
         return "none"
-    months = 0 if today is None else months_between(opted_out_on, today)
-    return _band(months, _MONTHS[1:], words("under_12m over_12m"))
+    names = words("under_12m over_12m")
+    return names[0] if today is None else _band(months_between(opted_out_on, today), _MONTHS[1:], names)
 
 
 def refusal_class(refused_on: date | None, today: date | None, *, refused: bool) -> str:
     """Return the age of the refusal; one without a date is recent: nobody is asked again because a date was lost."""
     if refused_on is None:
         return "under_6m" if refused else "none"
-    months = 0 if today is None else months_between(refused_on, today)
-    return _band(months, _MONTHS, words("under_6m 6m_to_12m over_12m"))
+    names = words("under_6m 6m_to_12m over_12m")
+    return names[0] if today is None else _band(months_between(refused_on, today), _MONTHS, names)
 
 
 def confirmation_class(minutes_since_revocation: int | None, *, sent: bool) -> str:
