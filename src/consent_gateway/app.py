@@ -39,6 +39,7 @@ from consent_gateway.services.audit_log import require_own_log
 from consent_gateway.services.custodian import Custodian
 from consent_gateway.services.decider import Decider
 from consent_gateway.services.gateway import Gateway
+from consent_gateway.services.key_keeper import KeyKeeper
 from consent_gateway.services.rules import CapRule, Rules
 from consent_gateway.services.vault import Vault
 from consent_gateway.services.worker import Worker
@@ -117,6 +118,8 @@ def build_gateway(settings: Settings, clock: Clock = system_clock) -> Gateway:
         controller_country=settings.controller_country,
         sender_type=settings.sender_type,
         cap=CapRule(settings.contact_cap, settings.contact_cap_days * _DAY_SECONDS),
+        key_epoch_seconds=settings.key_epoch_seconds,
+        key_epoch_grace_seconds=settings.key_epoch_grace_seconds,
         reveal_quota=Limits(settings.reveal_quota_per_hour, settings.reveal_quota_per_day),
         lookup_quota=Limits(settings.lookup_quota_per_hour, settings.lookup_quota_per_day),
         reveal_batch=settings.reveal_batch_limit_items,
@@ -141,6 +144,7 @@ def build_app(settings: Settings, telemetry: Telemetry, gateway: Gateway) -> App
     _settle_tombstones(telemetry, gateway)
     policies.record_first(gateway)
     custodian = Custodian(gateway.vault.custody, lambda error: telemetry.log.error(Event.KEYS_FAILED, exc_info=error))
+    keeper = KeyKeeper(gateway, lambda error: telemetry.log.error(Event.KEYS_FAILED, exc_info=error))
     worker = Worker(gateway, lambda error: report(telemetry, error))
     gateway.on_recorded = worker.wake
     batcher = DecisionBatcher(gateway)
@@ -159,6 +163,7 @@ def build_app(settings: Settings, telemetry: Telemetry, gateway: Gateway) -> App
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
         worker.start()
         custodian.start()
+        keeper.start()
         _settle_memory()
         if not gateway.vault.provider.keyring.is_sealed:
             telemetry.log.warning(Event.KEYRING_UNSEALED)
@@ -166,6 +171,7 @@ def build_app(settings: Settings, telemetry: Telemetry, gateway: Gateway) -> App
         telemetry.log.info(Event.STARTED, version=__version__)
         yield
         custodian.stop()
+        keeper.stop()
         batcher.close()
         executor.shutdown(wait=True)
         worker.stop()

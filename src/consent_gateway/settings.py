@@ -277,6 +277,23 @@ class Settings(BaseModel):
         description="Length of the window that `contact_cap` counts in.",
         json_schema_extra={"attacker": "Shorter windows let campaigns write to people more often."},
     )
+    key_epoch_seconds: int | None = Field(
+        None,
+        ge=3_600,
+        le=34_560_000,
+        description=(
+            "How long a key epoch is the current one before the worker rolls it; absent: epochs are rolled by command. "
+            "With the standing order `scheduled_epoch_roll` it bounds how long an erased person is readable in backups."
+        ),
+        json_schema_extra={"attacker": "Longer epochs let erased people be read in old backups for longer."},
+    )
+    key_epoch_grace_seconds: int = Field(
+        86_400,
+        ge=60,
+        le=8_640_000,
+        description="How long after its roll a past key epoch is destroyed at the earliest, under the standing order.",
+        json_schema_extra={"attacker": "As above; a short grace leaves no time to restore a backup of yesterday."},
+    )
     audience_ttl_seconds: int = Field(
         3_600,
         ge=60,

@@ -55,6 +55,8 @@ PARAMETERS = {
     "version": "1",
     "hold": "1",
     "approval": "0" * 32,
+    "job": "1",
+    "epoch": "7",
 }
 NEEDED = {
     ("GET", "/v1/controller"): "ingest",
@@ -123,6 +125,10 @@ NEEDED = {
     ("POST", "/v1/policies/{pack}/{version}/activate"): "policy",
     ("POST", "/v1/policies/diff"): "policy",
     ("POST", "/v1/decisions/{uid}/replay"): "audit",
+    ("GET", "/v1/keys"): "keys",
+    ("GET", "/v1/keys/jobs/{job}"): "keys",
+    ("POST", "/v1/keys/jobs"): "keys",
+    ("POST", "/v1/keys/epochs/{epoch}/destroy"): "keys",
     ("GET", "/v1/approvals"): "approve",
     ("GET", "/v1/approvals/{approval}"): "approve",
     ("POST", "/v1/approvals"): "approve",

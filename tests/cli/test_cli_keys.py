@@ -55,3 +55,24 @@ def test_a_key_without_the_scope_rolls_nothing(store: Path, tmp_path: Path) -> N
     refused = run("keys", "roll-epoch", "--store", store, "--key-file", tmp_path / "crm")
     assert isinstance(refused.exception, ForbiddenError)
     assert told("keys", "status", "--store", store)["current_kek_epoch"] == 1
+
+
+def test_a_destruction_takes_two_and_time(store: Path, tmp_path: Path) -> None:
+    mine = ("--store", store, "--key-file", tmp_path / "first")
+    theirs = ("--store", store, "--key-file", tmp_path / "second")
+    told("keys", "roll-epoch", *mine)
+    status = told("keys", "status", "--store", store)
+    assert (status["wraps"], status["kek_epochs"], status["processes"]) == ({"2": 3}, [1, 2], [])
+    assert [job["kind"] for job in status["jobs"]] == ["epoch_roll"]
+    proposal = told("keys", "destroy", "epoch", 1, "--propose", *mine)["proposal"]
+    assert told("keys", "approvals", "approve", proposal, *theirs)["state"] == "approved"
+    refused = run("keys", "destroy", "epoch", 1, *mine)
+    assert "a moment ago" in str(refused.exception)
+    assert told("keys", "status", "--store", store)["kek_epochs"] == [1, 2]
+
+
+def test_without_a_schedule_nothing_is_promised(store: Path) -> None:
+    found = run("keys", "erasure-deadline", "--store", store, "--json")
+    assert found.exit_code == 1
+    assert json.loads(found.stdout) == {"at": None, "why": "no promise: no schedule is set", "order": None}
+    assert "no promise" in run("keys", "erasure-deadline", "--store", store).stdout

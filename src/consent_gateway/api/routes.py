@@ -13,6 +13,7 @@ from consent_gateway.api import (
     health,
     holds,
     ingest,
+    keys,
     merges,
     notices,
     policies,
@@ -42,4 +43,5 @@ HANDLERS: tuple[HTTPRouteHandler, ...] = (
     *audit.HANDLERS,
     *policies.HANDLERS,
     *approvals.HANDLERS,
+    *keys.HANDLERS,
 )

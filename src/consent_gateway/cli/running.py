@@ -16,6 +16,7 @@ from consent_gateway.db import migrate as migrations
 from consent_gateway.db.engine import Store
 from consent_gateway.services import policies
 from consent_gateway.services.audit_log import require_own_log
+from consent_gateway.services.key_keeper import KeyKeeper
 from consent_gateway.services.tombstones import settle
 from consent_gateway.services.worker import Worker
 from consent_gateway.settings import Settings
@@ -82,12 +83,15 @@ def worker(store: Path | None) -> None:
     require_own_log(gateway)
     settle(gateway)
     jobs = Worker(gateway, lambda error: report(telemetry, error))
+    keeper = KeyKeeper(gateway, lambda error: telemetry.log.error(Event.KEYS_FAILED, exc_info=error))
     stopped = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopped.set())
     telemetry.log.info(Event.STARTED)
     jobs.start()
+    keeper.start()
     stopped.wait()
+    keeper.stop()
     jobs.stop()
     telemetry.log.info(Event.STOPPED)
 

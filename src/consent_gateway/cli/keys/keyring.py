@@ -6,15 +6,19 @@ from pathlib import Path
 
 import click
 
+from consent_gateway.cli.keys.rolling import job_out
 from consent_gateway.cli.options import emit, json_option, open_gateway, store_option
+from consent_gateway.services import key_status
 
 
 @click.command("status")
 @store_option
 @json_option
 def status(store: Path | None, *, as_json: bool) -> None:
-    """Show the state of the keyring: epochs, generations, fingerprints; never a key."""
-    keyring = open_gateway(store).vault.provider.keyring
+    """Show the keyring (epochs, generations, fingerprints; never a key), what lies under it, and the jobs over it."""
+    with open_gateway(store).look() as work:
+        found = key_status.status(work)
+    keyring, jobs = work.gateway.vault.provider.keyring, [job_out(job) for job in found.jobs]
     value = {
         "fingerprint": keyring.fingerprint(),
         "sealed": keyring.is_sealed,
@@ -23,6 +27,9 @@ def status(store: Path | None, *, as_json: bool) -> None:
         "index_generations": list(keyring.generations),
         "current_index_generation": keyring.current_generation,
         "keys": keyring.key_fingerprints(),
+        "wraps": {str(epoch): count for epoch, count in found.wraps.items()},
+        "processes": [list(held) for held in found.holders.values()],
+        "jobs": jobs,
     }
     emit(value, as_json=as_json, show=lambda c: c.print_json(data=value))
 

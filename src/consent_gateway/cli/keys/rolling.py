@@ -1,8 +1,12 @@
-"""Rolling the key epoch on the command line: it can be stopped at any moment and taken up again."""
+"""Key epochs on the command line: roll, destroy, and by when an erasure reaches the backups.
+
+A roll can be stopped at any moment and taken up again.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +16,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from consent_gateway.cli.options import as_principal, emit, json_option, key_option, open_gateway, store_option
 from consent_gateway.domain.key_jobs import KeyJob
-from consent_gateway.services import epoch_roll
+from consent_gateway.services import epoch_destruction, epoch_roll, epoch_schedule
 from consent_gateway.services.audit_log import Sequencer
 from consent_gateway.services.gateway import Gateway, Work
 from consent_gateway.services.key_jobs import PAGE, Pace, Runner
 from consent_gateway.services.key_pages import PAGES
 
 SCOPE = "keys"
+_NO_PROMISE = 1
 rate_option = click.option("--rate", type=click.IntRange(min=1), help="Most rows a second; default: no limit.")
 
 
@@ -30,6 +35,50 @@ rate_option = click.option("--rate", type=click.IntRange(min=1), help="Most rows
 def roll_epoch(rate: int | None, key_file: Path, store: Path | None, *, as_json: bool) -> None:
     """Begin the next key epoch and re-wrap every data key, or go on with a roll that was stopped."""
     run_job(store, key_file, epoch_roll.start, rate, as_json=as_json)
+
+
+@click.group("destroy")
+def destroy() -> None:
+    """Destroy past keys, after two people decided it: what is under them is unreadable in every copy."""
+
+
+@destroy.command("epoch")
+@click.argument("epoch", type=click.IntRange(min=1))
+@click.option("--propose", "proposing", is_flag=True, help="Only propose it; another key approves.")
+@key_option(SCOPE)
+@store_option
+@json_option
+def destroy_epoch(epoch: int, key_file: Path, store: Path | None, *, proposing: bool, as_json: bool) -> None:
+    """Destroy the past key EPOCH; needs an approval of exactly that (`keys approvals approve`)."""
+    gateway = open_gateway(store)
+    actor = as_principal(gateway, key_file, SCOPE)
+    with gateway.work(actor) as work:
+        approval = epoch_destruction.propose(work, epoch) if proposing else None
+        if approval is None:
+            epoch_destruction.decide(work, epoch)
+    destroyed = [] if proposing else epoch_destruction.carry_out(gateway)
+    Sequencer(gateway).drain()
+    value = {"epoch": epoch, "proposal": approval and approval.id, "destroyed": epoch in destroyed}
+    line = f"proposed: {approval.id}" if approval else f"epoch {epoch} is destroyed"
+    emit(value, as_json=as_json, show=lambda console: console.print(line, markup=False))
+
+
+@click.command("erasure-deadline")
+@store_option
+@json_option
+def erasure_deadline(store: Path | None, *, as_json: bool) -> None:
+    """Say by when what is erased now is unreadable in every older backup; status 1 without a promise."""
+    with open_gateway(store).look() as work:
+        found = epoch_schedule.deadline(work)
+    value = {"at": None if found.at is None else instant(found.at), "why": found.why, "order": found.order}
+    emit(value, as_json=as_json, show=lambda console: console.print(f"{value['at'] or ''} {found.why}".strip()))
+    if found.at is None:
+        raise click.exceptions.Exit(_NO_PROMISE)
+
+
+def instant(at: int) -> str:
+    """Return an instant (seconds) as RFC 3339 in UTC."""
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def run_job(
@@ -58,4 +107,4 @@ def _watched(gateway: Gateway, job: KeyJob, pace: Pace, *, shown: bool) -> KeyJo
         return Runner(gateway, PAGES).run(job.id, pace, lambda now: bar.update(task, completed=now.done))
 
 
-COMMANDS = (roll_epoch,)
+COMMANDS = (roll_epoch, destroy, erasure_deadline)

@@ -34,7 +34,7 @@ from consent_gateway.db.tables.intake import (
     quarantine_identifiers,
     waiting_opt_outs,
 )
-from consent_gateway.db.tables.keys import key_jobs
+from consent_gateway.db.tables.keys import key_destructions, key_holders, key_jobs
 from consent_gateway.db.tables.links import merges, subject_links
 from consent_gateway.db.tables.log import (
     audience_members,
@@ -118,6 +118,8 @@ __all__ = [
     "idempotency_keys",
     "identifiers",
     "imports",
+    "key_destructions",
+    "key_holders",
     "key_jobs",
     "legal_holds",
     "merges",

@@ -1,8 +1,8 @@
-"""Work on all keys."""
+"""Work on all keys, which process holds which epochs, and which epochs are no more."""
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, Integer, String, Table
+from sqlalchemy import BigInteger, Column, Integer, String, Table, Text
 
 from consent_gateway.db.tables.base import Classes, key, metadata
 
@@ -24,7 +24,26 @@ key_jobs = Table(
     Column("lease_until", BigInteger),
 )
 
+key_holders = Table(
+    "key_holders",
+    metadata,
+    Column("holder", String(32), primary_key=True),  # one life of one process
+    Column("epochs", Text, nullable=False),  # JSON list: the key epochs in its memory
+    Column("seen_at", BigInteger, nullable=False),
+)
+
+key_destructions = Table(
+    "key_destructions",
+    metadata,
+    Column("epoch", Integer, primary_key=True, autoincrement=False),
+    Column("approval", String(32), nullable=False),
+    Column("decided_at", BigInteger, nullable=False),
+    Column("destroyed_at", BigInteger),  # NULL while it is decided and not yet done
+)
+
 CLASSES: Classes = {
+    "key_holders": {"operational": "holder epochs", "time": "seen_at"},
+    "key_destructions": {"operational": "epoch approval", "time": "decided_at destroyed_at"},
     "key_jobs": {
         "operational": "id kind from_number to_number position done failed total started_by lease_holder",
         "time": "started_at finished_at lease_until",

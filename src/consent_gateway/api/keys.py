@@ -1,0 +1,110 @@
+"""Keys over HTTP: the state, jobs with their progress, and destroying a past epoch with four eyes.
+
+What is begun here is done by the keeper of some process, page by page; ask for the job to see how far it is.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from litestar import Request, Response, get, post
+from litestar.params import FromPath
+
+from consent_gateway.api.desk import body_as, desk_of, documented
+from consent_gateway.api.wire import instant
+from consent_gateway.api.wire.keys import DestructionIn, DestructionOut, KeyJobIn, KeyJobOut, KeysOut
+from consent_gateway.domain.key_jobs import KeyJob
+from consent_gateway.errors import NotFoundError
+from consent_gateway.services import epoch_destruction, epoch_roll, key_jobs, key_status
+from consent_gateway.services.gateway import Work
+
+Call = Request[Any, Any, Any]
+SCOPE = "keys"
+_MOST = (1 << 31) - 1
+
+
+@get("/v1/keys", tags=["keys"], **documented(None, KeysOut))
+async def show_keys(request: Call) -> Response[bytes]:
+    """Return epochs with what lies under them, jobs, and by when an erasure of now reaches every backup."""
+    return await desk_of(request).read(request, SCOPE, _keys)
+
+
+@get("/v1/keys/jobs/{job:int}", tags=["keys"], **documented(None, KeyJobOut))
+async def show_key_job(request: Call, job: FromPath[int]) -> Response[bytes]:
+    """Return one job and how far it is."""
+    return await desk_of(request).read(request, SCOPE, lambda work: job_out(key_jobs.find(work, _number(job))))
+
+
+@post("/v1/keys/jobs", status_code=200, tags=["keys"], **documented(KeyJobIn, KeyJobOut))
+async def begin_key_job(request: Call) -> Response[bytes]:
+    """Begin a job over all keys, or get the one that is not finished; it goes on by itself."""
+    await body_as(request, KeyJobIn, SCOPE)
+    return await desk_of(request).write(request, SCOPE, lambda work: job_out(epoch_roll.start(work)))
+
+
+@post(
+    "/v1/keys/epochs/{epoch:int}/destroy", status_code=200, tags=["keys"], **documented(DestructionIn, DestructionOut)
+)
+async def destroy_epoch(request: Call, epoch: FromPath[int]) -> Response[bytes]:
+    """Propose to destroy a past epoch, or decide it once another key approved; it is gone a moment after."""
+    data = await body_as(request, DestructionIn, SCOPE)
+
+    def act(work: Work) -> dict[str, Any]:
+        if data.step == "propose":
+            return _step(epoch, "proposed", epoch_destruction.propose(work, _number(epoch)).id)
+        epoch_destruction.decide(work, _number(epoch))
+        return _step(epoch, "decided", None)
+
+    return await desk_of(request).write(request, SCOPE, act)
+
+
+def job_out(job: KeyJob) -> dict[str, Any]:
+    """Return one job as it is shown."""
+    names = ("id", "from_number", "to_number", "total", "done", "failed", "progress", "started_by")
+    return {name: getattr(job, name) for name in names} | {
+        "kind": job.kind.value,
+        "started_at": instant(job.started_at),
+        "finished_at": _instant(job.finished_at),
+    }
+
+
+def _keys(work: Work) -> dict[str, Any]:
+    found = key_status.status(work)
+    epochs = sorted({*found.epochs, *found.wraps})
+    return {
+        "current_epoch": found.current,
+        "epochs": [{"epoch": epoch, "data_keys": found.wraps.get(epoch, 0)} for epoch in epochs],
+        "processes": [list(held) for held in found.holders.values()],
+        "jobs": [job_out(job) for job in found.jobs],
+        "destroyed": [
+            {
+                "epoch": d.epoch,
+                "approval": d.approval,
+                "decided_at": instant(d.decided_at),
+                "destroyed_at": _instant(d.destroyed_at),
+            }
+            for d in found.destructions
+        ],
+        "erasure_deadline": {
+            "at": _instant(found.deadline.at),
+            "why": found.deadline.why,
+            "order": found.deadline.order,
+        },
+    }
+
+
+def _step(epoch: int, state: str, approval: str | None) -> dict[str, Any]:
+    return {"epoch": epoch, "state": state, "approval": approval}
+
+
+def _instant(at: int | None) -> str | None:
+    return None if at is None else instant(at)
+
+
+def _number(number: int) -> int:
+    if not 0 <= number <= _MOST:
+        raise NotFoundError
+    return number
+
+
+HANDLERS = (show_keys, show_key_job, begin_key_job, destroy_epoch)

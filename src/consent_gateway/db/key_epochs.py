@@ -1,0 +1,60 @@
+"""Which process holds which key epochs, and which epochs are decided to go, as rows."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import delete, insert, select, update
+
+from consent_gateway.db.dialects import upsert
+from consent_gateway.db.engine import Session
+from consent_gateway.db.tables import key_destructions, key_holders
+
+_h, _d = key_holders.c, key_destructions.c
+
+
+@dataclass(frozen=True, slots=True)
+class Destruction:
+    """An epoch that two keys decided to destroy; `destroyed_at` is None until it is done."""
+
+    epoch: int
+    approval: str
+    decided_at: int
+    destroyed_at: int | None
+
+
+def seen(session: Session, holder: str, epochs: Sequence[int], now: int, forget_before: int) -> None:
+    """Write which epochs a process holds, and forget processes that were not seen for long."""
+    upsert(session, key_holders, [{"holder": holder, "epochs": json.dumps(list(epochs)), "seen_at": now}])
+    session.execute(delete(key_holders).where(_h.seen_at < forget_before))
+
+
+def gone(session: Session, holder: str) -> None:
+    """Forget a process that ends."""
+    session.execute(delete(key_holders).where(_h.holder == holder))
+
+
+def live(session: Session, since: int) -> dict[str, tuple[int, ...]]:
+    """Return the epochs that each process held which was seen at `since` or later."""
+    rows = session.execute(select(_h.holder, _h.epochs).where(_h.seen_at >= since).order_by(_h.holder))
+    return {row.holder: tuple(json.loads(row.epochs)) for row in rows}
+
+
+def decide(session: Session, epoch: int, approval: str, now: int) -> None:
+    """Write that an epoch is going to be destroyed; RaceError if that was decided already."""
+    session.execute(insert(key_destructions).values(epoch=epoch, approval=approval, decided_at=now))
+
+
+def destroyed(session: Session, epoch: int, now: int) -> bool:
+    """Write that it was; False if that is written already."""
+    undone = update(key_destructions).where(_d.epoch == epoch, _d.destroyed_at.is_(None))
+    return session.execute(undone.values(destroyed_at=now)).rowcount == 1
+
+
+def destructions(session: Session, *, undone: bool = False) -> list[Destruction]:
+    """Return what was decided, or what is not done yet, by epoch."""
+    statement = select(key_destructions).order_by(_d.epoch)
+    rows = session.execute(statement.where(_d.destroyed_at.is_(None)) if undone else statement)
+    return [Destruction(*row) for row in rows]

@@ -1,0 +1,43 @@
+"""How it stands with the keys: what lies under each epoch, who holds which, what is being done."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from consent_gateway.db import key_epochs
+from consent_gateway.db import key_jobs as job_rows
+from consent_gateway.db.key_epochs import Destruction
+from consent_gateway.domain.key_jobs import KeyJob
+from consent_gateway.services import epoch_destruction, epoch_schedule
+from consent_gateway.services.epoch_schedule import Deadline
+from consent_gateway.services.gateway import Work
+
+_JOBS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class KeyStatus:
+    """Data keys by epoch, epochs by live process, the newest jobs, destroyed epochs, and the erasure deadline."""
+
+    epochs: tuple[int, ...]
+    current: int
+    wraps: Mapping[int, int]
+    holders: Mapping[str, tuple[int, ...]]
+    jobs: list[KeyJob]
+    destructions: list[Destruction]
+    deadline: Deadline
+
+
+def status(work: Work) -> KeyStatus:
+    """Return how it stands now."""
+    keyring = work.gateway.vault.provider.keyring
+    return KeyStatus(
+        keyring.epochs,
+        keyring.current_epoch,
+        job_rows.wraps_by_epoch(work.session),
+        epoch_destruction.holders(work),
+        job_rows.newest(work.session, _JOBS),
+        key_epochs.destructions(work.session),
+        epoch_schedule.deadline(work),
+    )

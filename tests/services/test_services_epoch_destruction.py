@@ -1,0 +1,317 @@
+"""A past epoch is destroyed by two keys, when nothing and nobody needs it any more; and then nothing opens it again."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import select
+
+from builders import a_gateway, a_person, an_officer, id_of, ref, take, with_source
+from consent_gateway.clock import FixedClock
+from consent_gateway.db import key_epochs, tables
+from consent_gateway.db import key_jobs as rows
+from consent_gateway.domain.approvals import Action
+from consent_gateway.domain.registers import Principal
+from consent_gateway.errors import ConflictError, ForbiddenError, NotFoundError
+from consent_gateway.services import (
+    approvals,
+    epoch_destruction,
+    epoch_roll,
+    epoch_schedule,
+    erasure,
+    principals,
+    registers,
+)
+from consent_gateway.services.epoch_destruction import ALIVE_SECONDS, DRAIN_SECONDS
+from consent_gateway.services.gateway import Gateway
+from consent_gateway.services.key_jobs import Runner
+from consent_gateway.services.key_keeper import KeyKeeper
+from consent_gateway.services.key_pages import PAGES
+from consent_gateway.services.rules import Rules
+from consent_gateway.vault.failures import VaultError
+from consent_gateway.vault.keyring import Keyring
+from consent_gateway.vault.keys import dek_context
+from consent_gateway.vault.protectors import SecretFileProtector
+
+PEOPLE, LENGTH, GRACE = 5, 7 * 86_400, 3_600
+RULES = Rules(k_floor=1, key_epoch_seconds=LENGTH, key_epoch_grace_seconds=GRACE)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    secret = tmp_path / "secret"
+    secret.write_bytes(bytes(range(32)))
+    secret.chmod(0o600)
+    return tmp_path / "keyring.json"
+
+
+def sealed(path: Path) -> SecretFileProtector:
+    return SecretFileProtector(path.with_name("secret"))
+
+
+@pytest.fixture
+def crm(store: Any, clock: FixedClock, path: Path) -> Gateway:
+    gateway = a_gateway(store, keyring=Keyring.create(path, sealed(path)), clock=clock, rules=RULES)
+    with gateway.work() as work:
+        registers.seed(work)
+    with_source(gateway)
+    take(gateway, [a_person(n) for n in range(PEOPLE)])
+    return gateway
+
+
+@pytest.fixture
+def two(crm: Gateway) -> tuple[Principal, Principal]:
+    return an_officer(crm, "first", "approve", "keys"), an_officer(crm, "second", "approve", "keys")
+
+
+def another(gateway: Gateway, path: Path) -> Gateway:
+    ring = Keyring.open(path, sealed(path))
+    return a_gateway(gateway.store, keyring=ring, clock=gateway.clock, rules=gateway.rules)
+
+
+def keeper(gateway: Gateway) -> KeyKeeper:
+    return KeyKeeper(gateway, lambda error: pytest.fail(repr(error)))
+
+
+def roll(gateway: Gateway) -> None:
+    with gateway.work() as work:
+        job = epoch_roll.start(work)
+    Runner(gateway, PAGES).run(job.id)
+
+
+def drain(clock: FixedClock) -> None:
+    clock.advance(timedelta(seconds=DRAIN_SECONDS))
+
+
+def agree(gateway: Gateway, two: tuple[Principal, Principal], epoch: int) -> None:
+    with gateway.work(two[0]) as work:
+        made = epoch_destruction.propose(work, epoch)
+    with gateway.work(two[1]) as work:
+        approvals.approve(work, made.id)
+
+
+def decide(gateway: Gateway, actor: Principal, epoch: int = 1) -> None:
+    with gateway.work(actor) as work:
+        epoch_destruction.decide(work, epoch)
+
+
+def entries(gateway: Gateway, kind: str) -> list[dict[str, Any]]:
+    with gateway.store.reading() as session:
+        found = session.execute(select(tables.audit_pending.c.entry).order_by(tables.audit_pending.c.id)).scalars()
+        read = [json.loads(entry) for entry in found]
+    return [entry["fields"] for entry in read if entry["kind"] == kind]
+
+
+# -- destroying --------------------------------------------------------------------------------------------------
+
+
+def test_what_was_erased_is_unreadable_in_an_older_copy(
+    crm: Gateway, clock: FixedClock, two: tuple[Principal, Principal], path: Path
+) -> None:
+    """The wrapped key of the erased person, as a backup still holds it, opens until the epoch is destroyed."""
+    gone = id_of(crm, ref(3))
+    with crm.store.reading() as session:
+        backup = dict(rows.wraps_after(session, 0, 100))
+    with crm.work() as work:
+        erasure.erase(work, gone, "request")
+    roll(crm)
+    drain(clock)
+    assert len(crm.vault.unwrap(gone, backup[gone])) == 32
+    agree(crm, two, 1)
+    decide(crm, two[0])
+    assert epoch_destruction.carry_out(crm) == [1]
+    for process in (crm, another(crm, path)):
+        with pytest.raises(VaultError):
+            process.vault.unwrap(gone, backup[gone])
+        with process.look() as work:
+            assert len(process.vault.keys(work.session, backup)) == PEOPLE - 1
+    (decided,), (done,) = entries(crm, "kek.destroying"), entries(crm, "kek.destroyed")
+    assert decided == {
+        "epoch": 1, "approval": done["approval"], "proposed_by": "first", "approved_by": "second", "standing": False,
+    }  # fmt: skip
+    assert epoch_destruction.carry_out(crm) == []
+    assert path.stat().st_size
+
+
+def test_without_a_second_pair_of_eyes_nothing_goes(
+    crm: Gateway, clock: FixedClock, two: tuple[Principal, Principal]
+) -> None:
+    roll(crm)
+    drain(clock)
+    with pytest.raises(ForbiddenError, match="four eyes"):
+        decide(crm, two[0])
+    assert crm.vault.provider.keyring.epochs == (1, 2)
+
+
+def test_what_is_in_the_way_is_said(
+    crm: Gateway, clock: FixedClock, two: tuple[Principal, Principal], path: Path
+) -> None:
+    late = another(crm, path)
+    with pytest.raises(ConflictError, match="current epoch"):
+        decide(crm, two[0])
+    with pytest.raises(NotFoundError):
+        decide(crm, two[0], 7)
+    with crm.work() as work:
+        job = epoch_roll.start(work)
+    Runner(crm, PAGES).page(job.id, 2)
+    with pytest.raises(ConflictError, match="still wrapped"):
+        decide(crm, two[0])
+    clock.advance(timedelta(seconds=60))
+    Runner(crm, PAGES).run(job.id)
+    with pytest.raises(ConflictError, match="a moment ago"):
+        decide(crm, two[0])
+    drain(clock)
+    agree(crm, two, 1)
+    with crm.store.transaction() as session:
+        held = late.vault.provider.keyring.epochs
+        key_epochs.seen(session, "late", held, int(clock().timestamp()), 0)
+    with pytest.raises(ConflictError, match="1 processes"):
+        decide(crm, two[0])
+    clock.advance(timedelta(seconds=ALIVE_SECONDS + 1))
+    decide(crm, two[0])
+    with pytest.raises(ConflictError, match="already"):
+        decide(crm, two[0])
+
+
+def test_an_old_wrap_that_came_late_stops_it(
+    crm: Gateway, clock: FixedClock, two: tuple[Principal, Principal], path: Path
+) -> None:
+    late = another(crm, path)
+    roll(crm)
+    take(late, [a_person(50)])
+    drain(clock)
+    agree(crm, two, 1)
+    with pytest.raises(ConflictError, match="still wrapped"):
+        decide(crm, two[0])
+    roll(crm)
+    drain(clock)
+    decide(crm, two[0])
+    assert epoch_destruction.carry_out(crm) == [1]
+
+
+def test_who_dies_between_deciding_and_doing_is_finished_by_another(
+    crm: Gateway, clock: FixedClock, two: tuple[Principal, Principal], path: Path
+) -> None:
+    roll(crm)
+    drain(clock)
+    agree(crm, two, 1)
+    decide(crm, two[0])
+    crm.vault.provider.use(crm.vault.provider.keyring.destroy_kek_epoch(1))  # and died before the entry
+    assert entries(crm, "kek.destroyed") == []
+    other = another(crm, path)
+    keeper(other).look()
+    assert len(entries(crm, "kek.destroyed")) == 1
+    keeper(crm).look()
+    assert len(entries(crm, "kek.destroyed")) == 1
+
+
+def test_every_process_drops_a_destroyed_epoch(
+    crm: Gateway, clock: FixedClock, two: tuple[Principal, Principal], path: Path
+) -> None:
+    crm.rules = Rules(k_floor=1)  # no schedule
+    other = another(crm, path)
+    looking = keeper(other)
+    looking.look()
+    roll(crm)
+    drain(clock)
+    looking.look()
+    agree(crm, two, 1)
+    decide(crm, two[0])
+    epoch_destruction.carry_out(crm)
+    looking.look()
+    assert other.vault.provider.keyring.epochs == (2,)
+    with crm.look() as work:
+        assert epoch_destruction.holders(work)[looking.holder] == (2,)
+    with pytest.raises(VaultError):
+        other.vault.provider.unwrap(b"\1\1\0\0\0\1\0" + bytes(48), dek_context(1))
+
+
+# -- by the clock ------------------------------------------------------------------------------------------------
+
+
+def an_order(gateway: Gateway, two: tuple[Principal, Principal], days: int = 300, **subject: int) -> str:
+    numbers = {"epoch_seconds": LENGTH, "grace_seconds": GRACE} | subject
+    until = int(gateway.clock().timestamp()) + days * 86_400
+    with gateway.work(two[0]) as work:
+        made = approvals.propose(work, Action.SCHEDULED_EPOCH_ROLL, numbers, until)
+    with gateway.work(two[1]) as work:
+        return approvals.approve(work, made.id).id
+
+
+def test_epochs_go_by_the_clock_under_an_order(
+    crm: Gateway, clock: FixedClock, two: tuple[Principal, Principal]
+) -> None:
+    order, looking = an_order(crm, two), keeper(crm)
+    looking.look()  # nobody knows how old the first epoch is: it is rolled at once
+    assert crm.vault.provider.keyring.epochs == (1, 2)
+    clock.advance(timedelta(seconds=GRACE - 1))
+    looking.look()
+    assert crm.vault.provider.keyring.epochs == (1, 2)
+    clock.advance(timedelta(seconds=1))
+    looking.look()
+    looking.look()
+    assert crm.vault.provider.keyring.epochs == (2,)
+    assert [(e["epoch"], e["approval"], e["standing"]) for e in entries(crm, "kek.destroying")] == [(1, order, True)]
+    clock.advance(timedelta(seconds=LENGTH - GRACE - 1))
+    looking.look()
+    assert crm.vault.provider.keyring.current_epoch == 2
+    clock.advance(timedelta(seconds=1))
+    looking.look()
+    assert crm.vault.provider.keyring.epochs == (2, 3)
+
+
+@pytest.mark.parametrize("how", ["none", "other numbers", "taken back", "revoked", "over"])
+def test_without_an_order_that_holds_nothing_is_destroyed(
+    crm: Gateway, clock: FixedClock, two: tuple[Principal, Principal], how: str
+) -> None:
+    looking = keeper(crm)
+    if how != "none":
+        order = an_order(crm, two, 1, **({"grace_seconds": GRACE + 1} if how == "other numbers" else {}))
+    looking.look()
+    with crm.work(two[1]) as work:
+        if how == "taken back":
+            approvals.refuse(work, order)
+        if how == "revoked":
+            principals.revoke(work, "first")
+    clock.advance(timedelta(days=2 if how == "over" else 0.5))
+    looking.look()
+    looking.look()
+    assert crm.vault.provider.keyring.epochs == (1, 2)
+    with crm.look() as work:
+        assert epoch_schedule.deadline(work).at is None
+        assert epoch_schedule.deadline(work).why.startswith("no promise")
+
+
+def test_the_deadline_is_kept(crm: Gateway, clock: FixedClock, two: tuple[Principal, Principal]) -> None:
+    """Erase at some instant; at the deadline that was told then, the epochs of then are gone."""
+    an_order(crm, two)
+    looking = keeper(crm)
+    looking.look()
+    for hours in (1, 30, 100):
+        clock.advance(timedelta(hours=hours))
+        looking.look()
+        with crm.look() as work:
+            told = epoch_schedule.deadline(work).at
+        held = crm.vault.provider.keyring.epochs
+        assert told is not None
+        while int(clock().timestamp()) < told:
+            clock.advance(timedelta(minutes=30))
+            looking.look()
+        looking.look()
+        assert not set(held) & set(crm.vault.provider.keyring.epochs)
+
+
+def test_no_schedule_no_promise(gateway: Gateway) -> None:
+    with gateway.look() as work:
+        assert epoch_schedule.deadline(work) == epoch_schedule.Deadline(None, "no promise: no schedule is set")
+
+
+def test_an_order_that_ends_before_promises_nothing(crm: Gateway, two: tuple[Principal, Principal]) -> None:
+    an_order(crm, two, 1)
+    keeper(crm).look()
+    with crm.look() as work:
+        assert "ends before" in epoch_schedule.deadline(work).why
