@@ -310,7 +310,7 @@ def test_files_that_hold_no_strings_are_passed_over_with_the_reason() -> None:
     clicks = compare({"endpoint": [], "headers": [], "vectors": [{"string": "1"}]})
     assert clicks == Comparison("one-click", passed_over="requests to unsubscribe (RFC 8058): no consent strings")
     digests = compare({"vectors": [{"scheme": "meta", "raw": "a"}]})
-    assert digests == Comparison("digests", passed_over="digests of customer lists: no consent strings")
+    assert digests == Comparison("digests", passed_over="digests of customer lists: see `pseudonyms test`")
     with pytest.raises(InputError):
         compare({"vectors": [{"scheme": "meta", "raw": "a"}, {"scheme": "meta"}]})
     assert compare({"endpoint": [], "vectors": [{"string": "1"}]}).checked == 1

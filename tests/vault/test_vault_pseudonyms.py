@@ -140,3 +140,27 @@ def test_without_the_zero_check_forgeries_would_pass(monkeypatch):
     monkeypatch.setattr(pseudonyms.hmac, "compare_digest", lambda *_: True)
     maker = Pseudonymiser(a_keyring())
     assert any(maker.resolve(f"p3-{number:032x}", "crm") is not None for number in range(20))
+
+
+@pytest.mark.parametrize("case", VECTORS["moves"], ids=lambda case: case["note"])
+def test_published_moves(case):
+    maker = with_root(bytes.fromhex(VECTORS["root"]))
+    (found,) = maker.resolve_all([case["old"]], case["recipient"], case["counting"])
+    assert found == maker.resolve(case["old"], case["recipient"], case["counting"])
+    assert (None if found is None else maker.pseudonym(found, case["recipient"], case["epoch"])) == case["new"]
+
+
+@settings(derandomize=True, deadline=None)
+@given(st.lists(st.one_of(st.tuples(IDS, st.sampled_from(["crm", "ads"]), st.integers(1, 4)), st.text(max_size=40))))
+def test_many_texts_mean_what_each_of_them_means(said):
+    maker = Pseudonymiser(a_keyring())
+    texts = [each if isinstance(each, str) else maker.pseudonym(*each) for each in said]
+    expected = [maker.resolve(text, "crm", {2, 3}) for text in texts]
+    assert maker.resolve_all(texts, "crm", {2, 3}) == expected
+
+
+def test_many_texts_refuse_an_id_beyond_63_bits():
+    keyring = a_keyring()
+    cipher = Cipher(algorithms.AES256(keyring.pseudonym_key("crm", 1)), modes.CBC(bytes(16)))
+    block = cipher.encryptor().update(bytes(8) + b"\xff" * 8)
+    assert Pseudonymiser(keyring).resolve_all([f"p1-{block.hex()}"], "crm", {1}) == [None]

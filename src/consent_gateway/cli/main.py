@@ -1,8 +1,8 @@
 """`consent-gateway`: the commands. Every command that a program may read has `--json`.
 
 Expected failures end with status 2 and one line that says what is wrong and what to do; `audit verify`, `receipts
-verify`, `policy test`, `signals test`, `keys lint-index`, `keys tombstones verify` and `reconcile` end with 1 when what
-they checked does not hold.
+verify`, `policy test`, `signals test`, `pseudonyms test`, `keys lint-index`, `keys tombstones verify` and `reconcile`
+end with 1 when what they checked does not hold.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from consent_gateway.cli import (
     policy,
     policy_change,
     policy_compare,
+    pseudonyms,
     receipts,
     record,
     running,
@@ -52,6 +53,7 @@ for command in (
     signals.signals,
     audit.audit,
     receipts.receipts,
+    pseudonyms.pseudonyms,
     keys.keys,
     upkeep.reconcile,
     upkeep.doctor,

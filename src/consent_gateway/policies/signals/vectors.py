@@ -58,7 +58,7 @@ def compare(document: object) -> Comparison:
             return Comparison("one-click", passed_over="requests to unsubscribe (RFC 8058): no consent strings")
         if isinstance(document.get("vectors"), list):
             if all(isinstance(v, Mapping) and {"scheme", "raw"} <= v.keys() for v in document["vectors"]):
-                return Comparison("digests", passed_over="digests of customer lists: no consent strings")
+                return Comparison("digests", passed_over="digests of customer lists: see `pseudonyms test`")
             return _compare_strings(document["vectors"])
     raise InputError("a vector file is an object with a list `vectors`, or with `sec_gpc` or `well_known_gpc_json`")
 
