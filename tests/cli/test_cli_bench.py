@@ -403,6 +403,13 @@ def test_ledgers_and_signals_are_measured_in_process_without_a_store(tmp_path, m
     assert all(figure.value.median > 0 and figure.unit == "µs" and figure.limits for figure in figures)
 
 
+def test_pseudonyms_are_measured_beside_the_bare_cipher(tmp_path):
+    result = running.run(TINY, ["sqlite"], ("pseudonyms",), tmp_path, lambda _: None)
+    figures = result.figures["in process"]
+    assert [figure.unit for figure in figures] == ["ms"] * 3
+    assert all(figure.value.median > 0 and figure.limits[0].name == "bare AES-256" for figure in figures)
+
+
 def test_the_ledgers_of_the_bench_are_long_the_same_every_time_and_mixed():
     ledgers = [ledger.ledger(n) for n in range(20)]
     assert ledgers == [ledger.ledger(n) for n in range(20)]

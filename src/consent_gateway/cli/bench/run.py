@@ -19,6 +19,7 @@ from consent_gateway.cli.bench import (
     log,
     machine,
     normalise,
+    pseudonyms,
     signals,
 )
 from consent_gateway.cli.bench.places import GIVEN, POSTGRES, postgres_available, postgres_server
@@ -39,6 +40,7 @@ IN_PROCESS: Mapping[str, Callable[[Plan], list[Figure]]] = {  # without any stor
     "ledger": ledger.measure,
     "signals": signals.measure,
     "normalise": normalise.measure,
+    "pseudonyms": pseudonyms.measure,
 }
 NAMES = (*IN_PROCESS, *MEASUREMENTS)
 Tell = Callable[[str], None]
