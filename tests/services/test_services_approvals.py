@@ -39,7 +39,7 @@ from consent_gateway.services.gateway import SYSTEM, Gateway
 from consent_gateway.services.worker import Worker
 
 EPOCH_1 = {"epoch": 1}
-WINDOW = {"principal": "crm", "subjects": 500}
+WINDOW = {"principal": "crm", "purpose": "service_delivery", "recipient": "self", "subjects": 500}
 
 
 @pytest.fixture

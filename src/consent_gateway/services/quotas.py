@@ -40,9 +40,7 @@ def take(work: Work, principal: str, kind: QuotaKind, units: Collection[bytes]) 
     QuotaError with the seconds to wait if they do not fit into every window; ForbiddenError for a suspended key. Counts
     nothing then. Holds the key's row of the quota until the transaction ends.
     """
-    row = quota_rows.hold(work.session, principal, kind)
-    if row.suspended_at is not None:
-        raise ForbiddenError("this key is suspended: an officer has to let it go on (POST /v1/quotas)")
+    row = _open(work, principal, kind)
     limits = _limits(work, kind, row)
     quota_rows.forget(work.session, principal, kind, work.now - DAY)
     asked = quota_rows.last_asked(work.session, principal, kind, units)
@@ -53,6 +51,18 @@ def take(work: Work, principal: str, kind: QuotaKind, units: Collection[bytes]) 
         if fresh and over > 0:
             raise QuotaError(retry_after=_wait(work, principal, kind, seconds, over))
     quota_rows.count(work.session, principal, kind, units, work.now)
+
+
+def require_open(work: Work, principal: str) -> None:
+    """Refuse a key that is suspended for revealing; holds its row of the quota until the transaction ends."""
+    _open(work, principal, QuotaKind.REVEAL)
+
+
+def _open(work: Work, principal: str, kind: QuotaKind) -> quota_rows.QuotaRow:
+    row = quota_rows.hold(work.session, principal, kind)
+    if row.suspended_at is not None:
+        raise ForbiddenError("this key is suspended: an officer has to let it go on (POST /v1/quotas)")
+    return row
 
 
 def _wait(work: Work, principal: str, kind: QuotaKind, seconds: int, over: int) -> int:

@@ -12,19 +12,20 @@ personal data still.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from consent_gateway.audit.canonical import canonical_json
 from consent_gateway.audit.entries import EntryKind
 from consent_gateway.db import canaries
+from consent_gateway.domain.approvals import Approval
 from consent_gateway.domain.ids import SubjectId
 from consent_gateway.domain.merges import Clusters
 from consent_gateway.domain.purposes import Purpose
 from consent_gateway.domain.quotas import QuotaKind
 from consent_gateway.domain.reveals import TICKET, Grounds, View, not_allowed, not_reached
 from consent_gateway.errors import AuthenticationError, FieldProblem, ForbiddenError, InputError
-from consent_gateway.services import quotas
+from consent_gateway.services import quotas, reveal_windows
 from consent_gateway.services.decider import Use
 from consent_gateway.services.decisions import Decision, decide_about
 from consent_gateway.services.disclosure import Values, open_fields
@@ -62,9 +63,8 @@ def reveal(work: Work, use: Use, grounds: Grounds, pseudonyms: Sequence[str]) ->
     another channel: refused as a whole. ForbiddenError for a plain view without its scope, a suspended key, or too many
     people without a window; QuotaError.
     """
-    _check_call(work, grounds, len(pseudonyms))
-    units = {work.gateway.vault.digest(b"reveal/v1\0" + text.encode()) for text in pseudonyms}
-    quotas.take(work, work.actor.id, QuotaKind.REVEAL, units)
+    _check_call(work, grounds)
+    window = _take(work, use, pseudonyms)
     named, members = _lock(work, pseudonyms)
     _check_fields(work, use, grounds)
     decisions = decide_about(work, use, named)
@@ -72,7 +72,7 @@ def reveal(work: Work, use: Use, grounds: Grounds, pseudonyms: Sequence[str]) ->
     permitted = {i: members[i] for i, d in zip(named, decisions, strict=True) if i is not None and d.answer.permitted}
     asked = work.gateway.decider.ask(use, work.registers, work.gateway.rules, work.now)
     opened = open_fields(work, asked, permitted, grounds.fields) if permitted else {}
-    uids = _record(work, use, grounds, named, decisions)
+    uids = _record(work, _said(use, grounds, window), named, decisions)
     shown = {i: values if grounds.view is View.PLAIN else _masked(values) for i, values in opened.items()}
     found = zip(named, decisions, uids, strict=True)
     return Revealing([Revealed(d, shown.get(i, {}) if i else {}, uid) for i, d, uid in found], touched)
@@ -81,15 +81,21 @@ def reveal(work: Work, use: Use, grounds: Grounds, pseudonyms: Sequence[str]) ->
 # -- the parts ---------------------------------------------------------------------------------------------------
 
 
-def _check_call(work: Work, grounds: Grounds, people: int) -> None:
+def _check_call(work: Work, grounds: Grounds) -> None:
     # By name: `admin` opens every door but this one, for who runs the gateway need not read people.
     if grounds.view is View.PLAIN and PLAIN_SCOPE not in work.actor.scopes:
         raise ForbiddenError(f"a plain view needs a key with the scope {PLAIN_SCOPE}; masked is the default")
     if TICKET.fullmatch(grounds.ticket) is None:
         raise InputError(fields=(FieldProblem("$.ticket", "invalid_ticket", "two to five letters, -, a number"),))
-    most = work.gateway.rules.reveal_batch
-    if people > most:
-        raise ForbiddenError(f"more than {most} people at once are revealed in a window that two officers opened")
+
+
+def _take(work: Work, use: Use, pseudonyms: Sequence[str]) -> Approval | None:
+    """Count the people against the caller's quota or, if they are many, against a window, which is returned."""
+    if len(pseudonyms) > work.gateway.rules.reveal_batch:
+        return reveal_windows.take(work, use, len(pseudonyms))
+    units = {work.gateway.vault.digest(b"reveal/v1\0" + text.encode()) for text in pseudonyms}
+    quotas.take(work, work.actor.id, QuotaKind.REVEAL, units)
+    return None
 
 
 def _lock(work: Work, pseudonyms: Sequence[str]) -> tuple[list[SubjectId | None], Clusters]:
@@ -138,12 +144,8 @@ def _alarm(work: Work, use: Use, members: Clusters) -> int:
     return touched
 
 
-def _record(
-    work: Work, use: Use, grounds: Grounds, named: Sequence[SubjectId | None], decisions: Sequence[Decision]
-) -> list[bytes]:
-    """Queue one entry a person: who asked is the actor, about whom is a commitment, the rest is in the clear."""
-    deks = work.gateway.vault.keys(work.session, sorted({i for i in named if i is not None}))
-    fields = {
+def _said(use: Use, grounds: Grounds, window: Approval | None) -> dict[str, object]:
+    said: dict[str, object] = {
         "purpose": use.purpose,
         "channel": use.channel.value,
         "recipient": use.recipient,
@@ -152,9 +154,17 @@ def _record(
         "reason": grounds.reason.value,
         "ticket": grounds.ticket,
     }
+    return said if window is None else said | {"window": window.id}
+
+
+def _record(
+    work: Work, fields: Mapping[str, object], named: Sequence[SubjectId | None], decisions: Sequence[Decision]
+) -> list[bytes]:
+    """Queue one entry a person: who asked is the actor, about whom is a commitment, the rest is in the clear."""
+    deks = work.gateway.vault.keys(work.session, sorted({i for i in named if i is not None}))
     uids = []
     for subject_id, decision in zip(named, decisions, strict=True):
-        said = fields | {"outcome": decision.answer.outcome.value, "decision": decision.uid.hex()}
+        said = {**fields, "outcome": decision.answer.outcome.value, "decision": decision.uid.hex()}
         if subject_id is None:
             uids.append(work.record(EntryKind.REVEAL_MADE, said))
             continue

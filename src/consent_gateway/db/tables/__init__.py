@@ -84,7 +84,7 @@ from consent_gateway.db.tables.registers import (
     sources,
     traits,
 )
-from consent_gateway.db.tables.reveals import canaries, quota_units, quotas
+from consent_gateway.db.tables.reveals import canaries, quota_units, quotas, reveal_windows
 from consent_gateway.db.tables.signals import signal_mappings, signals
 
 __all__ = [
@@ -142,6 +142,7 @@ __all__ = [
     "recipient_parties",
     "recipients",
     "registry_state",
+    "reveal_windows",
     "sealed_groups",
     "segments",
     "signal_mappings",

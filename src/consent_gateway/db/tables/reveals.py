@@ -36,8 +36,16 @@ canaries = Table(
     Column("planted_at", BigInteger, nullable=False),
 )
 
+reveal_windows = Table(
+    "reveal_windows",
+    metadata,
+    Column("approval", String(32), primary_key=True),
+    Column("used", BigInteger, nullable=False),
+)
+
 CLASSES: Classes = {
     "quotas": {"operator": "principal kind per_hour per_day", "time": "suspended_at"},
     "quota_units": {"operator": "principal kind", "identifier-hash": "unit", "time": "at"},
+    "reveal_windows": {"operational": "approval used"},
     "canaries": {"pseudonymous": "subject_id", "time": "planted_at"},
 }

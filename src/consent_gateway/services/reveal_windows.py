@@ -1,0 +1,31 @@
+"""Revealing many people at once: only in a window that one key proposed and another approved, and that ends.
+
+A window is a standing approval (`services.approvals`) for one key, one purpose and one recipient, for at most so many
+people, counted by attempts. It takes the place of the key's quota; a suspended key has no windows either.
+"""
+
+from __future__ import annotations
+
+from consent_gateway.db import reveal_windows as rows
+from consent_gateway.domain.approvals import Action, Approval
+from consent_gateway.errors import ForbiddenError
+from consent_gateway.services import approvals, quotas
+from consent_gateway.services.decider import Use
+from consent_gateway.services.gateway import Work
+
+
+def take(work: Work, use: Use, people: int) -> Approval:
+    """Count `people` against a window of the caller for this use, and return it; ForbiddenError says what is needed."""
+    approvals.hold(work)
+    quotas.require_open(work, work.actor.id)
+    wanted = {"principal": work.actor.id, "purpose": use.purpose, "recipient": use.recipient}
+    found = [a for a in approvals.standing(work, Action.BULK_REVEAL_WINDOW) if wanted.items() <= a.subject.items()]
+    for window in found:
+        if rows.take(work.session, window.id, people, int(window.subject["subjects"])):
+            return window
+    most = work.gateway.rules.reveal_batch
+    state = "the window has no room for so many" if found else f"more than {most} people at once need a window"
+    raise ForbiddenError(
+        f"{state}: propose bulk_reveal_window for this key, purpose and recipient (POST /v1/approvals), and let another"
+        " key approve it"
+    )
