@@ -62,10 +62,16 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
     directory, log = base / "store", base / "log"
     made = run_cli("init", "--store", directory, "--json")
     key = json.loads(made.stdout)["api_key"]
+    issued = run_cli(
+        "keys", "issue", "desk", "--scope", "reveal", "--scope", "reveal_plain", "--store", directory, "--json"
+    )
+    desk_key = json.loads(issued.stdout)["api_key"]
     with serving(directory, log, CONSENT_GATEWAY_LOG_LEVEL="debug", CONSENT_GATEWAY_OTEL_EXPORTER="console",
                  CONSENT_GATEWAY_OTEL_SAMPLE_RATIO="1") as server, client(server.url, key) as api:  # fmt: skip
         answers = [*_live(api), *_fail(api)]
         tokens, confirmed = _second_steps(api)
+        with client(server.url, desk_key) as desk:
+            _reveal(api, desk)
         answers += [*confirmed, *_leave(api)]
         # The files as they are while the server runs: the write-ahead log is part of the store.
         held = {file.name: file.read_bytes() for file in directory.iterdir()}
@@ -230,6 +236,27 @@ def _second_steps(api: httpx.Client) -> tuple[list[str], list[httpx.Response]]:
         done += [api.post(f"/v1/consents/{what}", json={"subject": who}) for what in ("history", "state")]
     assert {200, 404, 405, 409} <= {answer.status_code for answer in done}
     return tokens, done
+
+
+def _reveal(api: httpx.Client, desk: httpx.Client) -> None:
+    """The canaries are revealed in every view, and asked for in wrong ways; the answers that may tell are not kept."""
+    purpose = {
+        "id": "service_delivery", "kind": "service_delivery", "title": "Delivery", "title_zh": "服务",
+        "dpv_iri": "https://w3id.org/dpv#ServiceProvision", "basis": "contract", "marks": ["sensitive_fields"],
+        "reveals": ["email", "phone", "member_no", "openid", "given_name", "family_name", "birth_date"],
+    }  # fmt: skip
+    assert api.post("/v1/purposes", json=purpose).is_success
+    name, why = _name(api), {"reason": "incident", "ticket": "CASE-1"}
+    body = {"purpose": "service_delivery", "channel": "email", **why}
+    body["fields"] = [f for f in purpose["reveals"] if f != "phone"]
+    plain = desk.post(f"/v1/subjects/{name}/reveal", json=body | {"view": "plain"})
+    assert set(found_in(plain.content)) >= {"zuleika.canary", "quetzalcanary", "CANARY-MEMBER-77", "1987-06-05"}
+    assert found_in(desk.post(f"/v1/subjects/{name}/reveal", json=body).content) == []
+    phone = body | {"channel": "sms", "fields": ["phone"], "subjects": [name], "view": "plain"}
+    assert "15123999888" in desk.post("/v1/reveals", json=phone).text
+    for wrong in ({"ticket": "Zuleika"}, {"fields": ["zuleika.canary"]}, {"reason": "Zuleika Quetzalcanary"}):
+        assert found_in(desk.post(f"/v1/subjects/{name}/reveal", json=body | wrong).content) == []
+    assert found_in(desk.post("/v1/subjects/zuleika.canary@example.org/reveal", json=body).content) == []
 
 
 def _leave(api: httpx.Client) -> Iterator[httpx.Response]:

@@ -45,11 +45,14 @@ from consent_gateway.db.log_store import SqlLogStore
 from consent_gateway.db.migrate import upgrade
 from consent_gateway.domain.circumstances import Told
 from consent_gateway.domain.consents import ConsentKind
+from consent_gateway.domain.fields import RevealField
 from consent_gateway.domain.ids import NoticeId, PurposeId, SegmentId, TraitId
-from consent_gateway.domain.purposes import Channel
+from consent_gateway.domain.purposes import OWN, Basis, Channel, Purpose, PurposeKind
+from consent_gateway.domain.quotas import QuotaKind
 from consent_gateway.domain.records import Address, Controller, DataCategory, Processing
 from consent_gateway.domain.records.consent import Form
 from consent_gateway.domain.registers import Exports
+from consent_gateway.domain.reveals import Grounds, RevealReason
 from consent_gateway.domain.segments import Everyone, TraitOrigin, TraitType
 from consent_gateway.domain.subjects import Choice
 from consent_gateway.errors import ConflictError, NotFoundError
@@ -57,6 +60,7 @@ from consent_gateway.policies.signals.effects import PurposeRule, TcfMapping
 from consent_gateway.services import (
     audiences,
     audit_log,
+    canaries,
     confirmations,
     exports,
     history,
@@ -64,12 +68,16 @@ from consent_gateway.services import (
     notices,
     policies,
     principals,
+    quotas,
     receipts,
     records,
     registers,
+    reveals,
     signal_mappings,
+    subjects,
 )
 from consent_gateway.services.audit_log import Sequencer
+from consent_gateway.services.decider import Use
 from consent_gateway.services.decisions import decide_batch
 from consent_gateway.services.erasure import erase
 from consent_gateway.services.gateway import Gateway, Work
@@ -78,6 +86,7 @@ from consent_gateway.services.reconcile import reconcile
 from consent_gateway.vault.keyring import Keyring
 from fakes import Faults, PowerCutError, faults_of
 
+A_SERVICE = Purpose(PurposeId("delivery"), PurposeKind.SERVICE_DELIVERY, "Delivery", "服务", "", Basis.CONTRACT)
 ADDRESS = Address("Street 1", "Privacy")
 CONTROLLER = Controller("Acme", "DE", ADDRESS, "https://acme.example")
 PROCESSING = Processing((DataCategory("EmailAddress"),), ("Customer",), "P2Y", "", "a link", ("DE",))
@@ -90,11 +99,20 @@ def crm(gateway: Gateway) -> Gateway:
     with gateway.work() as work:
         notices.put_notice(work, NoticeId("terms"), 1, "en", "Terms", "These.")
         registers.put_source(work, replace(a_source(), notice=NoticeId("terms")))
+        registers.put_purpose(work, replace(A_SERVICE, reveals=(RevealField.EMAIL,)), [])
         records.put_controller(work, CONTROLLER)
         records.put_processing(work, PurposeId("marketing"), PROCESSING)
     take(gateway, [a_person(1), a_person(2)])
     take(gateway, [a_consent(ref(1))])
     return prepared(gateway)
+
+
+DELIVERY = Use(PurposeId("delivery"), Channel.EMAIL, OWN)
+GROUNDS = Grounds(RevealReason.DELIVERY, "SHIP-1", (RevealField.EMAIL,))
+
+
+def pseudonym(work: Work, number: int) -> str:
+    return work.gateway.vault.pseudonym(subject_id(work, ref(number)), OWN, work.registers)
 
 
 MADE: dict[str, Any] = {}  # what the fixture made for use cases that go on from it
@@ -183,6 +201,13 @@ USE_CASES: dict[str, Callable[[Gateway], object]] = {
     "propose": by_officer(0, lambda w: policies.propose(w, a_pack_text("trial"))),
     "shadow": by_officer(0, lambda w: policies.set_shadow(w, "candidate", 1, on=True)),
     "activate": by_officer(1, lambda w: policies.activate(w, "candidate", 1)),
+    "lookup": in_work(lambda w: subjects.lookup(w, ref(1), None)),
+    "lookup of a stranger": in_work(lambda w: subjects.lookup(w, by("email", "stranger@example.org"), None)),
+    "stream": in_work(lambda w: audiences.record_reading(w, audiences.resolve(w, Everyone(), EMAIL_MARKETING).row)),
+    "quota": in_work(lambda w: quotas.set_limits(w, "first", QuotaKind.REVEAL, 5, 50)),
+    "suspend": in_work(lambda w: quotas.set_suspended(w, "first", QuotaKind.REVEAL, suspended=True)),
+    "canary": in_work(lambda w: canaries.plant(w, "crm", a_person(77), "0" * 64)),
+    "reveal": in_work(lambda w: reveals.reveal(w, DELIVERY, GROUNDS, [pseudonym(w, 1)])),
     "reconcile": reconcile,
     "erase": in_work(lambda w: erase(w, subject_id(w, ref(1)), "request")),
 }

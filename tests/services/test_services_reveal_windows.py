@@ -80,7 +80,7 @@ def ask(gateway: Gateway, who: Principal, *names: str) -> list[Revealed]:
 
 def anna(gateway: Gateway) -> str:
     with gateway.look() as work:
-        return gateway.vault.pseudonym(id_of(gateway, ref(1)), OWN, work.registers, 1)
+        return gateway.vault.pseudonym(id_of(gateway, ref(1)), OWN, work.registers)
 
 
 def test_without_a_window_the_refusal_says_what_to_do(gateway: Gateway, desk: Principal) -> None:

@@ -53,13 +53,16 @@ async def show_audience(request: Call, audience: FromPath[str]) -> Response[byte
 
 @get("/v1/audiences/{audience:str}/members", tags=["audiences"])
 async def stream_members(request: Call, audience: FromPath[str]) -> Stream:
-    """Stream the members as NDJSON, one pseudonym a line; who may no longer be used is not among them."""
+    """Stream the members as NDJSON, one pseudonym a line; who may no longer be used is not among them.
+
+    The reading is recorded before the first line leaves.
+    """
     desk = desk_of(request)
 
     def check() -> Principal:
         principal = authenticate(desk.gateway, request.scope["headers"], "audience")
-        with desk.gateway.look(principal) as work:
-            _find(work, audience)
+        with desk.gateway.work(principal) as work:
+            audiences.record_reading(work, _find(work, audience))
         return principal
 
     principal = await desk.run(check)

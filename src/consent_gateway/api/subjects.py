@@ -25,18 +25,22 @@ _MAX_ID = (1 << 63) - 1
 
 @post("/v1/subjects/lookup", status_code=200, tags=["subjects"], **documented(LookupIn, LookupOut))
 async def lookup_subject(request: Call) -> Response[bytes]:
-    """Return the pseudonym of a person; for another recipient only to a key of our own."""
-    data = await body_as(request, LookupIn, "decide")
+    """Return the pseudonym of a person; for another recipient only to a key of our own. The question is recorded."""
+    data, found = await body_as(request, LookupIn, "decide"), list[str | None]()
 
-    def act(work: Work) -> dict[str, str]:
+    def act(work: Work) -> dict[str, str | None]:
         if data.recipient not in (None, work.actor.recipient) and work.actor.recipient != OWN:
             raise ForbiddenError("a recipient sees its own pseudonyms only")
         if data.recipient is not None and data.recipient not in work.registers.recipients:
             problem = FieldProblem("$.recipient", "unknown_recipient", "no such recipient is registered")
             raise InputError(fields=(problem,))
-        return {"pseudonym": subjects.lookup(work, data.identifier.ref(), data.recipient)}
+        found[:] = [subjects.lookup(work, data.identifier.ref(), data.recipient)]
+        return {"pseudonym": found[0]}
 
-    return await desk_of(request).read(request, "decide", act)
+    reply = await desk_of(request).write(request, "decide", act, kept=False)
+    if found[0] is None:  # after the commit: the question counts, and is in the log
+        raise NotFoundError
+    return reply
 
 
 @post("/v1/subjects/{pseudonym:str}/erase", status_code=200, tags=["subjects"], **documented(ErasureIn, ErasureOut))

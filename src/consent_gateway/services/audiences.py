@@ -119,6 +119,11 @@ def find(work: Work, audience_id: str) -> AudienceRow:
     return row
 
 
+def record_reading(work: Work, row: AudienceRow) -> bytes:
+    """Record that the caller begins to read the members out; returns the entry's uid."""
+    return work.record(EntryKind.MEMBERS_READ, {"audience": row.id, "recipient": row.recipient, "size": row.size})
+
+
 def use_of(row: AudienceRow) -> Use:
     """Return what an audience was resolved for; equal to the `Use` that `resolve` was given.
 

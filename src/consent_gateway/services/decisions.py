@@ -20,7 +20,8 @@ from consent_gateway.db.log_store import Opening
 from consent_gateway.domain.decisions import Answer, deny_by_default
 from consent_gateway.domain.ids import SubjectId
 from consent_gateway.domain.registers import Principal
-from consent_gateway.errors import AuthenticationError, FieldProblem, GatewayError, InputError
+from consent_gateway.errors import AuthenticationError, FieldProblem, GatewayError, InputError, QuotaError
+from consent_gateway.services import strangers
 from consent_gateway.services.decider import Asked, Use
 from consent_gateway.services.gateway import UID_BYTES, Work
 from consent_gateway.services.items import SubjectRef
@@ -97,8 +98,12 @@ def decide_batch(work: Work, use: Use, refs: Sequence[SubjectRef]) -> tuple[list
     if len(refs) > MAX_BATCH:
         raise InputError(fields=(FieldProblem("$.subjects", "too_many", f"at most {MAX_BATCH} subjects a call"),))
     asked = work.gateway.decider.ask(use, work.registers, work.gateway.rules, work.now)
+    strangers.require_room(work, refs)
     resolver = Resolver(work, refs)
     ids = [NOBODY if isinstance(found := resolver.resolve(ref), FieldProblem) else found for ref in refs]
+    unknown = [ref for ref, i in zip(refs, ids, strict=True) if i == NOBODY and ref.kind != PSEUDONYM]
+    if unknown:
+        strangers.count(work, work.actor, resolver, unknown)
     people = audience_rows.read_people(work.session, asked.reading, sorted(set(ids)), work.now)
     answers = [_answer(work, asked, people.get(i)) for i in ids]
     permitted = sum(answer.permitted for answer in answers)
@@ -120,12 +125,31 @@ def _resolve(work: Work, asks: Sequence[Ask]) -> list[SubjectId | GatewayError]:
         if not work.is_live(ask.actor):
             found.append(AuthenticationError())
             continue
+        if ask.subject.kind != PSEUDONYM and (refused := strangers.refusal(work, ask.actor)) is not None:
+            found.append(refused)
+            continue
         who = resolver.resolve_for(ask.subject, ask.actor.recipient)
         if isinstance(who, FieldProblem) and who.code != "unknown_subject":
             found.append(InputError(fields=(who,)))
         else:
             found.append(NOBODY if isinstance(who, FieldProblem) else who)
+    if any(who == NOBODY and ask.subject.kind != PSEUDONYM for ask, who in zip(asks, found, strict=True)):
+        _count_strangers(work, resolver, asks, found)
     return found
+
+
+def _count_strangers(
+    work: Work, resolver: Resolver, asks: Sequence[Ask], found: list[SubjectId | GatewayError]
+) -> None:
+    """Count the questions about strangers, and refuse each key's questions by identifier from where they do not fit."""
+    for actor in sorted({ask.actor for ask in asks}, key=lambda a: a.id):  # locks are taken in one order
+        mine = [n for n, ask in enumerate(asks) if ask.actor == actor and ask.subject.kind != PSEUDONYM]
+        unknown = [n for n in mine if found[n] == NOBODY]
+        fitted = strangers.count(work, actor, resolver, [asks[n].subject for n in unknown]) if unknown else 0
+        if fitted < len(unknown):
+            refused = strangers.refusal(work, actor) or QuotaError()
+            for n in mine[mine.index(unknown[fitted]) :]:
+                found[n] = refused
 
 
 def _decide_use(

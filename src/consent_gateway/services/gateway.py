@@ -25,6 +25,7 @@ from consent_gateway.domain.audiences import ClassKey
 from consent_gateway.domain.ids import RecipientId, SubjectId
 from consent_gateway.domain.registers import Principal, Registers
 from consent_gateway.errors import AuthenticationError
+from consent_gateway.services.closed_keys import ClosedKeys
 from consent_gateway.services.decider import Asked, Decider
 from consent_gateway.services.filing import file_open
 from consent_gateway.services.keeping import keep_points, keep_set
@@ -171,6 +172,7 @@ class Gateway:
     registers: RegisterCache = field(default_factory=RegisterCache)
     on_recorded: Callable[[], None] = lambda: None
     tally: Tally = field(default_factory=Tally)
+    closed: ClosedKeys = field(default_factory=ClosedKeys)
     kept: set[str] = field(default_factory=set)  # digests of what is in the store for replays; only ever a repetition
     tombstones: TombstoneFile | None = None  # None: keys that no file holds have no lasting tombstones either
 

@@ -3,16 +3,12 @@
 An attempt counts, whatever its answer: what is refused to one who tries names must not be free. Only a call that is
 over the quota as a whole counts nothing, for it learns nothing. What counts is a keyed hash of what was asked about,
 the same for somebody and for nobody, so that counting tells neither.
-
-A quota that runs out of questions about strangers closes every question by identifier: if it closed those about
-strangers alone, the refusal would be the answer. `Closed` remembers for a process which keys are closed; it is only
-ever a repetition of what the store would say.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import dataclass, field
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 
 from consent_gateway.audit.entries import EntryKind
 from consent_gateway.db import quotas as quota_rows
@@ -51,6 +47,36 @@ def take(work: Work, principal: str, kind: QuotaKind, units: Collection[bytes]) 
         if fresh and over > 0:
             raise QuotaError(retry_after=_wait(work, principal, kind, seconds, over))
     quota_rows.count(work.session, principal, kind, units, work.now)
+
+
+def take_some(work: Work, principal: str, kind: QuotaKind, units: Sequence[bytes]) -> int:
+    """Count units in their order as far as they fit, and return how many did; those that count already always do."""
+    limits = _limits(work, kind, _open(work, principal, kind))
+    quota_rows.forget(work.session, principal, kind, work.now - DAY)
+    asked = quota_rows.last_asked(work.session, principal, kind, set(units))
+    starts = [work.now - seconds for seconds, _ in limits.windows()]
+    room = [most - quota_rows.used(work.session, principal, kind, work.now - s) for s, most in limits.windows()]
+    counted: set[bytes] = set()
+    fitted = 0
+    for unit in units:
+        fresh = [unit not in counted and asked.get(unit, 0) <= start for start in starts]
+        if any(new and left <= 0 for new, left in zip(fresh, room, strict=True)):
+            break
+        room = [left - new for new, left in zip(fresh, room, strict=True)]
+        counted.add(unit)
+        fitted += 1
+    quota_rows.count(work.session, principal, kind, counted, work.now)
+    return fitted
+
+
+def wait_for_room(work: Work, principal: str, kind: QuotaKind, units: int) -> int:
+    """Return the seconds until so many new units fit, 0 for now; holds the key's row of the quota."""
+    limits = _limits(work, kind, _open(work, principal, kind))
+    for seconds, most in limits.windows():
+        over = excess(quota_rows.used(work.session, principal, kind, work.now - seconds), units, most)
+        if over > 0:
+            return _wait(work, principal, kind, seconds, over)
+    return 0
 
 
 def require_open(work: Work, principal: str) -> None:
@@ -101,7 +127,9 @@ def set_limits(work: Work, principal: str, kind: QuotaKind, per_hour: int | None
 
 
 def set_suspended(work: Work, principal: str, kind: QuotaKind, *, suspended: bool) -> None:
-    """Suspend a key for what the quota is about, or let it go on."""
+    """Suspend a key for revealing, or let it go on; questions about strangers have limits alone."""
+    if kind is not QuotaKind.REVEAL:
+        raise InputError(fields=(FieldProblem("$.suspended", "not_suspended", "give it limits of 0 instead"),))
     _require_key(work, principal)
     quota_rows.hold(work.session, principal, kind)
     quota_rows.suspend(work.session, principal, kind, work.now if suspended else None)
@@ -117,18 +145,3 @@ def suspend(work: Work, principal: str, kind: QuotaKind) -> None:
 def _require_key(work: Work, principal: str) -> None:
     if principal not in {row["id"] for row in register_rows.list_principals(work.session)}:
         raise InputError(fields=(FieldProblem("$.principal", "unknown_principal", "there is no key of that name"),))
-
-
-@dataclass(slots=True)
-class Closed:
-    """Keys whose questions by identifier are closed, until which instant (seconds), as far as this process knows."""
-
-    until: dict[str, int] = field(default_factory=dict)
-
-    def close(self, principal: str, until: int) -> None:
-        """Remember that a key is closed."""
-        self.until[principal] = until
-
-    def wait(self, principal: str, now: int) -> int:
-        """Return the seconds that a key has to wait, 0 for one that is open."""
-        return max(0, self.until.get(principal, 0) - now)

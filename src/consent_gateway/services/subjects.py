@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from consent_gateway.audit.canonical import canonical_json
 from consent_gateway.audit.entries import EntryKind
 from consent_gateway.db import audience_rows, events, merges, subjects
 from consent_gateway.db.subjects import SealedGroup, Token
@@ -21,8 +22,8 @@ from consent_gateway.domain.subjects import (
     join_regions,
     split_regions,
 )
-from consent_gateway.errors import FieldProblem, InputError, NotFoundError
-from consent_gateway.services import circumstances
+from consent_gateway.errors import FieldProblem, InputError
+from consent_gateway.services import circumstances, strangers
 from consent_gateway.services.audience_rows import contact_flags, refresh_flags, refresh_merged, refresh_standings
 from consent_gateway.services.circumstances import refresh_circumstances
 from consent_gateway.services.cleaning import Clean, clean
@@ -30,8 +31,9 @@ from consent_gateway.services.gateway import Work
 from consent_gateway.services.intake import Incoming, Intake, Refusals, keep_counts, require_size, require_source
 from consent_gateway.services.items import SubjectItem, SubjectRef
 from consent_gateway.services.opt_outs import apply_waiting
-from consent_gateway.services.people import NOBODY, UNKNOWN, Resolver
+from consent_gateway.services.people import NOBODY, PSEUDONYM, UNKNOWN, Resolver
 from consent_gateway.services.vault import CONTACT, PROFILE, open_group, seal_group
+from consent_gateway.vault.envelope import derive_audit_key
 from consent_gateway.vault.normal_forms import Normalised
 
 CONFLICT = FieldProblem(
@@ -83,18 +85,29 @@ def import_subjects(work: Work, source: str, rows: Sequence[Incoming[SubjectItem
     return intake
 
 
-def lookup(work: Work, ref: SubjectRef, recipient: str | None) -> str:
+def lookup(work: Work, ref: SubjectRef, recipient: str | None) -> str | None:
     """Return the pseudonym under which `recipient` (the caller's own by default) knows a person: that of the head.
 
-    NotFoundError for nobody; InputError for an identifier that cannot be one, such as a phone without a country.
+    None for nobody, which counts against the caller's quota; either way the question is recorded. InputError for an
+    identifier that cannot be one, such as a phone without a country; QuotaError.
     """
-    found = Resolver(work, [ref]).resolve(ref)
+    strangers.require_room(work, [ref])
+    resolver = Resolver(work, [ref])
+    found = resolver.resolve(ref)
     if isinstance(found, FieldProblem) and found is not UNKNOWN:
         raise InputError(fields=(FieldProblem(f"$.identifier.{ref.kind}", found.code, found.message),))
     found = NOBODY if isinstance(found, FieldProblem) else found
-    if found not in subjects.profiles(work.session, [found]):
-        raise NotFoundError
     target = RecipientId(recipient) if recipient else work.actor.recipient
+    asked = {"kind": ref.kind, "recipient": target}
+    live = subjects.lock_all(work.session, [found])  # nothing is recorded about somebody who is gone
+    keys = work.gateway.vault.keys(work.session, [found])
+    if found not in live or found not in keys:
+        if ref.kind != PSEUDONYM:
+            strangers.count(work, work.actor, resolver, [ref])
+        work.record(EntryKind.PSEUDONYM_READ, asked | {"found": False})
+        return None
+    payload, key = canonical_json({"subject_id": found}), derive_audit_key(keys[found])
+    work.record_about(EntryKind.PSEUDONYM_READ, asked | {"found": True}, found, key, payload)
     found = merges.heads(work.session, [found]).get(found, found)
     return work.gateway.vault.pseudonym(found, target, work.registers)
 

@@ -1,0 +1,95 @@
+"""Reading is recorded before anything leaves: members of an audience, and pseudonyms; and strangers have a quota."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import select
+
+from consent_gateway.audit.entries import Entry, EntryKind, parse_entry
+from consent_gateway.db import log_store, tables
+from consent_gateway.errors import StoreError
+from edge import Edge, running
+
+YES = ["affirmative", "separate", "explicit", "written", "evidence", "two_step"]
+
+
+@pytest.fixture
+def edge(tmp_path: Path) -> Iterator[Edge]:
+    with running(tmp_path, lookup_quota_per_hour=2) as made:
+        post = made.admin.post
+        post("/v1/sources", json={"id": "crm", "name": "CRM", "channel": "web", "party": "first"})
+        post("/v1/subjects", json={"source": "crm", "items": [{"email": "anna@example.org", "country": "DE"}]})
+        given = {
+            "subject": {"email": "anna@example.org"}, "purpose": "direct_marketing", "channel": "email",
+            "kind": "given", "at": "2026-10-01T00:00:00Z", "properties": YES, "evidence": {"form": 1},
+        }  # fmt: skip
+        assert post("/v1/consents", json={"source": "crm", "items": [given]}).json()["accepted"] == 1
+        yield made
+
+
+def entries(edge: Edge, kind: EntryKind) -> list[Entry]:
+    edge.settle()
+    with edge.gateway.look() as work:
+        rows = work.session.execute(select(tables.audit_entries.c.entry).order_by(tables.audit_entries.c.idx))
+        return [e for row in rows.scalars() if (e := parse_entry(bytes(row))).kind is kind]
+
+
+def members_path(edge: Edge) -> str:
+    asked = {"purpose": "direct_marketing", "channel": "email", "text": "everyone"}
+    made = edge.admin.post("/v1/audiences", json=asked).json()
+    assert made["size"] == 1
+    return f"/v1/audiences/{made['id']}/members"
+
+
+def full(*_: object) -> None:
+    raise StoreError("the log is full")
+
+
+def test_a_stream_is_recorded_with_who_and_how_many(edge: Edge) -> None:
+    path = members_path(edge)
+    reader = edge.client(edge.issue("reader", "audience"))
+    assert reader.get(path).text.count("\n") == 1
+    (entry,) = entries(edge, EntryKind.MEMBERS_READ)
+    assert (entry.actor, entry.fields) == (
+        "reader", {"audience": path.split("/")[3], "recipient": "self", "size": 1},
+    )  # fmt: skip
+    assert reader.get("/v1/audiences/" + "0" * 32 + "/members").status_code == 404
+    assert len(entries(edge, EntryKind.MEMBERS_READ)) == 1
+
+
+def test_no_line_leaves_when_the_log_does_not_take_the_entry(edge: Edge, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = members_path(edge)
+    who = {"identifier": {"email": "anna@example.org"}}
+    with monkeypatch.context() as patched:
+        patched.setattr(log_store, "append", full)
+        replies = [edge.admin.get(path), edge.admin.post("/v1/subjects/lookup", json=who)]
+    assert [r.status_code for r in replies] == [503, 503]
+    assert not any("p1-" in r.text for r in replies)
+    assert edge.admin.get(path).is_success
+
+
+def ask(edge: Edge, key: str, path: str, email: str) -> Any:
+    who = {"email": email}
+    use = {"purpose": "direct_marketing", "channel": "email"}
+    bodies = {
+        "/v1/subjects/lookup": {"identifier": who},
+        "/v1/decisions": use | {"subject": who},
+        "/v1/decisions/batch": use | {"subjects": [who]},
+    }
+    return edge.client(key).post(path, json=bodies[path])
+
+
+@pytest.mark.parametrize("path", ["/v1/subjects/lookup", "/v1/decisions", "/v1/decisions/batch"])
+def test_strangers_have_a_quota_wherever_one_can_ask(edge: Edge, path: str) -> None:
+    key = edge.issue("crm", "decide")
+    found = [ask(edge, key, path, f"stranger{n}@example.org").status_code for n in range(3)]
+    assert found[:2] in ([200, 200], [404, 404])
+    assert found[2] == 429
+    for reply in (ask(edge, key, path, "stranger9@example.org"), ask(edge, key, path, "anna@example.org")):
+        assert (reply.status_code, reply.json()["code"]) == (429, "quota_exhausted")
+        assert int(reply.headers["retry-after"]) > 0
+    assert edge.admin.get("/v1/quotas").json()["items"][0]["used_hour"] == 2
