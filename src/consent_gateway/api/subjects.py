@@ -12,7 +12,7 @@ from consent_gateway.api.desk import Reply, body_as, desk_of, documented
 from consent_gateway.api.wire import ErasureIn, ErasureOut, LookupIn, LookupOut, instant
 from consent_gateway.db import intake as intake_rows
 from consent_gateway.domain.purposes import OWN
-from consent_gateway.errors import FieldProblem, ForbiddenError, InputError
+from consent_gateway.errors import FieldProblem, ForbiddenError, InputError, NotFoundError
 from consent_gateway.services import erasure, people, subjects
 from consent_gateway.services.erasure import Deferred, Erasure
 from consent_gateway.services.gateway import Work
