@@ -7,18 +7,20 @@ from __future__ import annotations
 
 import os
 import secrets
+from collections.abc import Sequence
 from pathlib import Path
 
 from consent_gateway.app import build_gateway, key_service
 from consent_gateway.audit.entries import EntryKind
 from consent_gateway.db.engine import Store
 from consent_gateway.db.migrate import current, upgrade
-from consent_gateway.errors import ConflictError
+from consent_gateway.errors import ConflictError, KeyringError
 from consent_gateway.services import policies, principals, registers, tombstones
 from consent_gateway.services.audit_log import Sequencer
 from consent_gateway.services.gateway import Gateway
 from consent_gateway.settings import Settings
 from consent_gateway.vault.keyring import Keyring
+from consent_gateway.vault.shares import Share, combine
 
 FIRST_PRINCIPAL = "operator"
 _SECRET_BYTES = 32
@@ -56,11 +58,31 @@ def make_keyring(settings: Settings) -> None:
     The generated secret is meant for a laptop: in production it comes from a secret mount, and the settings insist.
     """
     path = settings.keyring()
-    seal = settings.kms_provider or settings.keyring_secret_file or settings.keyring_passphrase_file
-    if not (seal or settings.allow_unsealed_keyring) and not path.exists():
-        _write_secret(path.with_suffix(".secret"))
     if not path.exists():
+        _prepare_seal(settings)
         Keyring.create(path, key_service(settings))
+
+
+def recover_keyring(settings: Settings, copy: Path, shares: Sequence[Share]) -> Keyring:
+    """Bring the keyring back from a copy of its file and recovery shares, sealed anew by what the settings say.
+
+    `InputError` for shares that do not fit together; `KeyringError` for a copy they do not open, and if there is a
+    keyring already.
+    """
+    path = settings.keyring()
+    if path.exists():
+        raise KeyringError("There is a keyring at this path already; it is never overwritten")
+    found = Keyring.recover(copy, combine(shares))
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _prepare_seal(settings)
+    return found.copy_to(path, key_service(settings))
+
+
+def _prepare_seal(settings: Settings) -> None:
+    seal = settings.kms_provider or settings.keyring_secret_file or settings.keyring_passphrase_file
+    secret = settings.keyring().with_suffix(".secret")
+    if not (seal or settings.allow_unsealed_keyring or secret.exists()):
+        _write_secret(secret)
 
 
 def _write_secret(path: Path) -> None:

@@ -70,6 +70,7 @@ def test_kinds_are_the_closed_list() -> None:
         "erasure.replayed", "tombstones.replayed",
         "pseudonyms.converted", "identifiers.disclosed",
         "hold.placed", "hold.ended", "erasure.deferred",
+        "recovery.set", "recovery.drilled", "keyring.recovered",
     }  # fmt: skip
 
 

@@ -87,6 +87,9 @@ class EntryKind(StrEnum):
     HOLD_PLACED = "hold.placed"
     HOLD_ENDED = "hold.ended"
     ERASURE_DEFERRED = "erasure.deferred"
+    RECOVERY_SET = "recovery.set"
+    RECOVERY_DRILLED = "recovery.drilled"
+    KEYRING_RECOVERED = "keyring.recovered"
 
 
 @dataclass(frozen=True, slots=True)

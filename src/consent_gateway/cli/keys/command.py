@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from consent_gateway.cli.keys import api_keys, approvals, keyring, rolling
+from consent_gateway.cli.keys import api_keys, approvals, keyring, rolling, shares
 
 
 @click.group()
@@ -12,5 +12,5 @@ def keys() -> None:
     """API keys (issue, list, revoke), the keyring, and approvals of what is done to keys."""
 
 
-for command in (*api_keys.COMMANDS, *keyring.COMMANDS, *rolling.COMMANDS, approvals.approvals):
+for command in (*api_keys.COMMANDS, *keyring.COMMANDS, *rolling.COMMANDS, *shares.COMMANDS, approvals.approvals):
     keys.add_command(command)
