@@ -114,13 +114,16 @@ def entries(gateway: Gateway, kind: str) -> list[dict[str, Any]]:
 def test_an_erasure_is_in_the_file_before_it_is_acknowledged(crm: Gateway) -> None:
     gone = id_of(crm, ref(1))
     with crm.look() as work:
-        stones = {crm.vault.tombstone(f) for f in forms(1)}
+        stones = {crm.vault.tombstone(f.kind, f.value) for f in forms(1)}
         last = subjects.last_id(work.session)
     forget(crm, 1)
     burial = file_of(crm).read()[-1]
     assert burial.subject == tombstones.SubjectHasher(KEYRING).hash(gone)
     assert {token for _, token in burial.points} == stones
-    assert [(kind, generation) for kind, generation, _ in burial.suppressed] == [("email", 1)]
+    assert [(kind, generation) for kind, generation, _ in burial.suppressed] == [
+        ("member_no", tombstones.LASTING),
+        ("email", tombstones.LASTING),
+    ]
     assert (burial.reason, burial.at, burial.last_id) == ("request", int(crm.clock().timestamp()), last)
     assert compare(crm, file_of(crm)) == tombstones.Comparison(lines=2, rows=2, open=0, lost=0)
 

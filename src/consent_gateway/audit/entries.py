@@ -90,6 +90,7 @@ class EntryKind(StrEnum):
     RECOVERY_SET = "recovery.set"
     RECOVERY_DRILLED = "recovery.drilled"
     KEYRING_RECOVERED = "keyring.recovered"
+    INDEX_MOVED = "index.moved"
 
 
 @dataclass(frozen=True, slots=True)

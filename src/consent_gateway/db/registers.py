@@ -11,6 +11,7 @@ from sqlalchemy.sql import Select
 from consent_gateway.db import policies
 from consent_gateway.db.dialects import insert_ignoring, upsert
 from consent_gateway.db.engine import Session
+from consent_gateway.db.generations import load as load_generations
 from consent_gateway.db.notices import notice_book
 from consent_gateway.db.tables import (
     NUMBER_SLOTS,
@@ -81,6 +82,7 @@ def load(session: Session) -> Registers:
         exports={e.year: e for e in map(_exports, _rows(session, select(exports)))},
         notices=notice_book(session),
         epochs=_epochs(_rows(session, select(pseudonym_epochs).order_by(pseudonym_epochs.c.epoch))),
+        index=load_generations(session),
     )
 
 

@@ -23,8 +23,6 @@ def put(session: Session, rows: Sequence[dict[str, Any]]) -> None:
 def unlinked(session: Session, tokens: Collection[Token]) -> list[tuple[Token, int, bytes]]:
     """Return identifier, id and ciphertext of the signals that came with these identifiers and belong to nobody."""
     nobody = signals.c.subject_id.is_(None)
-    if session.execute(select(signals.c.id).where(nobody).limit(1)).scalar() is None:
-        return []
     found: list[tuple[Token, int, bytes]] = []
     for part in chunks(tokens, 200):
         pairs = [(t.kind, t.value) for t in part]
@@ -34,10 +32,16 @@ def unlinked(session: Session, tokens: Collection[Token]) -> list[tuple[Token, i
     return found
 
 
+def any_unlinked(session: Session) -> bool:
+    """Tell whether any signal belongs to nobody; most batches need not ask further."""
+    return session.execute(select(signals.c.id).where(signals.c.subject_id.is_(None)).limit(1)).scalar() is not None
+
+
 def link(session: Session, signal: int, subject_id: SubjectId, sealed: bytes, now: int) -> None:
-    """Give a signal to the person whose identifier it came with, sealed anew under their key."""
+    """Give a signal to the person whose identifier it came with, sealed anew under their key; its token goes."""
     statement = update(signals).where(signals.c.id == signal)
-    session.execute(statement.values(subject_id=subject_id, sealed=sealed, linked_at=now))
+    linked = {"subject_id": subject_id, "sealed": sealed, "linked_at": now, "token": None, "generation": None}
+    session.execute(statement.values(**linked))
 
 
 def of_subjects(session: Session, ids: Collection[SubjectId], limit: int) -> list[dict[str, Any]]:

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import delete, func, insert, or_, select, tuple_, update
+from sqlalchemy import ColumnElement, delete, func, insert, or_, select, tuple_, update
 
 from consent_gateway.db.dialects import chunks, insert_ignoring, upsert
 from consent_gateway.db.engine import Session
@@ -38,6 +38,20 @@ from consent_gateway.db.tables import (
 from consent_gateway.domain.ids import SubjectId
 
 _STRANGERS = 0x737472616E676572  # "stranger"
+
+
+def point_of(table: Any = identifiers) -> ColumnElement[int]:
+    """Return the number of the contact point that a row belongs to: its first row, in whichever generation."""
+    return func.coalesce(table.c.point, table.c.id)
+
+
+_POINT = (
+    point_of().label("point"),
+    identifiers.c.subject_id,
+    identifiers.c.kind,
+    identifiers.c.token,
+    identifiers.c.suppressed,
+)
 
 # Everything that belongs to one person and goes with them, in the order in which it is deleted.
 _OWNED = (
@@ -73,12 +87,13 @@ class Token:
 
 @dataclass(frozen=True, slots=True)
 class ContactPoint:
-    """One identifier of a subject; `id` names it in the consent ledger."""
+    """One identifier of a subject; `id` names it in the consent ledger, whatever generation its token is of."""
 
     id: int
     subject_id: SubjectId
     kind: str
     token: bytes
+    suppressed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,35 +108,37 @@ class SealedGroup:
 
 
 def find_by_tokens(session: Session, tokens: Collection[Token], generation: int) -> dict[Token, ContactPoint]:
-    """Return the contact points that hold `tokens`."""
+    """Return the contact points that hold `tokens` of a generation."""
     found: dict[Token, ContactPoint] = {}
-    columns = (identifiers.c.id, identifiers.c.subject_id, identifiers.c.kind, identifiers.c.token)
     by_kind: dict[str, list[bytes]] = {}
     for token in tokens:
         by_kind.setdefault(token.kind, []).append(token.value)
     for kind, values in by_kind.items():
         for part in chunks(values):
-            statement = select(*columns).where(
+            statement = select(*_POINT).where(
                 identifiers.c.kind == kind,
                 identifiers.c.generation == generation,
                 identifiers.c.token.in_(part),
             )
             for row in session.execute(statement):
-                point = ContactPoint(row.id, SubjectId(row.subject_id), row.kind, bytes(row.token))
+                point = _point(row)
                 found[Token(kind, point.token)] = point
     return found
 
 
-def contact_points(session: Session, ids: Iterable[SubjectId]) -> dict[SubjectId, list[ContactPoint]]:
-    """Return every identifier of the subjects, oldest first."""
+def contact_points(session: Session, ids: Iterable[SubjectId], generation: int) -> dict[SubjectId, list[ContactPoint]]:
+    """Return every identifier of the subjects, oldest first, with its token of the generation that counts."""
     result: dict[SubjectId, list[ContactPoint]] = {}
-    columns = (identifiers.c.id, identifiers.c.subject_id, identifiers.c.kind, identifiers.c.token)
     for part in chunks(ids):
-        statement = select(*columns).where(identifiers.c.subject_id.in_(part)).order_by(identifiers.c.id)
-        for row in session.execute(statement):
-            point = ContactPoint(row.id, SubjectId(row.subject_id), row.kind, bytes(row.token))
+        held = identifiers.c.subject_id.in_(part), identifiers.c.generation == generation
+        for row in session.execute(select(*_POINT).where(*held).order_by(point_of())):
+            point = _point(row)
             result.setdefault(point.subject_id, []).append(point)
     return result
+
+
+def _point(row: Any) -> ContactPoint:
+    return ContactPoint(row.point, SubjectId(row.subject_id), row.kind, bytes(row.token), bool(row.suppressed))
 
 
 def create(session: Session, rows: Sequence[dict[str, Any]]) -> list[SubjectId]:
@@ -201,9 +218,20 @@ def skip_ids(session: Session, last: int) -> None:
 
 
 def add_identifiers(session: Session, rows: Sequence[dict[str, Any]]) -> None:
-    """Insert identifiers (`subject_id`, `kind`, `generation`, `token`); a taken token raises RaceError."""
+    """Insert identifiers (`subject_id`, `kind`, `generation`, `token`, `suppressed`, `point` if it is an earlier row).
+
+    A taken token raises RaceError.
+    """
     if rows:
         session.execute(insert(identifiers), list(rows))
+
+
+def add_points(session: Session, rows: Sequence[dict[str, Any]]) -> list[int]:
+    """Insert identifiers as `add_identifiers` does; returns the numbers of their contact points in the same order."""
+    if not rows:
+        return []
+    statement = insert(identifiers).returning(identifiers.c.id, sort_by_parameter_order=True)
+    return list(session.execute(statement, list(rows)).scalars())
 
 
 def add_keys(session: Session, rows: Sequence[dict[str, Any]]) -> None:
@@ -314,8 +342,6 @@ def put_waiting(session: Session, rows: Sequence[dict[str, Any]]) -> None:
 
 def take_waiting(session: Session, tokens: Collection[Token]) -> list[tuple[Token, str]]:
     """Remove and return the opt-outs that waited for these identifiers, oldest first."""
-    if session.execute(select(waiting_opt_outs.c.id).limit(1)).scalar() is None:
-        return []
     found: list[tuple[Token, str]] = []
     for part in chunks(tokens, 200):
         pairs = [(t.kind, t.value) for t in part]
@@ -324,6 +350,11 @@ def take_waiting(session: Session, tokens: Collection[Token]) -> list[tuple[Toke
         found += [(Token(row.kind, bytes(row.token)), row.fact) for row in rows]
         session.execute(delete(waiting_opt_outs).where(condition))
     return found
+
+
+def any_waiting(session: Session) -> bool:
+    """Tell whether any opt-out waits; most batches need not ask further."""
+    return session.execute(select(waiting_opt_outs.c.id).limit(1)).scalar() is not None
 
 
 def any_suppressed(session: Session) -> bool:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from consent_gateway.domain.consents import Standings
 from consent_gateway.domain.epochs import FIRST_EPOCHS, Epochs
+from consent_gateway.domain.generations import Generations
 from consent_gateway.domain.ids import PurposeId, RecipientId, SourceId, TraitId
 from consent_gateway.domain.notices import NO_NOTICES, NoticeBook
 from consent_gateway.domain.policies import Policies
@@ -53,6 +54,7 @@ class Registers:
     exports: Mapping[int, Exports] = field(default_factory=dict)  # by year; a year that is not here is not known
     notices: NoticeBook = NO_NOTICES
     epochs: Mapping[str, Epochs] = field(default_factory=dict)  # by sector; one that was never rolled is not here
+    index: Generations = Generations()  # noqa: RUF009 - frozen
 
     def slots_of(self, purpose: PurposeId) -> list[tuple[PurposeId, Channel, int]]:
         """Return the slots that an event about `purpose` can change: its own and those of narrower purposes."""

@@ -13,8 +13,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from consent_gateway.db import audience_rows, merges, subjects
-from consent_gateway.db.subjects import ContactPoint, Token
+from consent_gateway.db import audience_rows, merges
+from consent_gateway.db.subjects import ContactPoint
 from consent_gateway.db.tables import CAPPED_CHANNELS, NEWEST_CONTACTS
 from consent_gateway.domain.consents import ConsentEvent, fold
 from consent_gateway.domain.ids import PurposeId, SubjectId
@@ -40,18 +40,19 @@ from consent_gateway.services.clusters import (
 from consent_gateway.services.gateway import Work
 
 _PRESENT = {"email": Flag.HAS_EMAIL, "phone": Flag.HAS_PHONE, "device_id": Flag.HAS_DEVICE}
+_SUPPRESSED = {kind.value: flag for kind, flag in SUPPRESSED_BY.items()}
 _CHOICE_MASK = int(CHOICE_FLAGS)
 _AGGREGATE = {TraitOrigin.EVENT_COUNT: 0, TraitOrigin.EVENT_FIRST: 1, TraitOrigin.EVENT_LAST: 2}
 
 
 def refresh_flags(work: Work, ids: Sequence[SubjectId]) -> None:
-    """Recompute the contact-point bits of people from their identifiers and the suppression list."""
+    """Recompute the contact-point bits of people from their identifiers and what of them is suppressed."""
     if not ids:
         return
     people = merges.clusters(work.session, ids)
     stored = audience_rows.rows(work.session, list(people), ["flags"])
     points = points_of_people(work, people)
-    fresh = contact_flags(work, {i: [Token(p.kind, p.token) for p in held] for i, held in points.items()})
+    fresh = {i: contact_flags((p.kind, p.suppressed) for p in held) for i, held in points.items()}
     keep = ~(sum(_PRESENT.values()) | sum(SUPPRESSED_BY.values()))
     changes = {i: {"flags": (row["flags"] & keep) | int(fresh[i])} for i, row in stored.items()}
     audience_rows.update_rows(work.session, changes)
@@ -84,7 +85,7 @@ def whole_rows(work: Work, people: Clusters) -> dict[SubjectId, audience_rows.Va
     behaviour = behaviour_of_people(work, people)
     contacts = contacts_of_people(work, people)
     declared = declared_of_people(work, people)
-    reach = contact_flags(work, {i: [Token(p.kind, p.token) for p in held] for i, held in points.items()})
+    reach = {i: contact_flags((p.kind, p.suppressed) for p in held) for i, held in points.items()}
     slots = [(p, channel, slot) for (p, channel), slot in work.registers.slots.items()]
     rows: dict[SubjectId, audience_rows.Values] = {}
     for i, (regions, born) in profiles_of_people(work, people).items():
@@ -99,25 +100,16 @@ def whole_rows(work: Work, people: Clusters) -> dict[SubjectId, audience_rows.Va
     return rows
 
 
-def contact_flags(work: Work, tokens: Mapping[SubjectId, Sequence[Token]]) -> dict[SubjectId, Flag]:
-    """Return which contact points each person has, and which kinds are suppressed.
+def contact_flags(points: Iterable[tuple[str, bool]]) -> Flag:
+    """Return which contact points a person has, and which kinds are suppressed, from `(kind, suppressed)` of each.
 
     One suppressed address closes its kind: an answer does not say which address may be written to.
     """
-    blocked: set[Token] = set()
-    if subjects.any_suppressed(work.session):
-        blocked = subjects.suppressed(work.session, {t for ts in tokens.values() for t in ts})
-    return {i: _flags_of(held, blocked) for i, held in tokens.items()}
-
-
-def _flags_of(tokens: Sequence[Token], blocked: set[Token]) -> Flag:
     flags = Flag(0)
-    for token in tokens:
-        flags |= _PRESENT.get(token.kind, Flag(0))
-    for kind, flag in SUPPRESSED_BY.items():
-        of_kind = [t for t in tokens if t.kind == kind]
-        if of_kind and any(t in blocked for t in of_kind):
-            flags |= flag
+    for kind, suppressed in points:
+        flags |= _PRESENT.get(kind, Flag(0))
+        if suppressed:
+            flags |= _SUPPRESSED.get(kind, Flag(0))
     return flags
 
 

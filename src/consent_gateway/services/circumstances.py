@@ -29,7 +29,7 @@ def record(
 ) -> set[SubjectId]:
     """Append what rows tell about the contact points in them (kind and token); returns who was told anything new."""
     people = sorted(said)
-    points = subjects.contact_points(work.session, people)
+    points = subjects.contact_points(work.session, people, work.registers.index.counts.number)
     held = circumstance_rows.told(work.session, people)
     rows = []
     for i in people:
@@ -55,7 +55,7 @@ def refresh_circumstances(work: Work, ids: Sequence[SubjectId]) -> None:
     people = merges.clusters(work.session, ids)
     audience_rows.rows(work.session, list(people), [])  # locked, in the order of their ids, before the truth is read
     everyone = [i for members in people.values() for i in members]
-    points = subjects.contact_points(work.session, everyone)
+    points = subjects.contact_points(work.session, everyone, work.registers.index.counts.number)
     held = circumstance_rows.told(work.session, everyone)
     changes = {}
     for head, members in people.items():

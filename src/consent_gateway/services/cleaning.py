@@ -55,7 +55,7 @@ def clean(work: Work, refusals: Refusals, row: Incoming[SubjectItem], item: Subj
     profile = _profile(item, problems)
     traits = read_traits(work.registers, item.traits, problems)
     told = _told(work, item, problems)
-    tokens = {work.gateway.vault.token(form): form for form in forms}
+    tokens = {work.token(form): form for form in forms}
     if not forms and not problems:
         problems.append(FieldProblem("$", "no_identifier", "a row needs at least one identifier"))
     if problems:

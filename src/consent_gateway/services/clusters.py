@@ -26,7 +26,7 @@ Summaries = Mapping[str, tuple[int, int, int]]
 
 def points_of_people(work: Work, people: Clusters) -> dict[SubjectId, list[ContactPoint]]:
     """Return every identifier of each person."""
-    held = subjects.contact_points(work.session, _members(people))
+    held = subjects.contact_points(work.session, _members(people), work.registers.index.counts.number)
     return {head: [p for i in members for p in held.get(i, [])] for head, members in people.items()}
 
 

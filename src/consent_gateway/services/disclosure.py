@@ -12,7 +12,6 @@ from typing import Any
 
 from consent_gateway.db import audience_rows
 from consent_gateway.db import subjects as subject_rows
-from consent_gateway.db.subjects import Token
 from consent_gateway.domain.audiences import COVERED, OUTDATED_NOTICE, ClassKey, consent_code
 from consent_gateway.domain.consents import ConsentEvent, fold
 from consent_gateway.domain.fields import IDENTIFIER_FIELDS, RevealField
@@ -23,9 +22,9 @@ from consent_gateway.domain.scopes import read
 from consent_gateway.services.clusters import ledgers_of_people
 from consent_gateway.services.decider import Asked
 from consent_gateway.services.gateway import Work
+from consent_gateway.services.people import find_points
 from consent_gateway.services.vault import CONTACT, PROFILE, open_group
-from consent_gateway.vault.normal_forms import Normalised
-from consent_gateway.vault.normalisers import VERSIONS
+from consent_gateway.vault.normalisers import stored
 
 Values = dict[str, list[str]]
 """Field to its values, each once, in the order in which the person's subjects came in."""
@@ -98,9 +97,9 @@ def _drop_closed(
 def _points(work: Work, field: RevealField, values: Sequence[str]) -> dict[str, int]:
     """Return the contact point of each value by its keyed hash; one that is not found is none that may be given."""
     kind = field.value
-    tokens: dict[str, Token] = {v: work.gateway.vault.token(Normalised(kind, v, VERSIONS[kind])) for v in values}
-    held = subject_rows.find_by_tokens(work.session, set(tokens.values()), work.gateway.vault.generation)
-    return {v: held[token].id for v, token in tokens.items() if token in held}
+    forms = {v: stored(kind, v) for v in values}
+    held = find_points(work, {work.token(form): form for form in forms.values()})
+    return {v: held[token].id for v, form in forms.items() if (token := work.token(form)) in held}
 
 
 def _is_open(work: Work, asked: Asked, key: ClassKey, ledger: Sequence[ConsentEvent], point: int) -> bool:

@@ -20,14 +20,14 @@ from consent_gateway.domain.holds import Hold
 from consent_gateway.domain.ids import SubjectId
 from consent_gateway.domain.subjects import SUPPRESSED_BY
 from consent_gateway.errors import HeldError, NotFoundError
-from consent_gateway.services import people
+from consent_gateway.services import lasting_names, people
 from consent_gateway.services.audience_rows import refresh_choices
 from consent_gateway.services.gateway import Work
 from consent_gateway.services.vault import CONTACT, open_group
 from consent_gateway.vault.envelope import derive_audit_key
 from consent_gateway.vault.normal_forms import Normalised
-from consent_gateway.vault.normalisers import VERSIONS, clear_caches
-from consent_gateway.vault.tombstones import Burial, SubjectHasher, encode
+from consent_gateway.vault.normalisers import clear_caches, stored
+from consent_gateway.vault.tombstones import LASTING, Burial, SubjectHasher, encode
 
 _REACHABLE = frozenset(kind.value for kind in SUPPRESSED_BY)
 
@@ -99,7 +99,7 @@ def _lock(work: Work, subject_id: SubjectId) -> list[SubjectId]:
 def _erase_subject(work: Work, subject_id: SubjectId, reason: str) -> Erasure:
     dek = work.gateway.vault.keys(work.session, [subject_id])[subject_id]
     group = subjects.sealed(work.session, [subject_id], CONTACT)[subject_id]
-    forms = [Normalised(kind, value, VERSIONS[kind]) for kind, value in open_group(dek, group)["points"]]
+    forms = [stored(kind, value) for kind, value in open_group(dek, group)["points"]]
     _bury(work, forms)
     payload = canonical_json({"subject_id": subject_id})
     uid = work.record_about(
@@ -112,7 +112,7 @@ def _erase_subject(work: Work, subject_id: SubjectId, reason: str) -> Erasure:
     # The opening of this very entry would outlive the person: it is not kept.
     work.openings = [opening for opening in work.openings if opening.subject_id != subject_id]
     _keep_line(work, subject_id, reason, forms, uid)
-    intake.forget_quarantined(work.session, [work.gateway.vault.token(form) for form in forms])
+    intake.forget_quarantined(work.session, [name for form in forms for name in lasting_names.names(work, form)])
     counts = subjects.delete_person(work.session, subject_id)
     return Erasure(len(forms), sum(counts.values()), uid)
 
@@ -120,14 +120,13 @@ def _erase_subject(work: Work, subject_id: SubjectId, reason: str) -> Erasure:
 def _keep_line(work: Work, subject_id: SubjectId, reason: str, forms: list[Normalised], uid: bytes) -> None:
     """Keep what the tombstone file will say; `Gateway.work` has it written before the erasure is acknowledged."""
     vault = work.gateway.vault
-    reachable = [vault.token(f) for f in forms if f.kind in _REACHABLE]
     burial = Burial(
         uid,
         work.now,
         SubjectHasher(vault.provider.keyring).hash(subject_id),
         reason,
-        tuple((f.kind, vault.tombstone(f)) for f in forms),
-        tuple((t.kind, vault.generation, t.value) for t in reachable),
+        tuple((f.kind, vault.tombstone(f.kind, f.value)) for f in forms),
+        tuple((f.kind, LASTING, lasting_names.names(work, f)[0].value) for f in forms),
         subjects.last_id(work.session),
     )
     erasures.add(work.session, [ErasureRow(uid, work.now, encode(burial))])
@@ -136,8 +135,8 @@ def _keep_line(work: Work, subject_id: SubjectId, reason: str, forms: list[Norma
 
 def _bury(work: Work, forms: list[Normalised]) -> None:
     vault = work.gateway.vault
-    tombs = [{"token": vault.tombstone(f), "kind": f.kind, "erased_at": work.now} for f in forms]
+    tombs = [{"token": vault.tombstone(f.kind, f.value), "kind": f.kind, "erased_at": work.now} for f in forms]
     subjects.add_tombstones(work.session, tombs)
-    reachable = [vault.token(f) for f in forms if f.kind in _REACHABLE]
+    reachable = [lasting_names.names(work, f)[0] for f in forms if f.kind in _REACHABLE]
     rows = [{"token": t.value, "kind": t.kind, "reason": "erased", "at": work.now} for t in reachable]
     subjects.suppress(work.session, rows)

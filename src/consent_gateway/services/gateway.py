@@ -21,6 +21,7 @@ from consent_gateway.clock import Clock
 from consent_gateway.db import log_store
 from consent_gateway.db import registers as register_rows
 from consent_gateway.db.engine import Session, Store
+from consent_gateway.db.subjects import Token
 from consent_gateway.domain.audiences import ClassKey
 from consent_gateway.domain.ids import RecipientId, SubjectId
 from consent_gateway.domain.registers import Principal, Registers
@@ -33,6 +34,7 @@ from consent_gateway.services.law import Standing
 from consent_gateway.services.rules import Rules
 from consent_gateway.services.shadows import Seen, Tally
 from consent_gateway.services.vault import Vault
+from consent_gateway.vault.normal_forms import Normalised
 from consent_gateway.vault.tombstone_file import TombstoneFile
 
 SYSTEM = Principal("system", RecipientId("self"), frozenset())
@@ -100,6 +102,10 @@ class Work:
     def is_live(self, principal: Principal) -> bool:
         """Tell whether a key still works: one that was revoked since, on whichever replica, does nothing any more."""
         return not principal.key or principal.key in self.registers.principals
+
+    def token(self, form: Normalised) -> Token:
+        """Return the blind index value of an identifier under the generation that counts; see `Vault.token`."""
+        return self.gateway.vault.token(form, self.registers.index.counts)
 
     def record(self, kind: EntryKind, fields: Mapping[str, object]) -> bytes:
         """Queue an audit entry about no particular person; returns its uid."""

@@ -17,6 +17,7 @@ from consent_gateway.db import subjects as subject_rows
 from consent_gateway.db.subjects import Token
 from consent_gateway.domain.ids import SourceId
 from consent_gateway.errors import FieldProblem, InputError
+from consent_gateway.services import lasting_names
 from consent_gateway.services.gateway import Work
 from consent_gateway.services.people import identifiers_in
 from consent_gateway.services.vault import GATEWAY_ITSELF, seal_bytes
@@ -129,16 +130,14 @@ class Refusals:
 
 
 def _tokens_in(work: Work, raw: bytes) -> list[Token] | None:
-    """Return the keyed hashes of every identifier in a refused row, as far as it can be read.
+    """Return the lasting tokens of every identifier in a refused row, as far as it can be read.
 
     A kept row is tied to them, so that an erasure reaches it. None: one of them belongs to an erased person.
     """
     forms = identifiers_in(raw)
-    if forms and subject_rows.any_tombstone(work.session):
-        hashes = [work.gateway.vault.tombstone(form) for form in forms]
-        if subject_rows.tombstoned(work.session, hashes):
-            return None
-    return [work.gateway.vault.token(form) for form in forms]
+    if forms and lasting_names.erased(work, forms):
+        return None
+    return [lasting_names.names(work, form)[0] for form in forms]
 
 
 def require_source(work: Work, source: str) -> SourceId:

@@ -26,6 +26,7 @@ from consent_gateway.domain.registers import Registers
 from consent_gateway.domain.scopes import OWN_SIDE, Side, Slot, read
 from consent_gateway.domain.subjects import CHOICE_FLAG
 from consent_gateway.errors import ConflictError, ErasedError, FieldProblem, InputError, NotFoundError
+from consent_gateway.services import lasting_names
 from consent_gateway.services.audience_rows import whole_rows
 from consent_gateway.services.gateway import Work
 from consent_gateway.services.items import SubjectRef
@@ -122,8 +123,7 @@ def _named(work: Work, refs: Sequence[SubjectRef]) -> list[SubjectId]:
 
 
 def _refuse_erased(work: Work, resolver: Resolver, ref: SubjectRef) -> None:
-    hashes = [work.gateway.vault.tombstone(form) for form in resolver.forms(ref)]
-    if subjects.tombstoned(work.session, hashes):
+    if lasting_names.erased(work, resolver.forms(ref)):
         raise ErasedError
 
 

@@ -18,10 +18,11 @@ from consent_gateway.db.subjects import Token
 from consent_gateway.domain.ids import PurposeId, SubjectId
 from consent_gateway.domain.subjects import Choice
 from consent_gateway.errors import FieldProblem, RaceError
+from consent_gateway.services import lasting_names
 from consent_gateway.services.audience_rows import refresh_choices, refresh_standings
 from consent_gateway.services.circumstances import refresh_recency
 from consent_gateway.services.gateway import Work
-from consent_gateway.services.people import UNKNOWN, UNKNOWN_POINT
+from consent_gateway.services.people import UNKNOWN, UNKNOWN_POINT, find_points
 from consent_gateway.services.signal_records import link_signals
 from consent_gateway.vault.envelope import derive_audit_key
 from consent_gateway.vault.normal_forms import Normalised
@@ -60,14 +61,13 @@ def keep_for_stranger(
         return False
     subjects.hold_strangers(work.session, arriving=False)
     # Somebody who was erased stays away by their tombstone; nothing more is kept about them.
-    hashes = {form: work.gateway.vault.tombstone(form) for form in forms}
-    erased = subjects.tombstoned(work.session, hashes.values())
-    tokens = [work.gateway.vault.token(form) for form in forms if hashes[form] not in erased]
-    if subjects.find_by_tokens(work.session, tokens, work.gateway.vault.generation):
+    gone = lasting_names.erased(work, forms)
+    forms = [form for form in forms if form not in gone]
+    if find_points(work, {work.token(form): form for form in forms}):
         raise RaceError
-    if tokens:
-        _wait(work, tokens, fact, suppress=suppress)
-    kinds = sorted({t.kind for t in tokens})
+    if forms:
+        _wait(work, [lasting_names.names(work, form)[0] for form in forms], fact, suppress=suppress)
+    kinds = sorted({form.kind for form in forms})
     work.record(EntryKind.RIGHT_EXERCISED, {"right": "opt_out", "effect": "waiting", "kinds": kinds})
     return True
 
@@ -84,13 +84,16 @@ def _wait(work: Work, tokens: Sequence[Token], fact: Fact, *, suppress: bool) ->
     subjects.suppress(work.session, rows)
 
 
-def apply_waiting(work: Work, holders: Mapping[Token, SubjectId]) -> None:
+def apply_waiting(work: Work, holders: Mapping[Normalised, SubjectId]) -> None:
     """Apply the opt-outs that waited for these identifiers to the people who brought them; signals become theirs."""
     link_signals(work, holders)
-    waiting = subjects.take_waiting(work.session, holders.keys())
+    if not subjects.any_waiting(work.session):
+        return
+    named = lasting_names.by_name(work, holders)
+    waiting = subjects.take_waiting(work.session, named)
     if not waiting:
         return
-    facts = [(holders[token], json.loads(fact)) for token, fact in waiting]
+    facts = [(named[token], json.loads(fact)) for token, fact in waiting]
     people = sorted({subject_id for subject_id, _ in facts})
     deks = work.gateway.vault.keys(work.session, people)
     for subject_id, fact in facts:

@@ -70,6 +70,22 @@ def named_by(work: Work, pseudonym: str) -> SubjectId:
     return NOBODY if found is None else found
 
 
+def find_points(work: Work, forms: Mapping[Token, Normalised]) -> dict[Token, ContactPoint]:
+    """Return the contact points of identifiers, by their tokens of the generation that counts.
+
+    That one has them all. The others are asked for those it does not have: a reader that began before the index moved
+    on can come after the former rows went.
+    """
+    found = subject_rows.find_by_tokens(work.session, forms, work.registers.index.counts.number)
+    for other in work.registers.index.others():
+        missing = {token: form for token, form in forms.items() if token not in found}
+        if missing and work.gateway.vault.holds(other):
+            asked = {work.gateway.vault.token(form, other): token for token, form in missing.items()}
+            points = subject_rows.find_by_tokens(work.session, asked, other.number)
+            found |= {asked[token]: point for token, point in points.items()}
+    return found
+
+
 def lock_people(work: Work, ids: Collection[SubjectId]) -> dict[SubjectId, list[SubjectId]]:
     """Lock everyone to whom `ids` belong, every subject of each, in the order of their ids until the transaction ends.
 
@@ -94,7 +110,7 @@ class Resolver:
     def __init__(self, work: Work, refs: Iterable[SubjectRef], *, writing: bool = False) -> None:
         self._work = work
         self._forms: dict[SubjectRef, Normalised | FieldProblem] = {}
-        tokens: set[Token] = set()
+        forms: dict[Token, Normalised] = {}
         named = set(refs)
         for ref in named:
             if ref.kind == PSEUDONYM:
@@ -102,10 +118,8 @@ class Resolver:
             form = normal_form(ref.kind, ref.value, ref.region, f"$.subject.{ref.kind}")
             self._forms[ref] = form
             if isinstance(form, Normalised):
-                tokens.add(work.gateway.vault.token(form))
-        self._points: Mapping[Token, ContactPoint] = subject_rows.find_by_tokens(
-            work.session, tokens, work.gateway.vault.generation
-        )
+                forms[work.token(form)] = form
+        self._points = find_points(work, forms)
         self._live = self._lock(named) if writing else None
         self._heads = merges.heads(work.session, self._live) if self._live and merges.any_link(work.session) else {}
 
@@ -136,7 +150,7 @@ class Resolver:
         form = self._forms[ref]
         if isinstance(form, FieldProblem):
             return form
-        found = self._points.get(self._work.gateway.vault.token(form))
+        found = self._points.get(self._work.token(form))
         return UNKNOWN if found is None or not self._is_live(found.subject_id) else found
 
     def same_person(self, one: SubjectId, other: SubjectId) -> bool:

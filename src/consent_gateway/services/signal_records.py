@@ -18,18 +18,21 @@ from consent_gateway.db.subjects import Token
 from consent_gateway.domain.ids import SubjectId
 from consent_gateway.services.gateway import Work
 from consent_gateway.services.intake import own_key
+from consent_gateway.services.lasting_names import by_name
 from consent_gateway.services.vault import GATEWAY_ITSELF, open_bytes, seal_bytes
+from consent_gateway.vault.normal_forms import Normalised
 
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """One signal to keep; a person, an identifier, or both are known."""
+    """One signal to keep: of a person, or by the lasting token of an identifier that nobody holds."""
 
     kind: str
     raw: str
     at: int
     effects: Mapping[str, object]
     subject_id: SubjectId | None = None
+    identifier_kind: str | None = None
     token: Token | None = None
     displayed: bool | None = None
 
@@ -45,7 +48,7 @@ def keep_signals(work: Work, source: str, heard: Sequence[Heard]) -> None:
         rows.append(
             {
                 "subject_id": h.subject_id,
-                "identifier_kind": None if h.token is None else h.token.kind,
+                "identifier_kind": h.identifier_kind,
                 "token": None if h.token is None else h.token.value,
                 "kind": h.kind,
                 "at": h.at,
@@ -59,15 +62,18 @@ def keep_signals(work: Work, source: str, heard: Sequence[Heard]) -> None:
     signal_rows.put(work.session, rows)
 
 
-def link_signals(work: Work, holders: Mapping[Token, SubjectId]) -> None:
+def link_signals(work: Work, holders: Mapping[Normalised, SubjectId]) -> None:
     """Give the signals that came with these identifiers to the people who brought them."""
-    waiting = signal_rows.unlinked(work.session, holders.keys())
+    if not signal_rows.any_unlinked(work.session):
+        return
+    named = by_name(work, holders)
+    waiting = signal_rows.unlinked(work.session, named)
     if not waiting:
         return
-    deks = work.gateway.vault.keys(work.session, sorted({holders[token] for token, _, _ in waiting}))
+    deks = work.gateway.vault.keys(work.session, sorted({named[token] for token, _, _ in waiting}))
     own = own_key(work)
     for token, signal, sealed in waiting:
-        subject_id = holders[token]
+        subject_id = named[token]
         raw = open_bytes(own, GATEWAY_ITSELF, sealed)
         signal_rows.link(work.session, signal, subject_id, seal_bytes(deks[subject_id], subject_id, raw), work.now)
 

@@ -17,7 +17,6 @@ from typing import Any
 
 from consent_gateway.audit.canonical import canonical_json
 from consent_gateway.audit.entries import EntryKind
-from consent_gateway.db import subjects
 from consent_gateway.db.subjects import Token
 from consent_gateway.domain.consents import ConsentKind, ConsentProperty
 from consent_gateway.domain.ids import SubjectId
@@ -26,6 +25,7 @@ from consent_gateway.errors import FieldProblem, SignalError
 from consent_gateway.policies.signals.detect import SignalKind, decode, kind_of
 from consent_gateway.policies.signals.effects import Effects, Statement, TcfMapping, effects_of
 from consent_gateway.policies.signals.gpc import GpcSignal
+from consent_gateway.services import lasting_names
 from consent_gateway.services.choices import append_choices
 from consent_gateway.services.consents import append_facts
 from consent_gateway.services.gateway import Work
@@ -64,10 +64,10 @@ class _Signal:
         }
         return {name: value for name, value in said.items() if value}
 
-    def heard(self, subject_id: SubjectId | None, token: Token | None) -> Heard:
-        """Return it as it is kept."""
+    def heard(self, subject_id: SubjectId | None, kind: str | None, token: Token | None = None) -> Heard:
+        """Return it as it is kept, with the kind of the identifier that it came with."""
         item = self.item
-        return Heard(self.kind, item.raw, self.at, self.summary(), subject_id, token, item.displayed)
+        return Heard(self.kind, item.raw, self.at, self.summary(), subject_id, kind, token, item.displayed)
 
 
 def record_signals(
@@ -158,7 +158,7 @@ def _carry_out(
 ) -> list[bytes]:
     if not accepted:
         return []
-    keep_signals(work, source, [s.heard(who, _token(work, resolver, s)) for s, who in accepted])
+    keep_signals(work, source, [s.heard(who, _named_by(resolver, s)) for s, who in accepted])
     deks = work.gateway.vault.keys(work.session, sorted({who for _, who in accepted}))
     entries = []
     for signal, who in accepted:
@@ -174,9 +174,9 @@ def _carry_out(
     return entries + append_choices(work, source, chosen)
 
 
-def _token(work: Work, resolver: Resolver, signal: _Signal) -> Token | None:
+def _named_by(resolver: Resolver, signal: _Signal) -> str | None:
     forms = resolver.forms(signal.item.subject)
-    return work.gateway.vault.token(forms[0]) if forms else None
+    return forms[0].kind if forms else None
 
 
 def _choice(signal: _Signal, choice: Choice) -> ChoiceItem:
@@ -212,7 +212,7 @@ def _keep(work: Work, resolver: Resolver, source: str, found: FieldProblem, sign
         keep_for_stranger(work, found, forms, fact, suppress=False)
     fields = {"signal": signal.kind.value, "source": source, "given_at": signal.at, **signal.summary()}
     work.record(EntryKind.SIGNAL_RECEIVED, fields | {"effect": "waiting"})
-    keep_signals(work, source, [signal.heard(None, token) for token in _not_erased(work, forms)])
+    keep_signals(work, source, [signal.heard(None, token.kind, token) for token in _not_erased(work, forms)])
     return True
 
 
@@ -226,7 +226,6 @@ def _waiting_facts(signal: _Signal, source: str) -> Iterator[dict[str, Any]]:
 
 
 def _not_erased(work: Work, forms: Sequence[Normalised]) -> list[Token]:
-    """Return the keyed hashes of identifiers, without those of erased people: nothing is kept about them."""
-    hashes = {form: work.gateway.vault.tombstone(form) for form in forms}
-    erased = subjects.tombstoned(work.session, hashes.values())
-    return [work.gateway.vault.token(form) for form in forms if hashes[form] not in erased]
+    """Return the lasting tokens of identifiers, without those of erased people: nothing is kept about them."""
+    gone = lasting_names.erased(work, forms)
+    return [lasting_names.names(work, form)[0] for form in forms if form not in gone]

@@ -7,7 +7,7 @@ can say which is right. An identifier of an erased person is refused by its tomb
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,12 +18,11 @@ from consent_gateway.db.subjects import SealedGroup, Token
 from consent_gateway.domain.ids import RecipientId, SubjectId, TraitId
 from consent_gateway.domain.registers import Registers
 from consent_gateway.domain.subjects import (
-    Flag,
     join_regions,
     split_regions,
 )
 from consent_gateway.errors import FieldProblem, InputError
-from consent_gateway.services import circumstances, strangers
+from consent_gateway.services import circumstances, lasting_names, strangers
 from consent_gateway.services.audience_rows import contact_flags, refresh_flags, refresh_merged, refresh_standings
 from consent_gateway.services.circumstances import refresh_circumstances
 from consent_gateway.services.cleaning import Clean, clean
@@ -31,7 +30,7 @@ from consent_gateway.services.gateway import Work
 from consent_gateway.services.intake import Incoming, Intake, Refusals, keep_counts, require_size, require_source
 from consent_gateway.services.items import SubjectItem, SubjectRef
 from consent_gateway.services.opt_outs import apply_waiting
-from consent_gateway.services.people import NOBODY, PSEUDONYM, UNKNOWN, Resolver
+from consent_gateway.services.people import NOBODY, PSEUDONYM, UNKNOWN, Resolver, find_points
 from consent_gateway.services.vault import CONTACT, PROFILE, open_group, seal_group
 from consent_gateway.vault.envelope import derive_audit_key
 from consent_gateway.vault.normal_forms import Normalised
@@ -78,7 +77,7 @@ def import_subjects(work: Work, source: str, rows: Sequence[Incoming[SubjectItem
     _create(work, intake, new)
     unchanged = _update(work, intake, known)
     _record_circumstances(work, intake, source_id, drafts, unchanged)
-    apply_waiting(work, {t: d.subject_id for d in drafts if d.subject_id is not None for t in d.identifiers})
+    apply_waiting(work, {f: d.subject_id for d in drafts if d.subject_id is not None for f in d.identifiers.values()})
     intake.rejections = refusals.quarantine(work, "subjects", source_id)
     intake.entries = [work.record(EntryKind.SUBJECT_IMPORTED, {"source": source_id, **intake.counts()})]
     keep_counts(work, intake, content_sha256)
@@ -113,13 +112,10 @@ def lookup(work: Work, ref: SubjectRef, recipient: str | None) -> str | None:
 
 
 def _without_erased(work: Work, refusals: Refusals, rows: list[Clean]) -> list[Clean]:
-    if not rows or not subjects.any_tombstone(work.session):
-        return rows
-    hashes = {id(r): [work.gateway.vault.tombstone(f) for f in r.identifiers.values()] for r in rows}
-    taken = subjects.tombstoned(work.session, {h for hs in hashes.values() for h in hs})
+    gone = lasting_names.erased(work, [form for row in rows for form in row.identifiers.values()])
     kept = []
     for row in rows:
-        if taken.isdisjoint(hashes[id(row)]):
+        if gone.isdisjoint(row.identifiers.values()):
             kept.append(row)
         else:
             refusals.refuse(row.row, FieldProblem("$", "erased", "this person was erased and stays erased"))
@@ -130,8 +126,7 @@ def _without_erased(work: Work, refusals: Refusals, rows: list[Clean]) -> list[C
 
 
 def _lock_known(work: Work, rows: list[Clean]) -> dict[Token, SubjectId]:
-    tokens = {token for row in rows for token in row.identifiers}
-    found = subjects.find_by_tokens(work.session, tokens, work.gateway.vault.generation)
+    found = find_points(work, {token: form for row in rows for token, form in row.identifiers.items()})
     live = subjects.lock_all(work.session, {p.subject_id for p in found.values()})
     return {token: p.subject_id for token, p in found.items() if p.subject_id in live}
 
@@ -181,8 +176,9 @@ def _create(work: Work, intake: Intake, drafts: list[Draft]) -> None:
         work.session, [{"created_at": work.now, "regions": f.regions, "birth_month": f.birth_month} for f in facts]
     )
     keys, groups, rows, traits = [], [], [], []
-    flags = _flags(work, drafts)
-    for draft, fact, subject_id, flag in zip(drafts, facts, ids, flags, strict=True):
+    blocked = lasting_names.suppressed(work, [form for draft in drafts for form in draft.identifiers.values()])
+    for draft, fact, subject_id in zip(drafts, facts, ids, strict=True):
+        flag = contact_flags((form.kind, form in blocked) for form in draft.identifiers.values())
         draft.subject_id = subject_id
         dek, wrapped = work.gateway.vault.new_key(subject_id)
         keys.append({"subject_id": subject_id, "wrapped_dek": wrapped})
@@ -196,7 +192,7 @@ def _create(work: Work, intake: Intake, drafts: list[Draft]) -> None:
         intake.joined += len(draft.rows) - 1
         intake.accepted += len(draft.rows)
     subjects.add_keys(work.session, keys)
-    _add_identifiers(work, {d.subject_id: d.identifiers for d in drafts if d.subject_id is not None})
+    _add_identifiers(work, {d.subject_id: d.identifiers for d in drafts if d.subject_id is not None}, blocked)
     subjects.put_sealed(work.session, groups)
     events.put_traits(work.session, traits)
     audience_rows.insert_rows(work.session, rows)
@@ -253,7 +249,8 @@ def _update(work: Work, intake: Intake, drafts: list[Draft]) -> dict[SubjectId, 
     deks = work.gateway.vault.keys(work.session, ids)
     contact = subjects.sealed(work.session, ids, CONTACT)
     profile = subjects.sealed(work.session, ids, PROFILE)
-    points = subjects.contact_points(work.session, ids)
+    points = subjects.contact_points(work.session, ids, work.registers.index.counts.number)
+    blocked = lasting_names.suppressed(work, [form for draft in drafts for form in draft.identifiers.values()])
     declared = events.declared_traits(work.session, ids)
     merged = merges.clustered(work.session, ids)
     changes: dict[SubjectId, dict[str, Any]] = {}
@@ -272,7 +269,7 @@ def _update(work: Work, intake: Intake, drafts: list[Draft]) -> dict[SubjectId, 
             continue
         groups += sealed_changes
         joined += [subject_id] if added else []
-        _add_identifiers(work, {subject_id: added})
+        _add_identifiers(work, {subject_id: added}, blocked)
         events.put_traits(work.session, _trait_rows(subject_id, fresh))
         subjects.update_profile(work.session, subject_id, fact.regions, fact.birth_month)
         changes[subject_id] = {
@@ -310,22 +307,35 @@ def _reseal(
     return changed
 
 
-def _flags(work: Work, drafts: list[Draft]) -> list[Flag]:
-    tokens = {SubjectId(n): list(d.identifiers) for n, d in enumerate(drafts)}
-    found = contact_flags(work, tokens)
-    return [found[SubjectId(n)] for n in range(len(drafts))]
+def _add_identifiers(
+    work: Work, found: Mapping[SubjectId, Mapping[Token, Normalised]], blocked: Collection[Normalised]
+) -> None:
+    """Write the identifiers under the generation that counts, and under one that is moving if its key is here.
 
-
-def _add_identifiers(work: Work, found: Mapping[SubjectId, Mapping[Token, Normalised]]) -> None:
-    generation = work.gateway.vault.generation
-    subjects.add_identifiers(
-        work.session,
-        [
-            {"subject_id": subject_id, "kind": t.kind, "generation": generation, "token": t.value}
-            for subject_id, tokens in found.items()
-            for t in tokens
-        ],
-    )
+    Where it is not, the job of the move adds the rows: it does not end while any is missing.
+    """
+    index, vault = work.registers.index, work.gateway.vault
+    held = [(i, token, form) for i, tokens in found.items() for token, form in tokens.items()]
+    rows = [
+        {
+            "subject_id": i,
+            "kind": t.kind,
+            "generation": index.counts.number,
+            "token": t.value,
+            "suppressed": f in blocked,
+        }
+        for i, t, f in held
+    ]
+    moving = index.moving
+    if moving is None or not vault.holds(moving):
+        subjects.add_identifiers(work.session, rows)
+        return
+    points = subjects.add_points(work.session, rows)
+    added = [
+        row | {"generation": moving.number, "token": vault.token(form, moving).value, "point": point}
+        for row, (_, _, form), point in zip(rows, held, points, strict=True)
+    ]
+    subjects.add_identifiers(work.session, added)
 
 
 def _points(identifiers: Mapping[Token, Normalised]) -> list[list[str]]:

@@ -28,8 +28,9 @@ from consent_gateway.domain.subjects import SUPPRESSED_BY
 from consent_gateway.errors import TombstoneError
 from consent_gateway.services.audience_rows import whole_rows
 from consent_gateway.services.gateway import UID_BYTES, Gateway, Work
+from consent_gateway.services.lasting_names import FORMERLY
 from consent_gateway.vault.tombstone_file import TombstoneFile
-from consent_gateway.vault.tombstones import BEGUN, Burial, SubjectHasher, decode, encode
+from consent_gateway.vault.tombstones import BEGUN, LASTING, Burial, SubjectHasher, decode, encode
 
 _PAGE = 10_000
 _BATCH = 200
@@ -157,9 +158,9 @@ def _carry_out(work: Work, burials: Sequence[Burial], returned: Mapping[bytes, S
     subjects.add_tombstones(
         work.session, [{"token": t, "kind": kind, "erased_at": b.at} for b in burials for kind, t in b.points]
     )
-    live = work.gateway.vault.provider.keyring.generations
-    again = {(kind, t): b.at for b in burials for kind, generation, t in b.suppressed if generation in live}
-    _suppress(work, again)
+    again = {(kind, t): b.at for b in burials for kind, number, t in b.suppressed if number == LASTING}
+    _suppress(work, {(kind, t): at for (kind, t), at in again.items() if kind in _REACHABLE})
+    intake.forget_quarantined(work.session, [Token(kind, t) for kind, t in again])
     erasures.add(work.session, [ErasureRow(b.uid, b.at, encode(b), work.now) for b in burials])
     for uid, subject_id in back.items():
         work.record(EntryKind.ERASURE_REPLAYED, {"erasure": uid.hex(), "rows": rows[subject_id]})
@@ -173,10 +174,8 @@ def _erase_returned(work: Work, ids: Sequence[SubjectId]) -> dict[SubjectId, int
     people = merges.clusters(work.session, ids)
     locked = subjects.lock_all(work.session, {i for members in people.values() for i in members})
     gone = [i for i in ids if i in locked]
-    points = subjects.contact_points(work.session, gone)
-    tokens = [Token(p.kind, p.token) for held in points.values() for p in held]
-    _suppress(work, {(t.kind, t.value): work.now for t in tokens if t.kind in _REACHABLE})
-    intake.forget_quarantined(work.session, tokens)
+    points = subjects.contact_points(work.session, gone, FORMERLY.number)  # how rows of an older backup are tied
+    intake.forget_quarantined(work.session, [Token(p.kind, p.token) for held in points.values() for p in held])
     counts = dict.fromkeys(ids, 0)
     counts |= {i: sum(subjects.delete_person(work.session, i).values()) for i in gone}
     merges.forget(work.session, gone)

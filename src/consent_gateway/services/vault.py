@@ -15,8 +15,10 @@ from typing import Any
 from consent_gateway.db import subjects as subject_rows
 from consent_gateway.db.engine import Session
 from consent_gateway.db.subjects import SealedGroup, Token
+from consent_gateway.domain.generations import Generation
 from consent_gateway.domain.ids import RecipientId, SubjectId
 from consent_gateway.domain.registers import Registers
+from consent_gateway.errors import KeyringError
 from consent_gateway.vault.blind_index import BlindIndexer
 from consent_gateway.vault.custody import Custody, custody_of
 from consent_gateway.vault.envelope import DataKey, SealContext, derive_audit_key
@@ -49,18 +51,34 @@ class Vault:
         """What holds the keyring in this process."""
         return self.provider.custody
 
-    @property
-    def generation(self) -> int:
-        """The generation of the blind index that is written."""
-        return self.provider.keyring.current_generation
+    def token(self, form: Normalised, generation: Generation) -> Token:
+        """Return the blind index value of an identifier under a generation.
 
-    def token(self, identifier: Normalised) -> Token:
-        """Return the blind index value of an identifier."""
-        return Token(identifier.kind, self.indexer.index(identifier.kind, identifier.value, self.generation))
+        KeyringError, to be tried again, if neither this process nor its keyring's file has the key.
+        """
+        number, version = generation.number, generation.version(form.kind)
+        value = form.under(version)
+        try:
+            return Token(form.kind, self.indexer.index(form.kind, value, number, version=version))
+        except KeyringError:
+            if not self.holds(generation):
+                message = "The keyring lacks a generation of the index that the store is at: bring the newest one"
+                raise KeyringError(message) from None
+        return Token(form.kind, self.indexer.index(form.kind, value, number, version=version))
 
-    def tombstone(self, identifier: Normalised) -> bytes:
+    def holds(self, generation: Generation) -> bool:
+        """Tell whether the key of a generation is here; if not, the keyring's file is looked at first."""
+        if generation.number not in self.custody.keyring.roots.index:
+            self.custody.follow()
+        return generation.number in self.custody.keyring.roots.index
+
+    def lasting(self, kind: str, value: str) -> Token:
+        """Return the token by which something is kept of an identifier of somebody nobody knows."""
+        return Token(kind, self.indexer.lasting(kind, value))
+
+    def tombstone(self, kind: str, value: str) -> bytes:
         """Return the hash under which an erased identifier is remembered."""
-        return self.indexer.tombstone(identifier.kind, identifier.value)
+        return self.indexer.tombstone(kind, value)
 
     def digest(self, content: bytes) -> bytes:
         """Return a keyed 32-byte digest by which the same content is recognised: a plain one could be guessed from."""

@@ -8,10 +8,12 @@ normaliser version and generation separate the domains: the same value never loo
 Only identifiers that are unique by nature may be indexed (`INDEXED_FIELDS`). An attribute with few values (gender,
 city, birth year) would be read off the index by its frequencies, keyed or not, and is refused.
 
-Rotation: rows carry their generation; lookups ask for the current and the previous one until the backfill is done.
+Rotation: rows carry their generation, and `domain.generations` says which one counts. The index bytes are those of a
+pseudo-random function, so that their order says nothing of the order of the values.
 
-A tombstone is a 256-bit HMAC of an erased identifier under its own root. It carries neither generation nor
-normaliser version, because after the erasure nobody can compute it again, and it must still match a re-import.
+A tombstone is a 256-bit HMAC of an erased identifier under its own root, and a lasting token a 128-bit one, under a key
+of its own, of an identifier of somebody nobody knows: a no that waits, say. They carry neither generation nor
+normaliser version, because nobody can compute them again, and they must still match whoever turns up.
 """
 
 from __future__ import annotations
@@ -35,6 +37,7 @@ INDEX_BYTES = 16
 
 _INDEX_DOMAIN = b"consent-gateway/blind-index"
 _TOMBSTONE_DOMAIN = b"consent-gateway/tombstone"
+_STRANGER_DOMAIN = b"consent-gateway/stranger"
 MIN_SAMPLE = 1_000
 _MAX_TOP_SHARE = 0.01
 _MIN_DISTINCT_SHARE = 0.5
@@ -53,12 +56,12 @@ class Leakage:
 class _Macs:
     """What was prepared of one keyring; replaced as a whole, so that no MAC outlives its generation."""
 
-    __slots__ = ("keyed", "keyring", "tombs")
+    __slots__ = ("keyed", "keyring", "lasting")
 
     def __init__(self, keyring: Keyring) -> None:
         self.keyring = keyring
         self.keyed: dict[tuple[str, int, int], HMAC] = {}
-        self.tombs: dict[str, HMAC] = {}
+        self.lasting: dict[tuple[bytes, str], HMAC] = {}
 
 
 class BlindIndexer:
@@ -101,16 +104,27 @@ class BlindIndexer:
 
     def tombstone(self, field: str, value: str) -> bytes:
         """Return the 32-byte tombstone of a normalised `value`; `LowEntropyFieldError` as for `index`."""
-        held = self._held
-        keyed = held.tombs.get(field)
-        if keyed is None:
-            _require_declared(field)
-            keyed = HMAC(held.keyring.tombstone_key(field), SHA256())
-            keyed.update(frame(_TOMBSTONE_DOMAIN, field.encode()))
-            held.tombs[field] = keyed
-        mac = keyed.copy()
+        mac = self._lasting(_TOMBSTONE_DOMAIN, field).copy()
         mac.update(value.encode())
         return mac.finalize()
+
+    def lasting(self, field: str, value: str) -> bytes:
+        """Return the 16-byte lasting token of a normalised `value`; `LowEntropyFieldError` as for `index`."""
+        mac = self._lasting(_STRANGER_DOMAIN, field).copy()
+        mac.update(value.encode())
+        return mac.finalize()[:INDEX_BYTES]
+
+    def _lasting(self, domain: bytes, field: str) -> HMAC:
+        held = self._held
+        keyed = held.lasting.get((domain, field))
+        if keyed is None:
+            _require_declared(field)
+            strangers = domain is _STRANGER_DOMAIN
+            key = held.keyring.stranger_key(field) if strangers else held.keyring.tombstone_key(field)
+            keyed = HMAC(key, SHA256())
+            keyed.update(frame(domain, field.encode()))
+            held.lasting[domain, field] = keyed
+        return keyed
 
     def _prepared(self, field: str, generation: int | None, version: int | None) -> HMAC:
         _require_declared(field)

@@ -137,6 +137,10 @@ class Keyring:
         """Return the 32-byte HMAC key of one field's tombstones; it outlives every index generation."""
         return self._key(self.roots.tombstone, 32, b"tombstone", field_name.encode())
 
+    def stranger_key(self, field_name: str) -> bytes:
+        """Return the 32-byte HMAC key of tokens that are kept of people nobody knows; it outlives every generation."""
+        return self._key(self.roots.tombstone, 32, b"stranger", field_name.encode())
+
     def audit_commitment_key(self) -> bytes:
         """Return the 32-byte key of commitments in the audit log that belong to no single person."""
         return self._key(self.roots.audit_commitment, 32, b"audit-commitment")

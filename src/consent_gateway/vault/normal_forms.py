@@ -19,11 +19,23 @@ MIN_BIRTH_YEAR = 1900
 
 @dataclass(frozen=True, slots=True)
 class Normalised:
-    """One spelling of a value: its `kind`, the `value`, and the `version` of the rules that made it."""
+    """One spelling of a value: its `kind`, the `value`, and the `version` of the rules that made it.
+
+    `earlier`: the version and the value of each earlier rule that is still in use somewhere (`normalisers.FORMER`).
+    """
 
     kind: str
     value: str
     version: int
+    earlier: tuple[tuple[int, str], ...] = ()
+
+    def under(self, version: int) -> str:
+        """Return the value by the rules of a version; where those had none, by the newest."""
+        return self.value if version == self.version else dict(self.earlier).get(version, self.value)
+
+    def values(self) -> list[str]:
+        """Return the value by every rule that is still in use, the newest first, each once."""
+        return list(dict.fromkeys((self.value, *(value for _, value in self.earlier))))
 
 
 @dataclass(frozen=True, slots=True)

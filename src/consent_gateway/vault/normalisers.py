@@ -8,12 +8,16 @@ regular expression that accepts a subset of what the library accepts, with the s
 it to that); the rest goes through the library once and is remembered. Those caches hold personal data in memory:
 `clear_caches` belongs into every erasure.
 
-A change of a rule's *answers* needs a new number in `VERSIONS`, and a new index generation to go with it.
+A change of a rule's *answers* needs a new number in `VERSIONS`, its former self in `FORMER`, and a new generation of
+the index to go with it: until a store has moved there, its people are found by the former rule. A new rule must take
+what the former one made for its own (`new(old(x)) == new(x)`), because of a stored value only that is left. A former
+rule stays for good: tombstones and what strangers left can never be computed anew.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import date
 from typing import Final
 
@@ -23,7 +27,7 @@ from consent_gateway.vault.emails import email
 from consent_gateway.vault.normal_forms import Normalised, Rejected
 from consent_gateway.vault.phones import phone
 
-VERSIONS: Final[Mapping[str, int]] = {
+VERSIONS: Final[dict[str, int]] = {
     "email": emails.VERSION,
     "phone": phones.VERSION,
     "member_no": 1,
@@ -37,6 +41,9 @@ VERSIONS: Final[Mapping[str, int]] = {
     "birth_date": 1,
     "birth_year": 1,
 }
+
+FORMER: Final[dict[str, Mapping[int, Callable[[str, str | None], Normalised | Rejected]]]] = {}
+"""The rules of former versions, by kind and version: value and region to the answer of then."""
 
 _PLAIN: Final[Mapping[str, Callable[[str], Normalised | Rejected]]] = {
     "member_no": forms.member_no,
@@ -60,6 +67,30 @@ def normalise(kind: str, value: str, *, region: str | None = None, today: date |
     `kind` is a key of `VERSIONS`. `region` (ISO 3166-1 alpha-2) is where a phone number without `+` is dialled;
     `today` bounds dates. An unknown kind is `Rejected` too.
     """
+    form = _by_rule(kind, value, region, today)
+    if kind not in FORMER or isinstance(form, Rejected):
+        return form
+    return replace(form, earlier=_earlier(kind, value, region))
+
+
+def stored(kind: str, value: str) -> Normalised:
+    """Return the form of a value that was a normal form when it was stored, by whichever version."""
+    form = normalise(kind, value) if kind in FORMER else None
+    return form if isinstance(form, Normalised) else Normalised(kind, value, VERSIONS[kind])
+
+
+def clear_caches() -> None:
+    """Forget every value that was normalised; part of an erasure, on each process."""
+    emails.clear_caches()
+    phones.clear_caches()
+
+
+def _earlier(kind: str, value: str, region: str | None) -> tuple[tuple[int, str], ...]:
+    answers = ((version, rule(value, region)) for version, rule in sorted(FORMER[kind].items(), reverse=True))
+    return tuple((version, found.value) for version, found in answers if isinstance(found, Normalised))
+
+
+def _by_rule(kind: str, value: str, region: str | None, today: date | None) -> Normalised | Rejected:
     if kind == "email":
         return email(value)
     if kind == "phone":
@@ -69,9 +100,3 @@ def normalise(kind: str, value: str, *, region: str | None = None, today: date |
     if kind in _DATED:
         return _DATED[kind](value, today)
     return Rejected("unknown_kind", "There is no such kind of value")
-
-
-def clear_caches() -> None:
-    """Forget every value that was normalised; part of an erasure, on each process."""
-    emails.clear_caches()
-    phones.clear_caches()

@@ -1,7 +1,7 @@
 """What the tombstone file says: one line for each erasure, under the root of tombstones that outlives every other key.
 
 A `Burial` is one erasure: the keyed hash of the subject's id, the tombstones of the identifiers, the index values of
-the suppressed contact points, the instant, the reason's code and the uid of its entry in the log. It reveals nobody:
+the identifiers' lasting tokens, the instant, the reason's code and the uid of its entry in the log. It reveals nobody:
 whoever lacks the tombstone root cannot tell whose line it is (EDPB Guidelines 01/2025 section 88).
 
 A line is `<JSON, one spelling> <MAC, 64 hex digits>`, and MAC = HMAC-SHA256(key, frame(domain, MAC of the line before,
@@ -26,6 +26,7 @@ FORMAT = "consent-gateway-tombstones"
 VERSION = 1
 MAC_BYTES = 32
 START = bytes(MAC_BYTES)  # what the first line is chained to
+LASTING = 0  # where a generation of the index would stand: the token is of none
 BEGUN = "begun"  # the reason of the first burial of a store: nobody's, so that the store knows its file from the start
 _LINE_DOMAIN, _SUBJECT_DOMAIN = b"consent-gateway/tombstone-line", b"consent-gateway/tombstone-subject"
 _SEPARATOR = b" "
@@ -36,9 +37,9 @@ class Burial:
     """One erasure as the file keeps it.
 
     `uid`: 16 bytes, the entry in the log. `at`: seconds. `subject`: 32 bytes of `SubjectHasher`; None where the line is
-    about no subject that could come back. `points`: kind and 32-byte tombstone. `suppressed`: kind, index generation
-    and 16-byte index value. `last_id`: the highest subject id at that instant, so that a restored store gives no id of
-    that time to somebody else.
+    about no subject that could come back. `points`: kind and 32-byte tombstone. `suppressed`: kind, `LASTING` and
+    16-byte lasting token, by which rows in quarantine are tied and addresses suppressed. `last_id`: the highest subject
+    id at that instant, so that a restored store gives no id of that time to somebody else.
     """
 
     uid: bytes

@@ -16,6 +16,7 @@ from consent_gateway.cli.bench.serving import Server
 from consent_gateway.cli.bench.site import SOURCE, Site, twin
 from consent_gateway.cli.bench.stats import Figure, Limit, in_a_row, spread
 from consent_gateway.db import audience_rows
+from consent_gateway.domain.generations import Generations
 from consent_gateway.domain.ids import SubjectId
 from consent_gateway.errors import UnavailableError
 from consent_gateway.services.vault import CONTACT, PROFILE, seal_group
@@ -92,7 +93,7 @@ def _bare_crypto(site: Site) -> float:
 
 def _crypto(site: Site, subject_id: SubjectId, family_name: str, forms: Sequence[Normalised]) -> tuple[Any, ...]:
     vault = site.gateway.vault
-    tokens = [vault.token(form) for form in forms]
+    tokens = [vault.token(form, Generations().counts) for form in forms]
     dek, wrapped = vault.new_key(subject_id)
     contact = seal_group(dek, subject_id, CONTACT, 1, {"points": [[f.kind, f.value] for f in forms]})
     profile = seal_group(dek, subject_id, PROFILE, 1, {"family_name": family_name})

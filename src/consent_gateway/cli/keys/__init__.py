@@ -3,6 +3,7 @@
 - `api_keys` issues, lists and revokes API keys;
 - `keyring` shows the state of the keyring;
 - `rolling` rolls the key epoch;
+- `indexes` moves the blind index to another key;
 - `approvals` is where the second pair of eyes approves or refuses;
 - `command` is the group, to which each of them adds its commands.
 """

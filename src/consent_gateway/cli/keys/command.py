@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from consent_gateway.cli.keys import api_keys, approvals, keyring, rolling, shares
+from consent_gateway.cli.keys import api_keys, approvals, indexes, keyring, rolling, shares
 
 
 @click.group()
@@ -12,5 +12,7 @@ def keys() -> None:
     """API keys (issue, list, revoke), the keyring, and approvals of what is done to keys."""
 
 
-for command in (*api_keys.COMMANDS, *keyring.COMMANDS, *rolling.COMMANDS, *shares.COMMANDS, approvals.approvals):
+_PARTS = (api_keys, keyring, rolling, shares, indexes)
+
+for command in (*(c for part in _PARTS for c in part.COMMANDS), approvals.approvals):
     keys.add_command(command)

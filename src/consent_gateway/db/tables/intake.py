@@ -14,6 +14,7 @@ waiting_opt_outs = Table(
     Column("token", LargeBinary(16), nullable=False),
     Column("fact", Text, nullable=False),  # JSON: what was said no to, since when; no identifier
     Column("at", BigInteger, nullable=False),
+    Column("generation", SmallInteger),  # of the index, before tokens of strangers were lasting; NULL: lasting
     Index("ix_waiting_opt_outs_kind_token", "kind", "token"),
 )
 
@@ -47,6 +48,7 @@ quarantine_identifiers = Table(
     Column("kind", String(16), primary_key=True),
     Column("token", LargeBinary(16), primary_key=True),
     Column("quarantine_id", row_id(), primary_key=True, autoincrement=False),
+    Column("generation", SmallInteger),  # as above
 )
 
 idempotency_keys = Table(
@@ -61,13 +63,18 @@ idempotency_keys = Table(
 )
 
 CLASSES: Classes = {
-    "waiting_opt_outs": {"operational": "id kind", "identifier-hash": "token", "pseudonymous": "fact", "time": "at"},
+    "waiting_opt_outs": {
+        "operational": "id kind generation",
+        "identifier-hash": "token",
+        "pseudonymous": "fact",
+        "time": "at",
+    },
     "imports": {"operational": "id source kind content_digest counts", "time": "at"},
     "quarantine": {
         "operational": "id source kind reference reasons",
         "ciphertext": "sealed",
         "time": "at resolved_at",
     },
-    "quarantine_identifiers": {"operational": "kind quarantine_id", "identifier-hash": "token"},
+    "quarantine_identifiers": {"operational": "kind quarantine_id generation", "identifier-hash": "token"},
     "idempotency_keys": {"operational": "principal key request_digest status response", "time": "at"},
 }

@@ -14,6 +14,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    false,
 )
 
 from consent_gateway.db.tables.base import (
@@ -65,6 +66,9 @@ identifiers = Table(
     Column("kind", String(16), nullable=False),
     Column("generation", SmallInteger, nullable=False),
     Column("token", LargeBinary(16), nullable=False),
+    # The contact point whose row this is; NULL: its own. A point has one row in each generation, and its number stays.
+    Column("point", BigInteger),
+    Column("suppressed", Boolean, nullable=False, server_default=false()),  # was on the list when the person came
     UniqueConstraint("kind", "generation", "token"),
     sqlite_autoincrement=True,
 )
@@ -84,6 +88,17 @@ suppressions = Table(
     Column("kind", String(16), primary_key=True),
     Column("reason", String(24), nullable=False),
     Column("at", BigInteger, nullable=False),
+    Column("generation", SmallInteger),  # of the index, before tokens of strangers were lasting; NULL: lasting
+)
+
+index_generations = Table(
+    "index_generations",
+    metadata,
+    Column("generation", SmallInteger, primary_key=True, autoincrement=False),
+    Column("state", String(8), nullable=False, unique=True),  # counts, moving, leaving
+    Column("versions", Text, nullable=False),  # JSON: the version of each kind's normaliser
+    Column("position", BigInteger, nullable=False),  # of the job that fills or empties it: the last subject done
+    Column("at", BigInteger, nullable=False),  # since when it stands there
 )
 
 subject_traits = Table(
@@ -228,9 +243,10 @@ CLASSES: Classes = {
     "subjects": {"pseudonymous": "id regions birth_month", "time": "created_at"},
     "subject_keys": {"pseudonymous": "subject_id", "ciphertext": "wrapped_dek"},
     "sealed_groups": {"pseudonymous": "subject_id name schema_version row_version", "ciphertext": "sealed"},
-    "identifiers": {"pseudonymous": "id subject_id kind generation", "identifier-hash": "token"},
+    "identifiers": {"pseudonymous": "id subject_id kind generation point suppressed", "identifier-hash": "token"},
+    "index_generations": {"operational": "generation state versions position", "time": "at"},
     "tombstones": {"identifier-hash": "token", "operational": "kind", "time": "erased_at"},
-    "suppressions": {"identifier-hash": "token", "operational": "kind reason", "time": "at"},
+    "suppressions": {"identifier-hash": "token", "operational": "kind reason generation", "time": "at"},
     "subject_traits": {"pseudonymous": "subject_id trait number text"},
     "consent_events": {
         "pseudonymous": "id subject_id purpose channel contact_point recipient kind properties imported notice"

@@ -12,7 +12,7 @@ signals = Table(
     key("id"),
     Column("subject_id", BigInteger, index=True),  # NULL while nobody with the identifier is known
     Column("identifier_kind", String(16)),  # by which the signal came: a device, an address; NULL for a pseudonym
-    Column("token", LargeBinary(16)),
+    Column("token", LargeBinary(16)),  # only while nobody with the identifier is known
     Column("kind", String(8), nullable=False),  # gpc, tcf, gpp, usp
     Column("at", BigInteger, nullable=False),
     Column("source", String(63), nullable=False),
@@ -21,6 +21,7 @@ signals = Table(
     Column("effects", Text, nullable=False),  # JSON: choices, counts, rules broken; no value of the string
     Column("received_at", BigInteger, nullable=False),
     Column("linked_at", BigInteger),
+    Column("generation", SmallInteger),  # of the index, before tokens of strangers were lasting; NULL: lasting
     Index("ix_signals_identifier_kind_token", "identifier_kind", "token"),
 )
 
@@ -37,7 +38,7 @@ signal_mappings = Table(
 
 CLASSES: Classes = {
     "signals": {
-        "pseudonymous": "id subject_id identifier_kind kind source displayed effects",
+        "pseudonymous": "id subject_id identifier_kind kind source displayed effects generation",
         "identifier-hash": "token",
         "ciphertext": "sealed",
         "time": "at received_at linked_at",

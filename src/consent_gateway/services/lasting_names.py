@@ -1,0 +1,51 @@
+"""Names for people nobody knows: what is kept of an identifier that no person holds, and how it is found again.
+
+A no that waits, a suppressed address, the ties of a quarantined row and a signal outlive every generation of the index,
+because nobody could compute their tokens anew. They carry lasting tokens. What was kept before there were any carries
+tokens of the first generation, and is asked for by them too for as long as the key of that generation exists.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from typing import TypeVar
+
+from consent_gateway.db import subjects
+from consent_gateway.db.subjects import Token
+from consent_gateway.domain.generations import Generations
+from consent_gateway.services.gateway import Work
+from consent_gateway.vault.normal_forms import Normalised
+
+Held = TypeVar("Held")
+FORMERLY = Generations().counts  # the generation of tokens that strangers left before
+
+
+def names(work: Work, form: Normalised) -> list[Token]:
+    """Return every token by which something may be kept of an identifier; the first is the one to keep it by."""
+    vault = work.gateway.vault
+    found = [vault.lasting(form.kind, value) for value in form.values()]
+    if vault.holds(FORMERLY):
+        found.append(vault.token(form, FORMERLY))
+    return found
+
+
+def by_name(work: Work, held: Mapping[Normalised, Held]) -> dict[Token, Held]:
+    """Return `held` by every token by which something may be kept of its identifiers."""
+    return {name: what for form, what in held.items() for name in names(work, form)}
+
+
+def suppressed(work: Work, forms: Collection[Normalised]) -> set[Normalised]:
+    """Return which identifiers are on the suppression list."""
+    if not forms or not subjects.any_suppressed(work.session):
+        return set()
+    asked = by_name(work, {form: form for form in forms})
+    return {asked[token] for token in subjects.suppressed(work.session, asked)}
+
+
+def erased(work: Work, forms: Iterable[Normalised]) -> set[Normalised]:
+    """Return which identifiers belong to somebody who was erased (promise P8)."""
+    if not subjects.any_tombstone(work.session):
+        return set()
+    vault = work.gateway.vault
+    asked = {vault.tombstone(form.kind, value): form for form in forms for value in form.values()}
+    return {asked[tomb] for tomb in subjects.tombstoned(work.session, asked)}

@@ -1,0 +1,81 @@
+"""The commands over the blind index: a move, where it stands, and the end of a key with four eyes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from builders import a_person, a_source, incoming, ref
+from consent_gateway.cli.main import cli
+from consent_gateway.cli.options import open_gateway
+from consent_gateway.errors import ConflictError, ForbiddenError
+from consent_gateway.services import index_rotation
+from consent_gateway.services.people import Resolver
+from consent_gateway.services.registers import put_source
+from consent_gateway.services.subjects import import_subjects
+
+
+def run(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(cli, ["keys", *(str(argument) for argument in arguments)])
+
+
+def told(*arguments: str | Path) -> Any:
+    result = run(*arguments, "--json")
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A store with three people, and the key files of two who look after keys and of one who does not."""
+    monkeypatch.setattr(index_rotation, "GRACE_SECONDS", 0)
+    directory = tmp_path / "store"
+    CliRunner().invoke(cli, ["init", "--store", str(directory)])
+    for name, scopes in (("first", ("keys", "approve")), ("second", ("keys", "approve")), ("crm", ("decide",))):
+        wanted = [part for scope in scopes for part in ("--scope", scope)]
+        (tmp_path / name).write_text(told("issue", name, *wanted, "--store", directory)["api_key"] + "\n")
+    with open_gateway(directory).work() as work:
+        put_source(work, a_source())
+        import_subjects(work, "crm", incoming([a_person(n) for n in range(3)]), "0" * 64)
+    return directory
+
+
+def test_the_index_is_moved_and_its_former_key_destroyed_with_four_eyes(store: Path, tmp_path: Path) -> None:
+    first, second = (("--store", store, "--key-file", tmp_path / name) for name in ("first", "second"))
+    before = told("index-status", "--store", store)
+    assert (before["counts"], before["moving"], before["outdated"]) == (1, None, [])
+    done = told("rotate", "index", *first)
+    assert (done["counts"], done["moving"], done["leaving"], done["left"]) == (2, None, None, 0)
+    assert told("status", "--store", store)["index_generations"] == [1, 2]
+    refused = run("destroy", "index", 1, *first)
+    assert isinstance(refused.exception, ForbiddenError)
+    asked = told("destroy", "index", 1, "--propose", *first)
+    assert (asked["destroyed"], bool(asked["proposal"])) == (False, True)
+    approved = run("approvals", "approve", asked["proposal"], *second)
+    assert approved.exit_code == 0, approved.output
+    assert told("destroy", "index", 1, *first) == {"generation": 1, "proposal": None, "destroyed": True}
+    assert told("status", "--store", store)["index_generations"] == [2]
+    with open_gateway(store).look() as work:
+        assert isinstance(Resolver(work, [ref(1)]).resolve(ref(1)), int)
+
+
+def test_people_read_lines(store: Path, tmp_path: Path) -> None:
+    mine = ("--store", store, "--key-file", tmp_path / "first")
+    index_rotation.start(open_gateway(store))
+    assert "generation 2 is moving: 6 identifiers to go" in run("index-status", "--store", store).stdout
+    moved = run("rotate", "index", "--rate", 100_000, *mine)
+    assert "generation 2 counts" in moved.stdout
+    assert "filled: 3" in moved.stderr
+    assert "proposed" in run("destroy", "index", 1, "--propose", *mine).stdout
+
+
+def test_a_key_without_the_scope_moves_nothing_and_a_key_in_use_stays(store: Path, tmp_path: Path) -> None:
+    refused = run("rotate", "index", "--store", store, "--key-file", tmp_path / "crm")
+    assert isinstance(refused.exception, ForbiddenError)
+    kept = run("destroy", "index", 1, "--propose", "--store", store, "--key-file", tmp_path / "first")
+    assert isinstance(kept.exception, ConflictError)
+    assert told("index-status", "--store", store)["counts"] == 1
