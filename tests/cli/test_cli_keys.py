@@ -12,7 +12,9 @@ from click.testing import CliRunner, Result
 from builders import a_person, a_source, incoming
 from consent_gateway.cli.main import cli
 from consent_gateway.cli.options import open_gateway
-from consent_gateway.errors import ForbiddenError
+from consent_gateway.domain.ids import SubjectId
+from consent_gateway.domain.purposes import OWN
+from consent_gateway.errors import ForbiddenError, NotFoundError
 from consent_gateway.services.registers import put_source
 from consent_gateway.services.subjects import import_subjects
 
@@ -76,3 +78,16 @@ def test_without_a_schedule_nothing_is_promised(store: Path) -> None:
     assert found.exit_code == 1
     assert json.loads(found.stdout) == {"at": None, "why": "no promise: no schedule is set", "order": None}
     assert "no promise" in run("keys", "erasure-deadline", "--store", store).stdout
+
+
+def test_data_keys_are_new(store: Path, tmp_path: Path) -> None:
+    mine = ("--store", store, "--key-file", tmp_path / "first")
+    done = told("keys", "rotate", "dek", "--all", *mine)
+    assert (done["kind"], done["done"], done["failed"]) == ("dek", 3, 0)
+    with open_gateway(store).look() as work:
+        pseudonym = work.gateway.vault.pseudonym(SubjectId(1), OWN, work.registers)
+    assert told("keys", "rotate", "dek", "--subject-pseudonym", pseudonym, *mine) == {"subjects": 1}
+    assert "1 data keys" in run("keys", "rotate", "dek", "--subject-pseudonym", pseudonym, *mine).output
+    assert isinstance(run("keys", "rotate", "dek", "--subject-pseudonym", "p1-none", *mine).exception, NotFoundError)
+    for arguments in ((), ("--all", "--subject-pseudonym", pseudonym)):
+        assert isinstance(run("keys", "rotate", "dek", *arguments, *mine).exception, SystemExit)

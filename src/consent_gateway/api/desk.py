@@ -26,13 +26,13 @@ from consent_gateway.domain.registers import Principal
 from consent_gateway.errors import FieldProblem, IdempotencyError, InputError, RaceError
 from consent_gateway.services.gateway import Gateway, Work
 from consent_gateway.services.intake import own_key
-from consent_gateway.services.vault import GATEWAY_ITSELF, open_bytes, seal_bytes
+from consent_gateway.services.vault import GATEWAY_ITSELF, SEALED_REPLY, open_bytes, seal_bytes
 from consent_gateway.telemetry import Event, Telemetry
 
 JSON = "application/json"
 _MAX_KEY = 64
 _RETRIES = 2
-_SEALED, _TOKENS = b"\0", b'"confirmations":[{'
+_TOKENS = b'"confirmations":[{'
 Model = TypeVar("Model", bound=BaseModel)
 Value = TypeVar("Value")
 Asked = Request[Any, Any, Any]
@@ -147,13 +147,13 @@ def _sealed(work: Work, content: bytes) -> bytes:
     """Return a reply as it is kept: one with tokens sealed, for they open what a person alone may open."""
     if _TOKENS not in content:
         return content
-    return _SEALED + seal_bytes(own_key(work), GATEWAY_ITSELF, content)
+    return SEALED_REPLY + seal_bytes(own_key(work), GATEWAY_ITSELF, content)
 
 
 def _opened(work: Work, kept: bytes) -> bytes:
-    if not kept.startswith(_SEALED):
+    if not kept.startswith(SEALED_REPLY):
         return kept
-    return open_bytes(own_key(work), GATEWAY_ITSELF, kept.removeprefix(_SEALED))
+    return open_bytes(own_key(work), GATEWAY_ITSELF, kept.removeprefix(SEALED_REPLY))
 
 
 def desk_of(request: Asked) -> Desk:

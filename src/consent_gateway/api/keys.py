@@ -15,7 +15,7 @@ from consent_gateway.api.wire import instant
 from consent_gateway.api.wire.keys import DestructionIn, DestructionOut, KeyJobIn, KeyJobOut, KeysOut
 from consent_gateway.domain.key_jobs import KeyJob
 from consent_gateway.errors import NotFoundError
-from consent_gateway.services import epoch_destruction, epoch_roll, key_jobs, key_status
+from consent_gateway.services import dek_rotation, epoch_destruction, epoch_roll, key_jobs, key_status
 from consent_gateway.services.gateway import Work
 
 Call = Request[Any, Any, Any]
@@ -38,8 +38,9 @@ async def show_key_job(request: Call, job: FromPath[int]) -> Response[bytes]:
 @post("/v1/keys/jobs", status_code=200, tags=["keys"], **documented(KeyJobIn, KeyJobOut))
 async def begin_key_job(request: Call) -> Response[bytes]:
     """Begin a job over all keys, or get the one that is not finished; it goes on by itself."""
-    await body_as(request, KeyJobIn, SCOPE)
-    return await desk_of(request).write(request, SCOPE, lambda work: job_out(epoch_roll.start(work)))
+    data = await body_as(request, KeyJobIn, SCOPE)
+    start = epoch_roll.start if data.kind == "epoch_roll" else dek_rotation.start
+    return await desk_of(request).write(request, SCOPE, lambda work: job_out(start(work)))
 
 
 @post(

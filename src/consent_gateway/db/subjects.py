@@ -25,6 +25,7 @@ from consent_gateway.db.tables import (
     merges,
     notice_views,
     pending_erasures,
+    retired_audit_keys,
     sealed_groups,
     signals,
     subject_keys,
@@ -74,6 +75,7 @@ _OWNED = (
     canaries,
     legal_holds,
     pending_erasures,
+    retired_audit_keys,
 )
 
 

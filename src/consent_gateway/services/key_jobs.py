@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from consent_gateway.audit.entries import EntryKind
 from consent_gateway.db import key_jobs as rows
 from consent_gateway.domain.key_jobs import LEASE_SECONDS, START, JobKind, KeyJob
-from consent_gateway.errors import ConflictError, NotFoundError
+from consent_gateway.errors import ConflictError, NotFoundError, RaceError
 from consent_gateway.services.gateway import SYSTEM, Gateway, Work
 
 PAGE = 1_000
@@ -76,7 +76,10 @@ class Runner:
         pace = pace or Pace()
         while True:
             begun = pace.timer()
-            job = self.page(job_id, pace.rows)
+            try:
+                job = self.page(job_id, pace.rows)
+            except RaceError:
+                continue  # another writer was in the way, and nothing was done
             told(job)
             if job.finished_at is not None:
                 return job

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from consent_gateway.domain.key_jobs import JobKind
-from consent_gateway.services import epoch_roll
+from consent_gateway.services import dek_rotation, epoch_roll
 from consent_gateway.services.key_jobs import PageOf
 
-PAGES: Mapping[JobKind, PageOf] = {JobKind.EPOCH_ROLL: epoch_roll.page}
+PAGES: Mapping[JobKind, PageOf] = {JobKind.EPOCH_ROLL: epoch_roll.page, JobKind.DEK: dek_rotation.page}

@@ -23,7 +23,6 @@ from consent_gateway.audit.commitments import commit
 from consent_gateway.audit.entries import Entry, EntryKind, parse_entry
 from consent_gateway.db import log_store, replays
 from consent_gateway.db import policies as policy_rows
-from consent_gateway.db.subjects import wrapped_keys
 from consent_gateway.domain.decisions import Answer
 from consent_gateway.domain.ids import SubjectId
 from consent_gateway.errors import InputError, NotFoundError
@@ -114,12 +113,9 @@ def _opened(work: Work, entry: Entry) -> Facts | Replay:
 
 def _opens(work: Work, entry: Entry, subject_id: SubjectId, payload: bytes) -> bool:
     """Tell whether the opening is what the entry committed to."""
-    keys = wrapped_keys(work.session, [subject_id])
-    if subject_id not in keys:
-        return False
-    audit_key = work.gateway.vault.audit_key(subject_id, keys[subject_id])
-    expected = commit(audit_key, entry.uid, "subject", payload)
-    return hmac.compare_digest(expected, entry.commitments.get("subject", b""))
+    made = entry.commitments.get("subject", b"")
+    keys = work.gateway.vault.audit_keys(work.session, subject_id)
+    return any(hmac.compare_digest(commit(key, entry.uid, "subject", payload), made) for key in keys)
 
 
 def _facts(work: Work, digest: str) -> Facts | None:

@@ -9,9 +9,10 @@ from __future__ import annotations
 import hmac
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from consent_gateway.db import resealing
 from consent_gateway.db import subjects as subject_rows
 from consent_gateway.db.engine import Session
 from consent_gateway.db.subjects import SealedGroup, Token
@@ -27,7 +28,8 @@ from consent_gateway.vault.keys import LocalKeyProvider, dek_context
 from consent_gateway.vault.normal_forms import Normalised
 from consent_gateway.vault.pseudonyms import Pseudonymiser
 
-CONTACT, PROFILE, EVIDENCE = "contact", "profile", "evidence"
+CONTACT, PROFILE, EVIDENCE, AUDIT_KEY = "contact", "profile", "evidence", "audit_key"
+SEALED_REPLY = b"\0"  # how a reply begins that is kept under the gateway's own key; no JSON begins so
 SCHEMA_VERSION = 1
 GATEWAY_ITSELF = SubjectId(0)  # owns what belongs to nobody yet: quarantined rows
 
@@ -96,6 +98,17 @@ class Vault:
         """Return the key of the person's commitments in the log."""
         return derive_audit_key(self.unwrap(subject_id, wrapped))
 
+    def audit_keys(self, session: Session, subject_id: SubjectId) -> list[bytes]:
+        """Return the keys under which the log has commitments about a person: today's, and those from before.
+
+        Empty for nobody. A commitment opens under the one it was made with; which one that is, only trying tells.
+        """
+        dek = self.keys(session, [subject_id]).get(subject_id)
+        if dek is None:
+            return []
+        retired = resealing.retired_keys(session, subject_id)
+        return [derive_audit_key(dek), *(open_retired(dek, subject_id, n, sealed) for n, sealed in retired)]
+
     def keys(self, session: Session, ids: Sequence[SubjectId]) -> dict[SubjectId, bytes]:
         """Return the unwrapped data keys of the people that exist."""
         return {i: self.unwrap(i, wrapped) for i, wrapped in subject_rows.wrapped_keys(session, ids).items()}
@@ -127,6 +140,24 @@ def open_group(dek: bytes, group: SealedGroup) -> dict[str, Any]:
     context = SealContext(group.subject_id, group.name, group.schema_version, group.row_version)
     content: dict[str, Any] = json.loads(DataKey(dek).open(context, group.sealed))
     return content
+
+
+def reseal_group(old: bytes, new: bytes, group: SealedGroup) -> SealedGroup:
+    """Open a group under one data key and seal it under another, one row version on, its bytes unchanged."""
+    context = SealContext(group.subject_id, group.name, group.schema_version, group.row_version)
+    content, version = DataKey(old).open(context, group.sealed), group.row_version + 1
+    sealed = DataKey(new).seal(replace(context, row_version=version), content)
+    return SealedGroup(group.subject_id, group.name, group.schema_version, version, sealed)
+
+
+def seal_retired(dek: bytes, subject_id: SubjectId, number: int, audit_key: bytes) -> bytes:
+    """Seal the key of a person's commitments from before their data key was changed."""
+    return DataKey(dek).seal(SealContext(subject_id, AUDIT_KEY, SCHEMA_VERSION, number), audit_key)
+
+
+def open_retired(dek: bytes, subject_id: SubjectId, number: int, sealed: bytes) -> bytes:
+    """Open what `seal_retired` sealed."""
+    return DataKey(dek).open(SealContext(subject_id, AUDIT_KEY, SCHEMA_VERSION, number), sealed)
 
 
 def seal_bytes(dek: bytes, subject_id: SubjectId, content: bytes) -> bytes:

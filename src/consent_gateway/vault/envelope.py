@@ -27,7 +27,7 @@ from consent_gateway.vault.derivation import expand
 from consent_gateway.vault.failures import VaultError
 from consent_gateway.vault.keys import DEK_BYTES
 
-GROUPS = frozenset({"contact", "profile", "sensitive", "evidence"})
+GROUPS = frozenset({"contact", "profile", "sensitive", "evidence", "audit_key"})
 VERSION = 1
 ALGORITHM_AES_256_GCM = 1
 KEY_ID_BYTES = 8
@@ -107,7 +107,8 @@ def open_sealed(dek: bytes, context: SealContext, sealed: bytes) -> bytes:
 def derive_audit_key(dek: bytes) -> bytes:
     """Return the 32-byte key of this subject's commitments in the audit log.
 
-    It dies with the DEK: after an erasure the commitments stay verifiable as bytes and can never be opened.
+    It dies with the DEK, or, when that is replaced by another, lives on sealed under the other as one that opens former
+    entries: after an erasure the commitments stay verifiable as bytes and can never be opened.
     """
     return expand(dek, b"consent-gateway/audit-commitment")[:32]
 

@@ -10,9 +10,9 @@ from consent_gateway.api.wire.base import Strict
 
 
 class KeyJobIn(Strict):
-    """What to begin: `epoch_roll`."""
+    """What to begin: `epoch_roll`, or new data keys for everyone, `dek`."""
 
-    kind: Literal["epoch_roll"]
+    kind: Literal["epoch_roll", "dek"]
 
 
 class DestructionIn(Strict):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from consent_gateway.cli.keys import api_keys, approvals, indexes, keyring, rolling, shares
+from consent_gateway.cli.keys import api_keys, approvals, data_keys, indexes, keyring, rolling, shares
 
 
 @click.group()
@@ -16,3 +16,4 @@ _PARTS = (api_keys, keyring, rolling, shares, indexes)
 
 for command in (*(c for part in _PARTS for c in part.COMMANDS), approvals.approvals):
     keys.add_command(command)
+indexes.rotate.add_command(data_keys.dek)

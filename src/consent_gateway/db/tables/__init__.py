@@ -34,7 +34,7 @@ from consent_gateway.db.tables.intake import (
     quarantine_identifiers,
     waiting_opt_outs,
 )
-from consent_gateway.db.tables.keys import key_destructions, key_holders, key_jobs
+from consent_gateway.db.tables.keys import key_destructions, key_holders, key_jobs, retired_audit_keys
 from consent_gateway.db.tables.links import merges, subject_links
 from consent_gateway.db.tables.log import (
     audience_members,
@@ -144,6 +144,7 @@ __all__ = [
     "recipient_parties",
     "recipients",
     "registry_state",
+    "retired_audit_keys",
     "reveal_windows",
     "sealed_groups",
     "segments",

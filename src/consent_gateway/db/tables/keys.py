@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, Integer, String, Table, Text
+from sqlalchemy import BigInteger, Column, Integer, LargeBinary, String, Table, Text
 
-from consent_gateway.db.tables.base import Classes, key, metadata
+from consent_gateway.db.tables.base import Classes, key, metadata, row_id
 
 key_jobs = Table(
     "key_jobs",
@@ -41,7 +41,16 @@ key_destructions = Table(
     Column("destroyed_at", BigInteger),  # NULL while it is decided and not yet done
 )
 
+retired_audit_keys = Table(
+    "retired_audit_keys",
+    metadata,
+    Column("subject_id", row_id(), primary_key=True, autoincrement=False),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("sealed", LargeBinary, nullable=False),  # the key of commitments made under a former data key
+)
+
 CLASSES: Classes = {
+    "retired_audit_keys": {"pseudonymous": "subject_id number", "ciphertext": "sealed"},
     "key_holders": {"operational": "holder epochs", "time": "seen_at"},
     "key_destructions": {"operational": "epoch approval", "time": "decided_at destroyed_at"},
     "key_jobs": {
