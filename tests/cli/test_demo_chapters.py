@@ -12,7 +12,7 @@ import httpx
 import pytest
 from test_demo_story import a_tour, an_answer, failed
 
-from consent_gateway.cli.demo import banner, law, merge, notices, receipt, second_step, signals
+from consent_gateway.cli.demo import banner, law, merge, notices, receipt, reveal, second_step, signals
 from consent_gateway.cli.demo.server import Commands, Finished
 from consent_gateway.policies import packs
 from consent_gateway.policies.signals.detect import decode
@@ -305,6 +305,87 @@ def test_a_change_of_the_law_is_judged(tmp_path, monkeypatch):
 )
 def test_a_change_that_misbehaves_is_found(tmp_path, monkeypatch, planted):
     assert len(lawful(tmp_path, monkeypatch, **planted).failures) == 1
+
+
+# -- reveal ----------------------------------------------------------------------------------------------------------
+
+
+def revealing(tmp_path, monkeypatch, **planted):
+    """A gateway that answers three reveals, refuses a field, and after a canary everything; with planted faults."""
+    say = {"masked": "f***@example.org", "plain": None, "lists": True, "gone": "deny", "log": "canary.read",
+           "told": "", "stops": True} | planted  # fmt: skip
+    person = a_tour(tmp_path).crowd.parts["de_yes"]
+    withdrawn = a_tour(tmp_path).crowd.parts["cn_yes"]
+    asked = []
+
+    def answer(request):
+        body, canary, gone = json.loads(request.content), "p1-c" in request.url.path, "p1-g" in request.url.path
+        if body["fields"] != ["email"] and say["lists"]:
+            return httpx.Response(
+                400, json={"code": "invalid_input", "detail": "the purpose does not list family_name"}
+            )
+        if canary:
+            asked.append(canary)
+            if len(asked) > 1 and say["stops"]:
+                return httpx.Response(403, json={"code": "forbidden"})
+            return {"outcome": "permit", "values": {}, "note": say["told"]}
+        if gone:
+            values = {} if say["gone"] == "deny" else {"email": ["x"]}
+            return {"outcome": say["gone"], "reason_code": "why", "values": values}
+        plain = say["plain"] or (person.email or "").lower()
+        return {"outcome": "permit", "values": {"email": [plain if body.get("view") == "plain" else say["masked"]]}}
+
+    def lookup(request):
+        gone = withdrawn.member_no in request.content.decode()
+        return {"pseudonym": "p1-g" if gone else "p1-0"}
+
+    purpose = dict.fromkeys(reveal.DECLARED) | {"id": reveal.MARKETING}
+    gateway = Scripted(
+        [],
+        {
+            "GET /v1/purposes": {"items": [purpose]},
+            "POST /v1/subjects/lookup": lookup,
+            "POST /v1/canaries": {"pseudonym": "p1-c"},
+            "POST /v1/subjects/.*/reveal": answer,
+        },
+    )
+
+    def desk(tour):
+        api = type(tour.api)(tour.api.url, "cg_desk_key")
+        api.http = httpx.Client(base_url=api.url, transport=httpx.MockTransport(gateway))
+        return api
+
+    def chapter(tour):
+        tour.withdrawn = withdrawn
+        tour.places.server_log.parent.mkdir(parents=True, exist_ok=True)
+        tour.places.server_log.write_text(say["log"], encoding="utf-8")
+        reveal.look(tour)
+
+    monkeypatch.setattr(reveal, "_desk", desk)
+    return played(tmp_path, chapter, gateway)
+
+
+def test_a_reveal_is_judged(tmp_path, monkeypatch):
+    found = revealing(tmp_path, monkeypatch)
+    assert not found.failures
+    assert len(found.checks) == 6
+
+
+@pytest.mark.parametrize(
+    "planted",
+    [
+        {"masked": "felix@example.org"},
+        {"plain": "somebody@example.org"},
+        {"lists": False},
+        {"gone": "permit"},
+        {"log": ""},
+        {"told": "a canary"},
+        {"stops": False},
+    ],
+    ids=str,
+)
+def test_a_reveal_that_misbehaves_is_found(tmp_path, monkeypatch, planted):
+    assert len(revealing(tmp_path, monkeypatch, **planted).failures) == 1
 
 
 # -- receipt ---------------------------------------------------------------------------------------------------------

@@ -199,7 +199,7 @@ class _Call:
         if answer.is_success:
             return answer
         refused = InputError if answer.is_client_error else UnavailableError
-        raise refused(_complaint(answer))
+        raise refused(complaint(answer))
 
     def _key(self, body: bytes, number: int) -> str:
         """Return a key of 49 characters, and a few more from the second call on (the gateway takes 64)."""
@@ -208,7 +208,8 @@ class _Call:
         return f"{key}-{number}" if number else key
 
 
-def _complaint(answer: httpx.Response) -> str:
+def complaint(answer: httpx.Response) -> str:
+    """Return what a problem (RFC 9457) says, in one line."""
     try:
         problem = answer.json()
     except ValueError:

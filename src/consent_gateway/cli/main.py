@@ -2,7 +2,7 @@
 
 Expected failures end with status 2 and one line that says what is wrong and what to do; `audit verify`, `receipts
 verify`, `policy test`, `signals test`, `pseudonyms test`, `keys lint-index`, `keys tombstones verify` and `reconcile`
-end with 1 when what they checked does not hold.
+end with 1 when what they checked does not hold, and `reveal` when the decision denies.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from consent_gateway.cli import (
     pseudonyms,
     receipts,
     record,
+    reveal,
     running,
     signals,
     tombstones,
@@ -49,6 +50,7 @@ for command in (
     running.migrate,
     demo_command.demo,
     importer.import_command,
+    reveal.reveal,
     policy.policy,
     signals.signals,
     audit.audit,

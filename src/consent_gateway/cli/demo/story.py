@@ -5,14 +5,15 @@
 2.  resolve an audience for two recipients
 3.  explain single decisions under three laws
 4.  withdraw one consent
-5.  take in the signals of a cookie banner and of a browser
-6.  confirm a yes in a second step
-7.  change the law with four eyes, replay a past decision, roll back
-8.  merge two profiles and take it back
-9.  change a notice, so that old consents are outdated
-10. erase one person
-11. verify the consent receipt of somebody who was erased
-12. verify the receipt and the log, and find a planted edit
+5.  reveal an address for a reason, and set off the alarm of a canary
+6.  take in the signals of a cookie banner and of a browser
+7.  confirm a yes in a second step
+8.  change the law with four eyes, replay a past decision, roll back
+9.  merge two profiles and take it back
+10. change a notice, so that old consents are outdated
+11. erase one person
+12. verify the consent receipt of somebody who was erased
+13. verify the receipt and the log, and find a planted edit
 
 What must hold is checked at every step. A check that fails is shown and the story goes on; an answer that the story
 can not do without ends it. Exit status: 0 everything holds, 1 something does not, 2 the demo could not run.
@@ -44,6 +45,7 @@ from consent_gateway.cli.demo import (
     proof,
     receipt,
     report,
+    reveal,
     rights,
     second_step,
     setup,
@@ -78,6 +80,7 @@ STEPS = (
     Step("audience", "Bought often, silent for a month", audience.serve_audiences, report.show_audiences),
     Step("explain", "May we? Three laws, and none that is known", decisions.explain, report.show_decisions),
     Step("withdraw", "One of the audience takes the yes back", rights.withdraw),
+    Step("reveal", "An address comes out for a reason, and a canary tells on who looks", reveal.look),
     Step("signals", "A cookie banner says yes, then no; a browser says no", signals.hear),
     Step("second step", "A yes counts when it is confirmed", second_step.confirm),
     Step("law", "The law changes, with four eyes", law.change),
