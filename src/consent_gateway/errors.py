@@ -112,6 +112,14 @@ class ForbiddenError(GatewayError):
     hint = "Ask for a key with the scope named in the detail."
 
 
+class WeakPseudonymError(ForbiddenError):
+    """Digests of addresses were asked for somebody or something that gets pseudonyms (EDPB Guidelines 01/2025 §88)."""
+
+    code = "weak_pseudonym"
+    title = "An unkeyed digest of an address is no pseudonym"
+    hint = "It discloses an identifier: to a registered ad platform under contract, by consent, and to nobody else."
+
+
 class NotFoundError(GatewayError):
     """No such thing, or not for this caller; the two look alike on purpose."""
 

@@ -322,7 +322,17 @@ def test_no_model_is_forgotten() -> None:
         "ErasureIn",
     }
     asks |= {"RevealIn", "RevealsIn"}
-    asks |= {"RollIn", "ConvertIn", "DiffIn", "PolicyIn", "ReplayIn", "ShadowIn", "SideIn", "SignalMappingIn"}
+    asks |= {
+        "RollIn",
+        "ConvertIn",
+        "CustomerMatchIn",
+        "DiffIn",
+        "PolicyIn",
+        "ReplayIn",
+        "ShadowIn",
+        "SideIn",
+        "SignalMappingIn",
+    }
     modules = [module for module in vars(wire).values() if inspect.ismodule(module)]
     every = {name for module in (wire, *modules) for name in vars(module) if name.endswith("In") and name != "_In"}
     assert every - asks == {model.__name__ for model in STORED}

@@ -24,6 +24,7 @@ SCOPES = (
     "approve",
     "reveal",
     "reveal_plain",
+    "disclose",
 )
 PUBLIC = {
     "/health/live",
@@ -113,6 +114,7 @@ NEEDED = {
     ("POST", "/v1/audiences"): "audience",
     ("GET", "/v1/audiences/{audience}"): "audience",
     ("GET", "/v1/audiences/{audience}/members"): "audience",
+    ("POST", "/v1/audiences/{audience}/customer-match"): "disclose",
     ("GET", "/v1/audit/entries/{uid}"): "audit",
     ("GET", "/v1/audit/entries/{uid}/bytes"): "audit",
     ("GET", "/v1/audit/entries/{uid}/receipt"): "audit",

@@ -94,6 +94,7 @@ def test_writes_name_the_idempotency_key(document: dict[str, Any]) -> None:
             *("/v1/decisions", "/v1/policies/diff", "/v1/subjects/lookup", "/v1/consents/receipt"),
             *("/v1/consents/history", "/v1/consents/state", "/v1/consents/confirmations/{token}"),
             *("/v1/subjects/{pseudonym}/reveal", "/v1/reveals", "/v1/canaries"),
+            *("/v1/pseudonyms/convert", "/v1/audiences/{audience}/customer-match"),
         )
         assert ("Idempotency-Key" in names) == ("post" in item and not reading)
 
@@ -208,6 +209,9 @@ GOOD: dict[str, Any] = {
     "/v1/quotas": {"principal": "operator", "quota": "reveal", "per_hour": 100_000, "per_day": 100_000},
     "/v1/canaries": {"source": "crm", "person": {"email": "canary@example.org", "country": "DE"}},
     "/v1/recipients/{recipient}/epochs": {"overlap_seconds": 3600},
+    "/v1/audiences/{audience}/customer-match": {
+        "platform": "meta", "fields": ["email"], "reason": "campaign", "ticket": "ADS-1",
+    },
     "/v1/pseudonyms/convert": {"pseudonyms": ["p1-" + UID, "x"]},
     "/v1/subjects/merge": {
         "subjects": [{"email": "anna@example.org"}, {"member_no": "M-2"}], "reason": "duplicate", "dry_run": True,
@@ -242,6 +246,7 @@ REPLIES = {
     "/v1/recipients/{recipient}/epochs": 404,
     "/v1/subjects/{pseudonym}/holds": 404,
     "/v1/subjects/{pseudonym}/holds/{hold}/lift": 404,
+    "/v1/audiences/{audience}/customer-match": 403,
     "/v1/subjects/merge": 404,
     "/v1/subjects/unmerge": 404,
     "/v1/keys/epochs/{epoch}/destroy": 404,
@@ -400,6 +405,7 @@ def filled(path: str) -> str:
         .replace("{approval}", UID)
         .replace("{epoch}", "999")
         .replace("{recipient}", "nobody")
+        .replace("{audience}", UID)
     )
 
 

@@ -76,10 +76,15 @@ async def _lines(desk: Desk, audience: str, principal: Principal) -> AsyncIterat
         yield b"".join(b'{"pseudonym":"%b"}\n' % pseudonym.encode() for pseudonym in chunk)
 
 
-def _find(work: Work, audience: str) -> AudienceRow:
-    """Return an audience of the caller; another recipient's looks like none at all."""
+def require_id(audience: str) -> None:
+    """Refuse what cannot be the id of an audience, as one that does not exist."""
     if _ID.match(audience) is None:
         raise NotFoundError
+
+
+def _find(work: Work, audience: str) -> AudienceRow:
+    """Return an audience of the caller; another recipient's looks like none at all."""
+    require_id(audience)
     row = audiences.find(work, audience)
     if work.actor.recipient not in (OWN, row.recipient):
         raise NotFoundError

@@ -59,6 +59,8 @@ _UNKEPT = (
     "/v1/subjects/{pseudonym}/reveal",
     "/v1/reveals",
     "/v1/canaries",
+    "/v1/pseudonyms/convert",
+    "/v1/audiences/{audience}/customer-match",
 )  # the reply tells about a person and would outlive them
 _SIGNALLED = ("/v1/consents", "/v1/choices", "/v1/imports/{kind}")
 _KEYED = ("/v1", "/tile")

@@ -153,8 +153,25 @@ def stream_members(gateway: Gateway, audience_id: str, actor: Principal = SYSTEM
 def _read_chunk(gateway: Gateway, audience_id: str, number: int, actor: Principal) -> list[str] | None:
     with gateway.look(actor) as work:
         row = find(work, audience_id)
-        ids = audience_db.chunk(work.session, audience_id, number)
-        return None if ids is None else _still_permitted(work, row, [SubjectId(i) for i in _unpack(ids)])
+        ids = chunk_ids(work, audience_id, number)
+        return None if ids is None else _still_permitted(work, row, ids)
+
+
+def chunk_ids(work: Work, audience_id: str, number: int) -> list[SubjectId] | None:
+    """Return who was in one chunk of an audience when it was resolved, None after the last."""
+    ids = audience_db.chunk(work.session, audience_id, number)
+    return None if ids is None else [SubjectId(i) for i in _unpack(ids)]
+
+
+def asked_of(work: Work, row: AudienceRow) -> Asked:
+    """Return the question that an audience was asked, as it is put now."""
+    use = _with_sensitive(use_of(row), parse_json(json.loads(row.segment)), work.registers)
+    return work.gateway.decider.ask(use, work.registers, work.gateway.rules, work.now)
+
+
+def may_be_read(work: Work, asked: Asked, key: ClassKey) -> bool:
+    """Tell whether a class is permitted at this instant, and can be reached."""
+    return _reachable(asked, key) and work.gateway.decider.answer(asked, key, work.now).permitted
 
 
 def manifest_root(blocks: bytes) -> bytes:
@@ -200,16 +217,11 @@ def _reachable(asked: Asked, key: ClassKey) -> bool:
 
 
 def _still_permitted(work: Work, row: AudienceRow, ids: list[SubjectId]) -> list[str]:
-    use = _with_sensitive(use_of(row), parse_json(json.loads(row.segment)), work.registers)
-    asked = work.gateway.decider.ask(use, work.registers, work.gateway.rules, work.now)
+    asked = asked_of(work, row)
     # Who was merged into somebody since has no row: the next audience names the person once.
     people = audience_rows.read_rows(work.session, asked.reading, ids, work.now)
-    kept = [i for i in ids if (p := people.get(i)) is not None and _may_be_read(work, asked, p.key)]
-    return work.gateway.vault.pseudonymiser.bulk(kept, work.registers.sector(use.recipient), row.epoch)
-
-
-def _may_be_read(work: Work, asked: Asked, key: ClassKey) -> bool:
-    return _reachable(asked, key) and work.gateway.decider.answer(asked, key, work.now).permitted
+    kept = [i for i in ids if (p := people.get(i)) is not None and may_be_read(work, asked, p.key)]
+    return work.gateway.vault.pseudonymiser.bulk(kept, work.registers.sector(asked.use.recipient), row.epoch)
 
 
 def _chunks(members: list[SubjectId]) -> list[bytes]:

@@ -7,7 +7,7 @@ person's other one is open.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from consent_gateway.db import audience_rows
@@ -31,17 +31,22 @@ Values = dict[str, list[str]]
 
 
 def open_fields(
-    work: Work, asked: Asked, members: Clusters, fields: Collection[RevealField]
+    work: Work,
+    asked: Asked,
+    members: Clusters,
+    fields: Collection[RevealField],
+    also: Callable[[ClassKey], bool] = lambda _: True,
 ) -> dict[SubjectId, Values]:
     """Return the fields of each of `members` (by the subject that was named), in the clear.
 
-    A field of which nothing is known, or nothing that may be given, is an empty list.
+    A field of which nothing is known, or nothing that may be given, is an empty list. `also` is what must hold for the
+    class of a contact point besides the permission.
     """
     everyone = sorted({i for found in members.values() for i in found})
     opened = _opened(work, everyone, fields)
     found = {i: _merged([opened[m] for m in of if m in opened], fields) for i, of in members.items()}
     for field in sorted(REACHES.keys() & set(fields)):
-        _drop_closed(work, asked, members, field, found)
+        _drop_closed(work, asked, members, field, found, also)
     return found
 
 
@@ -79,7 +84,12 @@ def _merged(parts: Sequence[list[tuple[str, str]]], fields: Collection[RevealFie
 
 
 def _drop_closed(
-    work: Work, asked: Asked, members: Clusters, field: RevealField, found: Mapping[SubjectId, Values]
+    work: Work,
+    asked: Asked,
+    members: Clusters,
+    field: RevealField,
+    found: Mapping[SubjectId, Values],
+    also: Callable[[ClassKey], bool],
 ) -> None:
     """Keep those values of a contact field that the decision would permit if the person had no other."""
     if asked.reading.slot is None:  # nothing that a person says is read, for this purpose: every point is alike
@@ -91,7 +101,8 @@ def _drop_closed(
         if any(event.contact_point is not None for event in ledger):
             points = _points(work, field, values[field.value])
             key = people[i].key
-            values[field.value] = [v for v, point in points.items() if _is_open(work, asked, key, ledger, point)]
+            alone = {v: _alone(work, asked, key, ledger, point) for v, point in points.items()}
+            values[field.value] = [v for v, one in alone.items() if also(one) and _is_open(work, asked, one)]
 
 
 def _points(work: Work, field: RevealField, values: Sequence[str]) -> dict[str, int]:
@@ -102,11 +113,15 @@ def _points(work: Work, field: RevealField, values: Sequence[str]) -> dict[str, 
     return {v: held[token].id for v, form in forms.items() if (token := work.token(form)) in held}
 
 
-def _is_open(work: Work, asked: Asked, key: ClassKey, ledger: Sequence[ConsentEvent], point: int) -> bool:
+def _alone(work: Work, asked: Asked, key: ClassKey, ledger: Sequence[ConsentEvent], point: int) -> ClassKey:
+    """Return the class that the person would be in with this contact point and no other."""
     registers, reading = work.registers, asked.reading
     purpose, channel = next(pair for pair, slot in registers.slots.items() if slot == reading.slot)
     standings = fold(ledger, purpose, channel, registers.purposes, [point], registers.notices)
     state, properties, covered, outdated = read(registers.pack(standings), reading.side, work.now)
     bits = int(properties) | (COVERED if covered else 0) | (OUTDATED_NOTICE if outdated else 0)
-    alone = key._replace(consent=consent_code(state), properties=bits)
-    return work.gateway.decider.answer(asked, alone, work.now).permitted
+    return key._replace(consent=consent_code(state), properties=bits)
+
+
+def _is_open(work: Work, asked: Asked, key: ClassKey) -> bool:
+    return work.gateway.decider.answer(asked, key, work.now).permitted

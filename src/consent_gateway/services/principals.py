@@ -30,6 +30,7 @@ SCOPES = frozenset(
         "keys",
         "reveal",
         "reveal_plain",
+        "disclose",
     }
 )
 _SECRET_BYTES = 32
