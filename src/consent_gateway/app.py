@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from litestar import Litestar, Request, Response, Router, get
@@ -31,7 +32,7 @@ from consent_gateway.clock import Clock, system_clock
 from consent_gateway.db.engine import Store
 from consent_gateway.db.migrate import require_head
 from consent_gateway.domain.quotas import Limits
-from consent_gateway.errors import NotFoundError, TombstoneError
+from consent_gateway.errors import KeyringError, NotFoundError, TombstoneError
 from consent_gateway.policies.choices import AS_SHIPPED, Choices, read_choices
 from consent_gateway.policies.packs import load_builtin
 from consent_gateway.services import audit_log, policies, tombstones
@@ -75,10 +76,17 @@ def key_service(settings: Settings) -> Kms:
     if settings.keyring_secret_file is not None:
         return SecretFileProtector(settings.keyring_secret_file)
     if settings.keyring_passphrase_file is not None:
-        return PassphraseProtector(settings.keyring_passphrase_file.read_bytes().strip())
+        return PassphraseProtector(_passphrase(settings.keyring_passphrase_file))
     if settings.allow_unsealed_keyring:
         return UnsafeUnsealedKeyring()
     return SecretFileProtector(settings.keyring().with_suffix(".secret"))
+
+
+def _passphrase(path: Path) -> bytes:
+    try:
+        return path.read_bytes().strip()
+    except OSError:
+        raise KeyringError("The passphrase file cannot be read") from None
 
 
 def _service(settings: Settings, provider: Provider) -> Service:

@@ -115,6 +115,7 @@ def test_doctor_finds_what_is_wrong(store: Path, command: Command) -> None:
     assert [f["check"] for f in well.json] == [
         "settings",
         "keyring",
+        "key service",
         "store",
         "schema",
         "policies",

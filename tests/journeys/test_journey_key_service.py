@@ -47,7 +47,9 @@ def test_an_outage_and_a_service_that_comes_back_empty(edge, bao, tmp_path):
         "CONSENT_GATEWAY_KMS_URL": bao.url,
         "CONSENT_GATEWAY_KMS_SECRET_FILE": str(bao.token_file),
     }
-    assert run_cli("doctor", "--store", edge.settings.store_directory, **env).returncode == 0
+    sound = run_cli("doctor", "--store", edge.settings.store_directory, **env)
+    assert sound.returncode == 0
+    assert "key service: transit" in sound.stdout
 
     bao.kill()
     assert register(edge, "M-2").is_success, "within half of their life keys need nobody"

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from consent_gateway.app import build_gateway
+from consent_gateway.app import build_gateway, key_service
 from consent_gateway.cli.options import emit, json_option, open_gateway, read_settings, store_option
 from consent_gateway.db import log_store
 from consent_gateway.db.migrate import drift, require_head
@@ -72,6 +72,8 @@ def diagnose(read: Callable[[], Settings]) -> list[dict[str, str | bool]]:
         findings.append(_ok("settings", settings.environment))
         gateway = build_gateway(settings)
         findings.append(_ok("keyring", f"fingerprint {gateway.vault.provider.keyring.fingerprint()}"))
+        key_service(settings).check()
+        findings.append(_ok("key service", gateway.vault.provider.keyring.sealed_by))
         findings.append(_ok("store", f"{gateway.store.engine.dialect.name}, durable settings verified"))
         require_head(gateway.store)
         require_own_log(gateway)

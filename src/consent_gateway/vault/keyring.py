@@ -98,6 +98,11 @@ class Keyring:
         return self._home is not None and not isinstance(self._home.kms, UnsafeUnsealedKeyring)
 
     @property
+    def sealed_by(self) -> str:
+        """The word for what seals the file (`argon2id`, `secret-file`, `transit`, ...); `memory` without a file."""
+        return self._home.kms.kind if self._home else "memory"
+
+    @property
     def epochs(self) -> tuple[int, ...]:
         """Epoch numbers whose key still exists, ascending."""
         return tuple(sorted(self.roots.kek))

@@ -19,9 +19,15 @@ def status(store: Path | None, *, as_json: bool) -> None:
     with open_gateway(store).look() as work:
         found = key_status.status(work)
     keyring, jobs = work.gateway.vault.provider.keyring, [job_out(job) for job in found.jobs]
+    shared = keyring.recovery
     value = {
         "fingerprint": keyring.fingerprint(),
         "sealed": keyring.is_sealed,
+        "sealed_by": keyring.sealed_by,
+        "shares": None if shared is None else {"needed": shared.threshold, "of": shared.count},
+        "service_keys_doomed": {
+            key: None if by is None else by.isoformat() for key, by in keyring.destructions.items()
+        },
         "kek_epochs": list(keyring.epochs),
         "current_kek_epoch": keyring.current_epoch,
         "index_generations": list(keyring.generations),

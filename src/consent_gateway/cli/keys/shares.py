@@ -73,7 +73,8 @@ def combine(copy: Path, lines: TextIO, store: Path | None, *, as_json: bool) -> 
     recovery.record_recovered(gateway, given)
     Sequencer(gateway).drain()
     value = {"keyring": str(settings.keyring()), "fingerprint": fingerprint}
-    emit(value, as_json=as_json, show=lambda c: c.print(f"recovered, fingerprint {fingerprint}", soft_wrap=True))
+    text = f"recovered, fingerprint {fingerprint}. The shares are used up: make new ones with `keys shares split`."
+    emit(value, as_json=as_json, show=lambda c: c.print(text, soft_wrap=True))
 
 
 @click.command("drill")
