@@ -76,6 +76,8 @@ PEOPLE_TABLES = (
     tables.erasures,
     tables.legal_holds,
     tables.pending_erasures,
+    tables.subject_sources,
+    tables.retention_runs,
     tables.imports,
     tables.quarantine,
     tables.audiences,

@@ -64,6 +64,7 @@ NEEDED = {
     ("POST", "/v1/controller"): "admin",
     ("GET", "/v1/purposes"): "ingest",
     ("GET", "/v1/purposes/record"): "audit",
+    ("GET", "/v1/retention"): "audit",
     ("POST", "/v1/purposes"): "admin",
     ("GET", "/v1/notices"): "ingest",
     ("POST", "/v1/notices"): "admin",

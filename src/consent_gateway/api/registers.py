@@ -80,7 +80,8 @@ async def put_source(request: Call) -> Response[bytes]:
     def act(work: Work) -> dict[str, Any]:
         notice = NoticeId(data.notice) if data.notice else None
         purposes = tuple(PurposeId(p) for p in data.purposes)
-        registers.put_source(work, Source(SourceId(data.id), data.name, data.channel, data.party, notice, purposes))
+        source = Source(SourceId(data.id), data.name, data.channel, data.party, notice, purposes, data.retention)
+        registers.put_source(work, source)
         return {"id": data.id}
 
     return await desk_of(request).write(request, "admin", act)

@@ -91,6 +91,7 @@ class EntryKind(StrEnum):
     RECOVERY_DRILLED = "recovery.drilled"
     KEYRING_RECOVERED = "keyring.recovered"
     INDEX_MOVED = "index.moved"
+    RETENTION_RUN = "retention.run"
 
 
 @dataclass(frozen=True, slots=True)

@@ -121,6 +121,7 @@ def put_source(session: Session, source: Source) -> None:
         "party": source.party,
         "notice": source.notice,
         "purposes": json.dumps(list(source.purposes)),
+        "retention": source.retention,
     }
     upsert(session, sources, [row])
 
@@ -244,6 +245,7 @@ def _source(row: Any) -> Source:
         party=Party(row.party),
         notice=NoticeId(row.notice) if row.notice else None,
         purposes=tuple(PurposeId(p) for p in json.loads(row.purposes)),
+        retention=row.retention,
     )
 
 

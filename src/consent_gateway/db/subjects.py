@@ -30,6 +30,7 @@ from consent_gateway.db.tables import (
     signals,
     subject_keys,
     subject_links,
+    subject_sources,
     subject_traits,
     subjects,
     suppressions,
@@ -76,6 +77,7 @@ _OWNED = (
     legal_holds,
     pending_erasures,
     retired_audit_keys,
+    subject_sources,
 )
 
 

@@ -157,6 +157,7 @@ class Source:
     party: Party
     notice: NoticeId | None
     purposes: tuple[PurposeId, ...]
+    retention: str = ""  # ISO 8601 duration after which nothing of this source is kept; empty: as its purposes need
 
 
 @dataclass(frozen=True, slots=True)

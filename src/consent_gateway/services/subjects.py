@@ -13,7 +13,7 @@ from typing import Any
 
 from consent_gateway.audit.canonical import canonical_json
 from consent_gateway.audit.entries import EntryKind
-from consent_gateway.db import audience_rows, events, merges, subjects
+from consent_gateway.db import audience_rows, events, merges, retention, subjects
 from consent_gateway.db.subjects import SealedGroup, Token
 from consent_gateway.domain.ids import RecipientId, SubjectId, TraitId
 from consent_gateway.domain.registers import Registers
@@ -77,6 +77,7 @@ def import_subjects(work: Work, source: str, rows: Sequence[Incoming[SubjectItem
     _create(work, intake, new)
     unchanged = _update(work, intake, known)
     _record_circumstances(work, intake, source_id, drafts, unchanged)
+    retention.supplied(work.session, source_id, {d.subject_id for d in drafts if d.subject_id is not None}, work.now)
     apply_waiting(work, {f: d.subject_id for d in drafts if d.subject_id is not None for f in d.identifiers.values()})
     intake.rejections = refusals.quarantine(work, "subjects", source_id)
     intake.entries = [work.record(EntryKind.SUBJECT_IMPORTED, {"source": source_id, **intake.counts()})]

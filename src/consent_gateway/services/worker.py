@@ -9,11 +9,11 @@ time, and what another process acknowledged is found by looking at least once pe
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from consent_gateway.db import audiences, intake
 from consent_gateway.errors import GatewayError, TombstoneError
-from consent_gateway.services import approvals, holds
+from consent_gateway.services import approvals, holds, retention
 from consent_gateway.services.audit_log import Sequencer
 from consent_gateway.services.gateway import Gateway
 
@@ -25,6 +25,7 @@ QUARANTINE_SECONDS = 30 * 86_400  # how long a refused row can be looked at
 # How long erased bytes may stay in SQLite's write-ahead log: emptied after the first, with force after the second.
 RESIDUE_SECONDS, RESIDUE_DEADLINE_SECONDS = 2, 30
 REPLY_SECONDS = 7 * 86_400  # how long a repeated request gets its first answer
+_DONE = object()
 _TALLY_ROUNDS = 100  # about every five seconds when idle
 _HOUSEKEEPING_ROUNDS = 1200  # about once a minute when idle
 
@@ -37,6 +38,7 @@ class Worker:
         self._sequencer = Sequencer(gateway)
         self._on_error = on_error
         self.failed = False  # whether the last round failed: the gateway is not ready while the log stands still
+        self._retention: Iterator[None] | None = None  # the day's run, while it is under way
         self._wake = threading.Event()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="worker", daemon=True)
@@ -78,6 +80,7 @@ class Worker:
                 holds.carry_out_due(self._gateway)
             if housekeep:
                 self._housekeep()
+            self._retain()
             self._clear_residue()
             self.failed = False
         except Exception as error:  # noqa: BLE001 - a job that ends with its first error would stop the log in silence
@@ -105,6 +108,11 @@ class Worker:
         if not self._gateway.store.truncate_log(patient=now - since >= RESIDUE_DEADLINE_SECONDS):
             self._gateway.residue_since = since
 
+    def _retain(self) -> None:
+        """Do a page of the day's run: the log does not wait for all of it."""
+        if self._retention is not None and next(self._retention, _DONE) is _DONE:
+            self._retention = None
+
     def _finish(self) -> None:
         try:
             self._sequencer.drain()
@@ -121,4 +129,6 @@ class Worker:
             intake.forget_replies(work.session, work.now - REPLY_SECONDS)
             intake.empty_quarantine(work.session, work.now - QUARANTINE_SECONDS)
             approvals.lapse(work)
+        if self._retention is None:
+            self._retention = retention.due(self._gateway)
         self._gateway.store.truncate_log()

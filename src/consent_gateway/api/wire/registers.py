@@ -15,7 +15,7 @@ from consent_gateway.api.wire.base import (
     Strict,
     Text,
 )
-from consent_gateway.api.wire.records import PartyIn, ProcessingIn
+from consent_gateway.api.wire.records import Duration, PartyIn, ProcessingIn
 from consent_gateway.domain.fields import RevealField
 from consent_gateway.domain.ids import PurposeId
 from consent_gateway.domain.purposes import (
@@ -105,6 +105,7 @@ class SourceIn(Strict):
     party: Annotated[Party, Field(strict=False)]
     notice: Slug | None = None
     purposes: list[Slug] = Field(default_factory=list, max_length=32)
+    retention: Duration = Field("", description="an ISO 8601 duration after which nothing of the source is kept")
 
 
 Transfer = Literal[

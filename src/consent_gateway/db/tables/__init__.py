@@ -13,7 +13,7 @@ from __future__ import annotations
 from consent_gateway.db.tables import approvals as approval_tables
 from consent_gateway.db.tables import erasures as erasure_tables
 from consent_gateway.db.tables import holds as hold_tables
-from consent_gateway.db.tables import intake, keys, links, log, people, policies, records, registers, reveals
+from consent_gateway.db.tables import intake, keys, links, log, people, policies, records, registers, retention, reveals
 from consent_gateway.db.tables import signals as signal_tables
 from consent_gateway.db.tables.approvals import approvals
 from consent_gateway.db.tables.base import (
@@ -85,6 +85,7 @@ from consent_gateway.db.tables.registers import (
     sources,
     traits,
 )
+from consent_gateway.db.tables.retention import retention_runs, subject_sources
 from consent_gateway.db.tables.reveals import canaries, quota_units, quotas, reveal_windows
 from consent_gateway.db.tables.signals import signal_mappings, signals
 
@@ -144,6 +145,7 @@ __all__ = [
     "recipient_parties",
     "recipients",
     "registry_state",
+    "retention_runs",
     "retired_audit_keys",
     "reveal_windows",
     "sealed_groups",
@@ -154,6 +156,7 @@ __all__ = [
     "sources",
     "subject_keys",
     "subject_links",
+    "subject_sources",
     "subject_traits",
     "subjects",
     "suppressions",
@@ -179,6 +182,7 @@ CLASSIFICATION: dict[str, str] = {
         erasure_tables,
         keys,
         hold_tables,
+        retention,
     )
     for table, classes in module.CLASSES.items()
     for kind, columns in classes.items()

@@ -81,6 +81,7 @@ sources = Table(
     Column("party", String(8), nullable=False),
     Column("notice", String(63)),
     Column("purposes", Text, nullable=False),  # JSON list of purpose ids
+    Column("retention", String(16), nullable=False, server_default=""),  # ISO 8601 duration, or empty
 )
 
 traits = Table(
@@ -145,7 +146,7 @@ CLASSES: Classes = {
     "slots": {"operator": "slot purpose channel"},
     "recipients": {"operator": "id name kind country contract transfer_mechanism sector scope_bit destination"},
     "notices": {"operator": "id version language title text text_sha256 material purposes", "time": "published_at"},
-    "sources": {"operator": "id name channel party notice purposes"},
+    "sources": {"operator": "id name channel party notice purposes retention"},
     "traits": {"operator": "id type origin event_type slot description sensitive"},
     "pseudonym_epochs": {"operator": "sector epoch", "time": "begun_at counts_until"},
     "exports": {"operator": "year people sensitive_people", "time": "declared_at"},

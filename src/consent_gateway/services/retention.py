@@ -1,0 +1,284 @@
+"""Delete what no purpose needs any more: events, contacts, evidence, signals, refused rows, and whole people.
+
+The periods come from the registers: that of a purpose (`processing`), and that of a source, which caps it
+(`domain.retention`). A day's run goes over everything page by page, each page one transaction with the rows of
+audiences recomputed; it can die at any point and be repeated. What of, and when it is over:
+
+- an event: the period of its source, from the event; a contact: that of its purpose or else of its source, and never
+  before caps have stopped counting it;
+- the evidence of a fact: the period of its purpose, from the no or the end that closed the consent; the fact stays;
+- a signal: the period of its source; of somebody nobody knows `STRANGER_SECONDS` at most;
+- a refused row: 30 days; its reasons stay;
+- a person: when every source that told about them is over, and every event, contact and consent of theirs. That is an
+  erasure (`services.erasure`) with the reason `retention`. A consent that is in force keeps its person.
+
+Nobody who is held loses anything (`services.holds`); whole people wait for the hold to end. What has no period is kept
+and shown as a gap. Suppressions, tombstones and opt-outs of strangers stay: they are what keeps a no in force. The log
+stays: it names nobody whom an erasure has reached.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from consent_gateway.audit.entries import EntryKind
+from consent_gateway.db import audience_rows, holds, intake, merges, records, subjects
+from consent_gateway.db import retention as rows
+from consent_gateway.db.engine import Session
+from consent_gateway.db.retention import Found, Run
+from consent_gateway.domain.consents import YES
+from consent_gateway.domain.ids import SubjectId
+from consent_gateway.domain.retention import Periods, periods
+from consent_gateway.services.audience_rows import whole_rows
+from consent_gateway.services.erasure import Erasure, erase_or_defer
+from consent_gateway.services.gateway import Gateway, Work
+
+DAY = 86_400
+STRANGER_SECONDS = 30 * DAY
+QUARANTINE_SECONDS = 30 * DAY
+KINDS = ("events", "contacts", "evidence", "signals", "quarantine", "people", "waiting", "held")
+_PAGE = 500
+_STALE_SECONDS = 3_600
+_LISTED = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Cutoffs:
+    """Up to which instant (seconds) what is of a purpose or source is over."""
+
+    purposes: Mapping[str, int]
+    sources: Mapping[str, int]
+    latest_contact: int
+    now: int
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What one run deleted, or would delete: counts by what it was; `held` were spared because of a legal hold."""
+
+    dry_run: bool
+    counts: Counter[str] = field(default_factory=Counter)
+
+    def as_dict(self) -> dict[str, int]:
+        """Return the counts, zeros too, in a fixed order."""
+        return {kind: self.counts[kind] for kind in KINDS}
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """How it stands: the newest runs, and which purposes and sources have no period."""
+
+    runs: list[Run]
+    purposes: dict[str, str]
+    sources: dict[str, str]
+    gaps: dict[str, list[str]]
+
+
+def run(gateway: Gateway, *, dry_run: bool = False) -> Outcome:
+    """Delete everything that is over now, or only count it; each run that deletes is an entry in the log."""
+    outcome = Outcome(dry_run)
+    for _ in pages(gateway, outcome):
+        pass
+    return outcome
+
+
+def pages(gateway: Gateway, outcome: Outcome) -> Iterator[None]:
+    """Do a run page by page, so that whoever has other work too can do it in between; fills `outcome`."""
+    dry_run = outcome.dry_run
+    with gateway.look() as work:
+        cut, started = cutoffs(work), work.now
+    for kind, find, drop in _steps(cut):
+        yield from _sweep(gateway, outcome, kind, find, drop)
+    yield from _sweep_people(gateway, outcome, cut)
+    with gateway.work() as work:
+        before = work.now - QUARANTINE_SECONDS
+        outcome.counts["quarantine"] = rows.quarantine_over(work.session, before)
+        if not dry_run:
+            intake.empty_quarantine(work.session, before)
+            work.record(EntryKind.RETENTION_RUN, outcome.as_dict())
+            rows.finish(work.session, started // DAY, started, work.now, outcome.as_dict())
+    if not dry_run:
+        gateway.residue_since = gateway.residue_since or started
+
+
+def due(gateway: Gateway) -> Iterator[None]:
+    """Return the pages of the run of today (UTC); none if somebody has done it or is at it."""
+    with gateway.work() as work:
+        mine = rows.claim(work.session, work.now // DAY, work.now, work.now - _STALE_SECONDS)
+    return pages(gateway, Outcome(dry_run=False)) if mine else iter(())
+
+
+def status(work: Work) -> Status:
+    """Return the newest runs, the periods, and what has none."""
+    registered = records.processing(work.session)
+    sources = work.registers.sources
+    found = _periods(work)
+    said = {p: registered[p].retention for p in sorted(registered) if registered[p].retention}
+    return Status(
+        rows.runs(work.session, _LISTED),
+        {str(p): text for p, text in said.items()},
+        {s.id: s.retention for s in sorted(sources.values(), key=lambda s: s.id) if s.retention},
+        {
+            "purposes": sorted(p for p in work.registers.purposes.purposes if p not in found.purposes),
+            "sources": sorted(s for s in sources if s not in found.sources),
+        },
+    )
+
+
+def cutoffs(work: Work) -> Cutoffs:
+    """Return up to when everything is over, as the registers say now."""
+    found = _periods(work)
+    return Cutoffs(
+        {purpose: period.cutoff(work.now) for purpose, period in found.purposes.items()},
+        {source: period.cutoff(work.now) for source, period in found.sources.items()},
+        work.now - work.gateway.rules.cap.window_seconds,
+        work.now,
+    )
+
+
+def _periods(work: Work) -> Periods:
+    registers = work.registers
+    registered = records.processing(work.session)
+    return periods(registers.purposes, registered, registers.sources.values(), work.now)
+
+
+# -- rows ----------------------------------------------------------------------------------------------------------
+
+Find = Callable[[Session, int, int], list[Found]]
+Drop = Callable[[Session, Iterable[int]], int]
+
+
+def _steps(cut: Cutoffs) -> list[tuple[str, Find, Drop]]:
+    def contacts(session: Session, after: int, limit: int) -> list[Found]:
+        return rows.contacts_over(session, cut.sources, cut.purposes, cut.latest_contact, after, limit)
+
+    def signals(session: Session, after: int, limit: int) -> list[Found]:
+        return rows.signals_over(session, cut.sources, cut.now - STRANGER_SECONDS, after, limit)
+
+    return [
+        ("events", lambda s, a, n: rows.events_over(s, cut.sources, a, n), rows.drop_events),
+        ("contacts", contacts, rows.drop_contacts),
+        ("evidence", lambda s, a, n: rows.evidence_over(s, cut.purposes, a, n), rows.drop_evidence),
+        ("signals", signals, rows.drop_signals),
+    ]
+
+
+def _sweep(gateway: Gateway, outcome: Outcome, kind: str, find: Find, drop: Drop) -> Iterator[None]:
+    after = 0
+    while True:
+        with gateway.store.reading() as session:
+            page = find(session, after, _PAGE)
+        if not page:
+            return
+        after = page[-1].id
+        with gateway.work() as work:
+            free = _not_held(work, outcome, page)
+            if outcome.dry_run:
+                outcome.counts[kind] += len(free)
+            else:
+                outcome.counts[kind] += drop(work.session, [found.id for found in free])
+                _recompute(work, {found.subject_id for found in free if found.subject_id is not None})
+        yield
+
+
+def _not_held(work: Work, outcome: Outcome, page: Sequence[Found]) -> list[Found]:
+    """Lock whom a page is about and leave out who is held: a hold that is being placed is waited for."""
+    people = {found.subject_id for found in page if found.subject_id is not None}
+    held = _held(work, people)
+    free = [found for found in page if found.subject_id not in held]
+    outcome.counts["held"] += len(page) - len(free)
+    return free
+
+
+def _held(work: Work, ids: Iterable[SubjectId]) -> set[SubjectId | None]:
+    clusters = merges.clusters(work.session, set(ids))
+    members = {i: head for head, found in clusters.items() for i in found}
+    subjects.lock_all(work.session, members)
+    heads = {members[hold.subject_id] for hold in holds.of_subjects(work.session, members)}
+    return {i for i, head in members.items() if head in heads}
+
+
+def _recompute(work: Work, ids: Iterable[SubjectId]) -> None:
+    """Write the audience rows of people anew, whole."""
+    people = merges.clusters(work.session, set(ids))
+    audience_rows.rows(work.session, list(people), [])  # locked, in the order of their ids, before the truth is read
+    work.catch_up()
+    audience_rows.update_rows(work.session, whole_rows(work, people))
+
+
+# -- people --------------------------------------------------------------------------------------------------------
+
+
+def _sweep_people(gateway: Gateway, outcome: Outcome, cut: Cutoffs) -> Iterator[None]:
+    after = 0
+    while True:
+        with gateway.look() as work:
+            ids = subjects.ids_after(work.session, after, _PAGE)
+            over = _people_over(work, ids, cut) if ids else []
+        if not ids:
+            return
+        after = ids[-1]
+        for head in over:
+            _erase(gateway, outcome, head, cut)
+        yield
+
+
+def _erase(gateway: Gateway, outcome: Outcome, head: SubjectId, cut: Cutoffs) -> None:
+    """Erase one person, looked at again under their lock: something may have come in since."""
+    with gateway.work() as work:
+        held = _held(work, [head])
+        if _people_over(work, [head], cut) != [head]:
+            return
+        if outcome.dry_run:
+            outcome.counts["waiting" if head in held else "people"] += 1
+            return
+        if holds.waiting_of(work.session, [head]) is not None and head in held:
+            outcome.counts["waiting"] += 1
+            return
+        done = erase_or_defer(work, head, "retention")
+        outcome.counts["people" if isinstance(done, Erasure) else "waiting"] += 1
+
+
+def _people_over(work: Work, ids: Sequence[SubjectId], cut: Cutoffs) -> list[SubjectId]:
+    """Return the heads among `ids` of the people of whom nothing is needed any more, in any of their subjects."""
+    people = {head: found for head, found in merges.clusters(work.session, ids).items() if head in set(ids)}
+    members = [i for found in people.values() for i in found]
+    needed = _needed(work.session, members, cut)
+    return [head for head, found in people.items() if needed.isdisjoint(found)]
+
+
+def _needed(session: Session, ids: Sequence[SubjectId], cut: Cutoffs) -> set[SubjectId]:
+    told, did = rows.sources_of(session, ids), rows.latest_events(session, ids)
+    facts, contacted = rows.facts_of(session, ids), rows.latest_contacts(session, ids)
+    needed = set()
+    for i in ids:
+        instants = [*told.get(i, {}).items(), *did.get(i, {}).items()]
+        open_source = any(at > cut.sources.get(source, -1) for source, at in instants)
+        recent = any(_is_recent(contact, cut) for contact in contacted.get(i, ()))
+        consents = any(_is_needed(said, cut) for said in _by_purpose(facts.get(i, ())).values())
+        if i not in told or open_source or recent or consents:
+            needed.add(i)
+    return needed
+
+
+def _is_recent(contact: tuple[str, str | None, int], cut: Cutoffs) -> bool:
+    source, purpose, at = contact
+    over = cut.sources.get(source, -1) if purpose is None else cut.purposes.get(purpose, -1)
+    return at > min(over, cut.latest_contact)
+
+
+def _by_purpose(facts: Iterable[rows.Fact]) -> dict[str, list[rows.Fact]]:
+    found: dict[str, list[rows.Fact]] = {}
+    for fact in facts:
+        found.setdefault(fact.purpose, []).append(fact)
+    return found
+
+
+def _is_needed(facts: Sequence[rows.Fact], cut: Cutoffs) -> bool:
+    """Tell whether the facts of one purpose keep a person: a yes without an end does, and all whose period runs."""
+    over = cut.purposes.get(facts[0].purpose, -1)
+    latest_no = max((f.at for f in facts if f.kind not in YES), default=-1)
+    open_yes = any(f.kind in YES and f.valid_until is None and f.at > latest_no for f in facts)
+    return open_yes or any(max(f.at, f.valid_until or 0) > over for f in facts)
