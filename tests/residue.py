@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -46,7 +47,8 @@ def found_in(files: Iterable[Path], needles: Needles) -> set[str]:
     """The names of the needles that stand in any of the files."""
     hits: set[str] = set()
     for file in files:
-        hits |= found_in_bytes(file.read_bytes(), needles)
+        with contextlib.suppress(FileNotFoundError):  # of a server that is at work
+            hits |= found_in_bytes(file.read_bytes(), needles)
     return hits
 
 
