@@ -268,8 +268,8 @@ def _fill(work: Work, moving: Generation, ids: Sequence[SubjectId]) -> tuple[int
     holders = {token: point.subject_id for token, point in held.items()}
     added: list[dict[str, Any]] = []
     for (row, form), token in zip(wanted, tokens, strict=True):
+        first = token not in holders
         holder = holders.setdefault(token, row["subject_id"])
-        first = token not in held and all(a["token"] != token.value for a in added)
         if first or _one_person(work, holder, row["subject_id"]):
             own = token if first else _beside(work, form, moving, row["point"])
             added.append(row | {"generation": moving.number, "token": own.value})
