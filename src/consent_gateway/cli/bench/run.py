@@ -14,6 +14,7 @@ from consent_gateway.cli.bench import (
     decisions,
     everyone,
     imports,
+    keys,
     law,
     ledger,
     log,
@@ -33,6 +34,7 @@ MEASUREMENTS: Mapping[str, Callable[[Site], list[Figure]]] = {
     "audience": audiences.measure,
     "everyone": everyone.measure,
     "log": log.measure,
+    "keys": keys.measure,
     "import": imports.measure,  # last: it adds people
 }
 IN_PROCESS: Mapping[str, Callable[[Plan], list[Figure]]] = {  # without any store

@@ -19,7 +19,7 @@ from consent_gateway.domain.key_jobs import KeyJob
 from consent_gateway.services import epoch_destruction, epoch_roll, epoch_schedule
 from consent_gateway.services.audit_log import Sequencer
 from consent_gateway.services.gateway import Gateway, Work
-from consent_gateway.services.key_jobs import PAGE, Pace, Runner
+from consent_gateway.services.key_jobs import BULK_PAGE, Pace, Runner
 from consent_gateway.services.key_pages import PAGES
 
 SCOPE = "keys"
@@ -88,7 +88,7 @@ def run_job(
     gateway = open_gateway(store)
     with gateway.work(as_principal(gateway, key_file, SCOPE)) as work:
         job = start(work)
-    done = _watched(gateway, job, Pace(min(PAGE, rate or PAGE), rate), shown=not as_json)
+    done = _watched(gateway, job, Pace(min(BULK_PAGE, rate or BULK_PAGE), rate), shown=not as_json)
     Sequencer(gateway).drain()
     line = f"{done.kind.value}: {done.done:,} changed, {done.failed:,} could not be read"
     emit(job_out(done), as_json=as_json, show=lambda console: console.print(line, markup=False))
