@@ -107,8 +107,9 @@ def _edit_copy(tour: Tour) -> int:
     for folder in (places.edited, places.edited_store):
         shutil.rmtree(folder, ignore_errors=True)
     places.edited_store.mkdir(parents=True)
-    for key in places.store.glob("keyring.*"):
-        shutil.copy2(key, places.edited_store)
+    # A store is its keys and its tombstones too: without them nothing is served, and nothing exported.
+    for kept in (*places.store.glob("keyring.*"), *places.store.glob("tombstones.log")):
+        shutil.copy2(kept, places.edited_store)
     edit_row(places.database, places.edited_store / places.database.name, index)
     done = tour.commands.gateway("audit", "export", "--store", str(places.edited_store), str(places.edited))
     tour.check("the edited copy is exported", done.status == 0, "" if done.status == 0 else done.output.strip()[-200:])
