@@ -167,6 +167,7 @@ def test_no_row_is_left_and_the_neighbour_keeps_all(crm: Gateway) -> None:
         "canaries",
         "legal_holds",
         "pending_erasures",
+        "retired_audit_keys",
     }
     kept = rows_of(crm, neighbour)
     done = forget(crm)
