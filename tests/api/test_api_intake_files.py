@@ -203,7 +203,9 @@ STORED: Stored = {
     wire.NoticeIn: {
         name: (T.notices.c[name],) for name in ("id", "version", "language", "title", "text", "material", "purposes")
     },
-    wire.SourceIn: {name: (T.sources.c[name],) for name in ("id", "name", "channel", "party", "notice", "purposes")},
+    wire.SourceIn: {
+        name: (T.sources.c[name],) for name in ("id", "name", "channel", "party", "notice", "purposes", "retention")
+    },
     wire.RecipientIn: {
         name: (T.recipients.c[name],)
         for name in ("id", "name", "kind", "country", "contract", "transfer_mechanism", "sector", "destination")
@@ -232,6 +234,14 @@ STORED = {
     wire.DataCategoryIn: dict.fromkeys(("type", "optional", "sensitive", "special"), SEALED),
     wire.ProcessingIn: {name: (column,) for name, column in T.purpose_processing.c.items() if name != "purpose"},
     wire.merges.MergeIn: {"subjects": SEALED, "dry_run": SEALED, "reason": (T.merges.c.reason,)},
+    wire.approvals.ApprovalIn: {
+        "action": (T.approvals.c.action,),
+        "subject": SEALED,  # JSON in Text: names and numbers of a bounded list
+        "valid_until": (T.approvals.c.valid_until,),
+    },
+    wire.keys.KeyJobIn: {"kind": (T.key_jobs.c.kind,)},
+    wire.holds.HoldIn: {"reason": (T.legal_holds.c.reason,), "until": (T.legal_holds.c.until,)},
+    wire.holds.LiftIn: {"reason": (T.legal_holds.c.end_reason,)},
     wire.merges.UnmergeIn: {"dry_run": SEALED, "merge": (T.merges.c.id,), "reason": (T.merges.c.undone_reason,)},
     wire.signals.PurposeRuleIn: {
         "tcf_purposes": (T.signal_mappings.c.number,),
@@ -321,7 +331,7 @@ def test_no_model_is_forgotten() -> None:
         "ContactPointIn",
         "ErasureIn",
     }
-    asks |= {"RevealIn", "RevealsIn"}
+    asks |= {"RevealIn", "RevealsIn", "AnswerIn", "DestructionIn"}
     asks |= {
         "RollIn",
         "ConvertIn",

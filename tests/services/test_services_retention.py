@@ -24,11 +24,12 @@ from builders import (
     take,
 )
 from consent_gateway.clock import FixedClock
-from consent_gateway.db import tables
+from consent_gateway.db import quotas, tables
 from consent_gateway.domain.consents import ConsentKind
 from consent_gateway.domain.holds import HoldReason
 from consent_gateway.domain.ids import PurposeId
 from consent_gateway.domain.purposes import Source
+from consent_gateway.domain.quotas import QuotaKind
 from consent_gateway.domain.records import Processing
 from consent_gateway.domain.subjects import Choice
 from consent_gateway.services import holds, records, registers, retention
@@ -166,6 +167,16 @@ def test_signals_have_the_period_of_their_source(crm: Gateway) -> None:
     take(crm, [SignalItem(ref(2), "1", NOW_S)])
     later(crm, days=2)
     assert ran(crm) == {"signals": 1}
+
+
+def test_what_no_quota_counts_any_more_goes(crm: Gateway) -> None:
+    with crm.work() as work:
+        quotas.count(work.session, "gone", QuotaKind.REVEAL, [b"u" * 16], work.now)
+    later(crm, seconds=DAY - 1)
+    assert ran(crm) == {}
+    later(crm, seconds=1)
+    assert ran(crm) == {"quotas": 1}
+    assert rows(crm, "quota_units") == 0
 
 
 def test_refused_rows_are_emptied(crm: Gateway) -> None:

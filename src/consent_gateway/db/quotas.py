@@ -50,6 +50,11 @@ def forget(session: Session, principal: str, kind: QuotaKind, until: int) -> Non
     session.execute(delete(quota_units).where(*_of(principal, kind), _u.at <= until))
 
 
+def forget_all(session: Session, until: int) -> int:
+    """Delete the units of every key up to `until` (seconds), also of keys that never ask again; returns how many."""
+    return session.execute(delete(quota_units).where(_u.at <= until)).rowcount
+
+
 def used(session: Session, principal: str, kind: QuotaKind, after: int) -> int:
     """Return how many units count after an instant."""
     return session.execute(select(func.count()).where(*_of(principal, kind), _u.at > after)).scalar() or 0

@@ -9,6 +9,7 @@ audiences recomputed; it can die at any point and be repeated. What of, and when
 - the evidence of a fact: the period of its purpose, from the no or the end that closed the consent; the fact stays;
 - a signal: the period of its source; of somebody nobody knows `STRANGER_SECONDS` at most;
 - a refused row: 30 days; its reasons stay;
+- what a quota counted: when no window counts it any more;
 - a person: when every source that told about them is over, and every event, contact and consent of theirs. That is an
   erasure (`services.erasure`) with the reason `retention`. A consent that is in force keeps its person.
 
@@ -24,7 +25,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from consent_gateway.audit.entries import EntryKind
-from consent_gateway.db import audience_rows, holds, intake, merges, records, subjects
+from consent_gateway.db import audience_rows, holds, intake, merges, quotas, records, subjects
 from consent_gateway.db import retention as rows
 from consent_gateway.db.engine import Session
 from consent_gateway.db.retention import Found, Run
@@ -38,7 +39,7 @@ from consent_gateway.services.gateway import Gateway, Work
 DAY = 86_400
 STRANGER_SECONDS = 30 * DAY
 QUARANTINE_SECONDS = 30 * DAY
-KINDS = ("events", "contacts", "evidence", "signals", "quarantine", "people", "waiting", "held")
+KINDS = ("events", "contacts", "evidence", "signals", "quotas", "quarantine", "people", "waiting", "held")
 _PAGE = 500
 _STALE_SECONDS = 3_600
 _LISTED = 30
@@ -97,6 +98,7 @@ def pages(gateway: Gateway, outcome: Outcome) -> Iterator[None]:
         outcome.counts["quarantine"] = rows.quarantine_over(work.session, before)
         if not dry_run:
             intake.empty_quarantine(work.session, before)
+            outcome.counts["quotas"] = quotas.forget_all(work.session, work.now - DAY)
             work.record(EntryKind.RETENTION_RUN, outcome.as_dict())
             rows.finish(work.session, started // DAY, started, work.now, outcome.as_dict())
     if not dry_run:
