@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+import statements
 import templates
 from builders import a_gateway
 from consent_gateway.clock import FixedClock
@@ -19,6 +20,7 @@ from consent_gateway.db.engine import Store, sqlite_url
 from consent_gateway.services.gateway import Gateway
 from templates import MIGRATED, SEEDED, fresh_database
 
+statements.share()
 POSTGRES_URL = "CONSENT_GATEWAY_TEST_POSTGRES"
 NOW = datetime(2026, 11, 18, 12, 0, tzinfo=UTC)
 
