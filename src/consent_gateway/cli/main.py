@@ -13,62 +13,68 @@ import click
 from rich.console import Console
 
 from consent_gateway import __version__
-from consent_gateway.cli import (
-    audit,
-    bench,
-    demo_command,
-    importer,
-    index_lint,
-    keys,
-    policy,
-    policy_change,
-    policy_compare,
-    pseudonyms,
-    receipts,
-    record,
-    retention,
-    reveal,
-    running,
-    signals,
-    tombstones,
-    upkeep,
-)
+from consent_gateway.cli.lazy import LazyGroup, Place
 from consent_gateway.errors import GatewayError
 
 _USAGE = 2
+_PLACES = {
+    "init": Place(
+        "running", "init", "Make a new store: keyring, schema, standard purposes, and the first API key (shown once)."
+    ),
+    "serve": Place("running", "serve", "Serve the HTTP API, with the background worker in the same process."),
+    "worker": Place("running", "worker", "Run the background jobs alone, beside servers on the same database."),
+    "migrate": Place("running", "migrate", "Bring the schema to the version of the code (or to another)."),
+    "demo": Place(
+        "demo_command",
+        "demo",
+        "From raw customers to a consented, audited audience, through the HTTP API of a running gateway.",
+    ),
+    "import": Place(
+        "importer",
+        "import_command",
+        "Import a CSV (subjects) or NDJSON file through the API; status 1 if rows were refused.",
+    ),
+    "reveal": Place(
+        "reveal", "reveal", "Reveal fields of a person, masked by default; status 1 if the decision denies."
+    ),
+    "policy": Place("policy", "policy", "The law as decision tables: list, show, test, explain, lint, prove, export."),
+    "signals": Place("signals", "signals", "TCF, GPP, US Privacy and GPC: decode strings, check vectors."),
+    "audit": Place("audit", "audit", "The audit log: export, verify, and the verifier as a single file."),
+    "receipts": Place("receipts", "receipts", "Consent receipts: verify them offline, print the keys."),
+    "pseudonyms": Place(
+        "pseudonyms",
+        "pseudonyms",
+        "Pseudonyms: move a file to the current epoch, check vectors, print the partners' tool.",
+    ),
+    "keys": Place(
+        "keys", "keys", "API keys (issue, list, revoke), the keyring, and approvals of what is done to keys."
+    ),
+    "retention": Place("retention", "retention", "Deleting what no purpose needs any more (status, run)."),
+    "reconcile": Place(
+        "upkeep",
+        "reconcile",
+        "Recompute every audience row from the truth and report differences; status 1 if there are any.",
+    ),
+    "doctor": Place(
+        "upkeep",
+        "doctor",
+        "Check settings, keyring, store, schema, packs and log; status 1 and what to do if anything is wrong.",
+    ),
+    "bench": Place(
+        "bench",
+        "bench",
+        "Measure this machine: the law, decisions, imports, audiences and the log, each next to its raw limit.",
+    ),
+}
 
-
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, prog_name="consent-gateway")
-def cli() -> None:
-    """Privacy-first consent and compliance gateway."""
-
-
-for command in (
-    running.init,
-    running.serve,
-    running.worker,
-    running.migrate,
-    demo_command.demo,
-    importer.import_command,
-    reveal.reveal,
-    policy.policy,
-    signals.signals,
-    audit.audit,
-    receipts.receipts,
-    pseudonyms.pseudonyms,
-    keys.keys,
-    retention.retention,
-    upkeep.reconcile,
-    upkeep.doctor,
-    bench.bench,
-):
-    cli.add_command(command)
-policy.policy.add_command(record.record)
-keys.keys.add_command(index_lint.lint_index)
-keys.keys.add_command(tombstones.tombstones)
-for command in (*policy_change.COMMANDS, *policy_compare.COMMANDS):
-    policy.policy.add_command(command)
+cli = click.version_option(__version__, prog_name="consent-gateway")(
+    LazyGroup(
+        "consent-gateway",
+        _PLACES,
+        help="Privacy-first consent and compliance gateway.",
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+)
 
 
 def main() -> None:

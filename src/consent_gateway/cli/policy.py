@@ -1,4 +1,4 @@
-"""Commands for officers: list and show packs; `policy_cases` and `policy_checks` hold the others of the group."""
+"""Commands for officers: list and show packs; `policy_*` and `record` hold the others of the group."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from consent_gateway.cli import policy_change, policy_compare
 from consent_gateway.cli.options import emit, json_option
 from consent_gateway.cli.policy_cases import explain_facts, test_cases
 from consent_gateway.cli.policy_checks import export_pack, lint_packs, prove_claims
 from consent_gateway.cli.policy_packs import packs_option, packs_today
+from consent_gateway.cli.record import record
 from consent_gateway.policies.render import pack_as_text
 
 
@@ -62,5 +64,7 @@ def show_pack(pack_id: str, language: str, *, folder: Path | None, choices: Path
     click.echo(pack_as_text(packs, pack, language))
 
 
-for command in (test_cases, explain_facts, lint_packs, prove_claims, export_pack):
+for command in (test_cases, explain_facts, lint_packs, prove_claims, export_pack, record):
+    policy.add_command(command)
+for command in (*policy_change.COMMANDS, *policy_compare.COMMANDS):
     policy.add_command(command)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import click
 
+from consent_gateway.cli.index_lint import lint_index
 from consent_gateway.cli.keys import api_keys, approvals, data_keys, indexes, keyring, rolling, shares
+from consent_gateway.cli.tombstones import tombstones
 
 
 @click.group()
@@ -17,3 +19,5 @@ _PARTS = (api_keys, keyring, rolling, shares, indexes)
 for command in (*(c for part in _PARTS for c in part.COMMANDS), approvals.approvals):
     keys.add_command(command)
 indexes.rotate.add_command(data_keys.dek)
+keys.add_command(lint_index)
+keys.add_command(tombstones)

@@ -1,0 +1,75 @@
+"""Commands are loaded when they are run: help and version load none, and what help says is what the commands say."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from consent_gateway.cli.lazy import LazyGroup, Place
+from consent_gateway.cli.main import cli
+from edge import environment
+
+# A store, the web framework and the law's reader: what a look at the help needs none of.
+HEAVY = ("sqlalchemy", "litestar", "pydantic", "consent_gateway.services", "consent_gateway.policies")
+
+
+def loaded(*arguments: str) -> tuple[str, list[str]]:
+    """What the command line writes in a process of its own, and which of the heavy modules it loaded."""
+    script = (
+        "import json, sys\nfrom consent_gateway.cli.main import cli\n"
+        f"cli({list(arguments)!r}, standalone_mode=False)\n"
+        f"print(json.dumps([name for name in {HEAVY!r} if name in sys.modules]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, env=environment()
+    ).stdout
+    text, _, modules = done.rstrip("\n").rpartition("\n")
+    return text, json.loads(modules)
+
+
+@pytest.mark.parametrize("option", ["--help", "--version"])
+def test_help_and_version_load_no_command(option: str) -> None:
+    text, heavy = loaded(option)
+    assert text
+    assert heavy == []
+
+
+def test_a_command_that_needs_the_law_loads_it() -> None:
+    """The measure can go red: the list of a command's packs does load what the help does not."""
+    assert "consent_gateway.policies" in loaded("policy", "list", "--json")[1]
+
+
+@pytest.mark.parametrize("name", sorted(cli.commands))
+def test_help_says_of_a_command_what_it_says_itself(name: str) -> None:
+    assert isinstance(cli, LazyGroup)
+    command = cli.commands[name]
+    assert command.name == name
+    assert cli.lazy.places[name].help.rstrip(".") == command.get_short_help_str(1000).rstrip(".")
+
+
+def test_help_lists_every_command() -> None:
+    text = CliRunner().invoke(cli, ["--help"], terminal_width=200).output
+    for name in cli.commands:
+        assert f"\n  {name} " in text
+
+
+def test_what_is_mistyped_is_put_right() -> None:
+    done = CliRunner().invoke(cli, ["polcy"])
+    assert done.exit_code == 2
+    assert "policy" in done.output
+
+
+def test_commands_can_be_added_and_what_is_no_command_is_not_run() -> None:
+    group = LazyGroup("g", {"wrong": Place("main", "main", "Not a command.")})
+    group.add_command(click.Command("more", help="One more."))
+    assert sorted(group.commands) == ["more", "wrong"]
+    assert len(group.commands) == 2
+    assert "One more" in CliRunner().invoke(group, ["--help"]).output
+    assert isinstance(CliRunner().invoke(group, ["wrong"]).exception, TypeError)
+    del group.commands["more"]
+    assert list(group.commands) == ["wrong"]
