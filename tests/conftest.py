@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import atexit
+import gc
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 
 import pytest
@@ -22,11 +24,21 @@ from templates import MIGRATED, SEEDED, fresh_database
 
 statements.share()
 POSTGRES_URL = "CONSENT_GATEWAY_TEST_POSTGRES"
+_Remembering = type(lru_cache(int))
 NOW = datetime(2026, 11, 18, 12, 0, tzinfo=UTC)
 
 if (memory := templates.in_memory()) is not None:
     # Where `tmp_path` lies. Stores are durable by construction: on a disk, every commit of every test waits for it.
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(memory))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _nothing_is_remembered() -> None:
+    """Under `make mutants` each change is tested in a fork of a process whose memories would hide it."""
+    if "MUTANT_UNDER_TEST" in os.environ:
+        for found in gc.get_objects():
+            if isinstance(found, _Remembering) and str(found.__module__).startswith("consent_gateway"):
+                found.cache_clear()
 
 
 @pytest.fixture(scope="session")

@@ -454,6 +454,14 @@ def test_an_address_nobody_spoke_of_does_not_open_what_another_closed(
 
 
 @pytest.mark.parametrize("addresses", list(permutations(POINTS)))
+@pytest.mark.parametrize(("kind", "state"), [(EXPIRED, ConsentState.EXPIRED), (PENDING, ConsentState.PENDING)])
+def test_what_is_known_of_one_address_outranks_that_nothing_is_known_of_another(
+    kind: ConsentKind, state: ConsentState, addresses: tuple[int, ...]
+) -> None:
+    assert own([event(kind, 1, contact_point=11)], addresses).state(2) is state
+
+
+@pytest.mark.parametrize("addresses", list(permutations(POINTS)))
 def test_the_address_that_stays_open_longest_counts_and_a_no_comes_back_after_it(addresses: tuple[int, ...]) -> None:
     short, long = (event(GIVEN, 1, contact_point=p, valid_until=u) for p, u in ((11, 6), (12, 8)))
     assert own([short, long], addresses) == Standing(8)
@@ -502,6 +510,7 @@ def test_the_grants_of_others_change_nothing_about_ours() -> None:
         (-1, 5, ConsentState.WITHDRAWN),
         (-2, 5, ConsentState.REFUSED),
         (-3, 5, ConsentState.PENDING),
+        (1, 0, ConsentState.GIVEN),
         (6, 5, ConsentState.GIVEN),
         (5, 5, ConsentState.EXPIRED),
         (4, 5, ConsentState.EXPIRED),
@@ -514,6 +523,72 @@ def test_a_standing_is_a_comparison_with_now(until: int, now: int, state: Consen
     behind = ConsentState.WITHDRAWN if state is ConsentState.EXPIRED else state
     assert Standing(until, after_no=True).state(now) is behind
     assert Standing(until).is_no is (state in NO_STATES)
+
+
+def test_a_negative_that_nobody_knows_is_a_no() -> None:
+    assert state_of(-4, 5) is state_of(-99, 5) is ConsentState.WITHDRAWN
+
+
+def test_of_two_grants_at_one_instant_the_one_that_claims_less_wins() -> None:
+    more, less = (event(GIVEN, 3, properties=ConsentProperty(n)) for n in (67, 3))
+    assert own([more, less]).properties == own([less, more]).properties == less.properties
+    unproven = replace(more, proven=False, properties=ConsentProperty(64))
+    assert own([less, unproven]).properties == own([unproven, less]).properties == ConsentProperty(0)
+
+
+# -- merged people: rule 9 -----------------------------------------------------------------------------------------
+
+
+def merged_state(no: ConsentEvent, grant: ConsentEvent) -> ConsentState:
+    """What is known of two members of one person where the second said yes."""
+    facts = [no, replace(grant, subject_id=SubjectId(2))]
+    assert own(facts) == own(facts[::-1])
+    return own(facts).state(200_000)
+
+
+@pytest.mark.parametrize(("imported", "apart"), [(False, 300), (True, 86_400)])
+@pytest.mark.parametrize("kind", NOES)
+def test_a_yes_of_one_member_is_unclear_for_a_while_after_a_no_of_another(
+    kind: ConsentKind,
+    imported: bool,  # noqa: FBT001 - a parameter of the test
+    apart: int,
+) -> None:
+    no = event(kind, 1000, imported=imported)
+    told = {0: -1, 1: -1, apart - 1: -1, apart: FOREVER, apart + 1: FOREVER, -1: -1}
+    for later, until in told.items():
+        state = merged_state(no, event(GIVEN, 1000 + later))
+        assert state is (ConsentState.GIVEN if until == FOREVER else state_of(CODES[kind], 1)), later
+    assert own([no, event(GIVEN, 1001)]).state(2000) is ConsentState.GIVEN  # one source, one clock
+    other = [no, event(GIVEN, 1001), event(PENDING, 1, subject_id=SubjectId(2))]
+    assert own(other).state(2000) is ConsentState.GIVEN
+
+
+def test_only_a_no_about_the_same_thing_makes_a_yes_unclear() -> None:
+    no, yes = event(WITHDRAWN, 1000), event(GIVEN, 1001, subject_id=SubjectId(2))
+
+    def states(*facts: ConsentEvent) -> tuple[ConsentState, ConsentState]:
+        found = fold(facts, LEAF, EMAIL, TREE, (11,))
+        return found.own.state(2000), towards(found, ALPHA).state(2000)
+
+    at_11, at_12 = replace(no, contact_point=11), replace(no, contact_point=12)
+    given, withdrawn, none = ConsentState.GIVEN, ConsentState.WITHDRAWN, ConsentState.NONE
+    assert states(at_12, yes) == (given, none)  # another address
+    assert states(at_12, replace(yes, contact_point=11)) == (given, none)
+    assert states(at_11, replace(yes, contact_point=11)) == (withdrawn, none)
+    assert states(no, replace(yes, contact_point=11)) == (withdrawn, none)  # a general no is about each address
+    to_alpha, to_beta = replace(no, recipient=ALPHA), replace(no, recipient=BETA)
+    assert states(to_beta, replace(yes, recipient=ALPHA)) == (none, given)
+    assert states(to_alpha, replace(yes, recipient=ALPHA)) == (none, withdrawn)
+    assert states(no, replace(yes, recipient=ALPHA)) == (withdrawn, none)  # unclear, and so nobody is named
+
+
+def test_a_refusal_of_a_member_is_never_unclear() -> None:
+    noes = [event(WITHDRAWN, 1000), event(REFUSED, 1001, subject_id=SubjectId(2))]
+    assert own(noes).until == CODES[REFUSED]
+    end = event(EXPIRED, 1002, subject_id=SubjectId(2))
+    assert own([event(GIVEN, 1), end]).state(2000) is ConsentState.EXPIRED
+    renewal = event(RENEWED, 1003, subject_id=SubjectId(2))
+    assert own([event(WITHDRAWN, 1000), event(GIVEN, 1200), renewal]) == Standing(FOREVER, after_no=True)
 
 
 # -- asked, renewed, ended, found to be none -----------------------------------------------------------------------
@@ -631,6 +706,15 @@ def test_a_yes_under_a_version_that_was_replaced_is_outdated() -> None:
     unnamed = event(GIVEN, 2, notice=PRIVACY)
     assert outdated(material, unnamed)  # published at 4
     assert not outdated(material, replace(unnamed, at=4))
+    assert outdated(material, first, replace(first, notice_version=2))  # at one instant the lesser one
+
+
+def test_a_no_is_never_outdated() -> None:
+    book = a_book(a_version(1), a_version(2, material=True))
+    no = event(WITHDRAWN, 2, notice=PRIVACY, notice_version=1)
+    told = fold([no], LEAF, EMAIL, TREE, (), book).own
+    assert (told, told.event) == (Standing(CODES[WITHDRAWN]), no)
+    assert told.event is no
 
 
 @pytest.mark.parametrize(("about", "hit"), [((), True), ((ROOT,), True), ((LEAF, OTHER), True), ((OTHER,), False)])

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import date
+from math import prod
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from policies_builders import a_question, consenting, near_permits
+from policies_builders import a_pack, a_question, a_rule, consenting, near_permits, some_packs
 
 from consent_gateway.cli.demo.dice import Dice
-from consent_gateway.domain.decisions import Effect
+from consent_gateway.domain.decisions import Answer, Effect
 from consent_gateway.policies import sieve
+from consent_gateway.policies.combine import Reasons, Verdict, combine
 from consent_gateway.policies.compile import Program, program, specialise
 from consent_gateway.policies.engine import decide_by_reading
 from consent_gateway.policies.facts import Facts
 from consent_gateway.policies.packs import load_builtin
 from consent_gateway.policies.rules import Condition, Mark, Pack, PackSet, Rule
-from consent_gateway.policies.vocabulary import BY_NAME, FACTS
+from consent_gateway.policies.sieve import Row, Sieve, Table
+from consent_gateway.policies.vocabulary import BY_NAME, FACTS, FIELD, field_mask
 
 PACKS = load_builtin()
 NAMES = ("purpose", "channel", "consent", "age", "at_eu", "objection", "basis", "hours_8_20")
@@ -123,3 +127,152 @@ def test_equal_reasons_share_one_answer_and_memory_is_bounded(monkeypatch: pytes
     for mask, group in special._sieve._groups:
         assert len(group) <= sieve.GROUP_LIMIT
         assert mask
+
+
+# -- bit for bit -----------------------------------------------------------------------------------------------------
+
+WORLD = ("purpose", "channel", "consent", "age", "objection", "basis", "suppressed", "hours_8_20", "transfer_mechanism")
+HERE = [Condition.of({name: ["yes"]}) for name in ("at_eu", "at_uk", "at_cn")]
+IN_PART = Condition.of({"at_us": ["yes"], "channel": ["email", "sms"]})
+TERRITORIES = [(HERE[0],), (HERE[1],), (HERE[0], HERE[2]), (IN_PART, HERE[1], HERE[2]), (Condition.of({}),)]
+FIXED = {name: FIELD[name] for name in ("purpose", "channel")}
+INDEX = sum(FIXED.values())
+
+
+def worlds(label: str, count: int, territories: Sequence[tuple[Condition, ...]] = TERRITORIES) -> Iterator[PackSet]:
+    dice = Dice(label)
+    return (some_packs(dice, WORLD, territories) for _ in range(count))
+
+
+def whole(packs: PackSet) -> Sieve:
+    """All rules in one sieve, whatever the question."""
+    compiled = Program(packs)
+    return Sieve(compiled.reasons, compiled.tables, marketing=True)
+
+
+def test_the_fired_set_is_bit_for_bit_what_holds() -> None:
+    dice = Dice("fired")
+    for packs in worlds("fired", 90):
+        found = whole(packs)
+        for facts in (anywhere(dice) for _ in range(4)):
+            binding = [pack.binds(facts) for pack in packs.packs]
+            holding = [b and r.holds(facts) for b, p in zip(binding, packs.packs, strict=True) for r in p.rules]
+            assert found.fired(facts.bits) == sum(1 << n for n, holds in enumerate(holding + binding) if holds)
+            assert found.answer(facts.bits) == replace(_by_reading(packs, facts), facts_digest="")
+
+
+def _by_reading(packs: PackSet, facts: Facts) -> Answer:
+    """The answer for a purpose of marketing, whichever it is: that is what `whole` was made for."""
+    reasons, verdicts = Reasons.of(packs), []
+    for pack in packs.packs:
+        if pack.binds(facts):
+            fired = [rule for rule in pack.rules if rule.holds(facts)]
+            numbers = [reasons.number[rule.id] for rule in fired]
+            effects = {rule.effect for rule in fired}
+            idle = effects <= {Effect.OBLIGE} and pack.default_reason is not None
+            if idle:
+                numbers.append(reasons.number[f"{pack.id}.default"])
+            verdicts.append(Verdict(pack.name, pack.jurisdiction, idle or Effect.DENY in effects, numbers))
+    return combine(reasons, verdicts, "", marketing=True)
+
+
+def test_what_denies_and_what_permits_is_known_by_its_place() -> None:
+    for packs in worlds("places", 30):
+        found, place = whole(packs), 0
+        rules = [rule for pack in packs.packs for rule in pack.rules]
+        assert found.denying == sum(1 << n for n, rule in enumerate(rules) if rule.effect is Effect.DENY)
+        assert [table for table, _, _ in found.permitting] == list(found.tables)
+        for number, (pack, (_, permitting, binds)) in enumerate(zip(packs.packs, found.permitting, strict=True)):
+            own = range(place, place + len(pack.rules))
+            assert permitting == sum(1 << n for n in own if rules[n].effect is Effect.PERMIT)
+            assert binds == 1 << len(rules) + number
+            place = own.stop
+
+
+def test_facts_that_are_read_are_gathered_in_order_into_groups_that_stay_small(monkeypatch: pytest.MonkeyPatch) -> None:
+    limit = 40
+    monkeypatch.setattr(sieve, "GROUP_LIMIT", limit)
+    for packs in worlds("groups", 40):
+        conditions = [c for p in packs.packs for r in p.rules for c in (r.when, *r.unless)]
+        names = {n for c in (*conditions, *(c for p in packs.packs for c in p.territory)) for n in c.allowed}
+        gathered: list[list[str]] = [[]]
+        for fact in FACTS:
+            if fact.name in names:
+                if prod(len(BY_NAME[name].values) for name in (*gathered[-1], fact.name)) > limit:
+                    gathered.append([])
+                gathered[-1].append(fact.name)
+        found = whole(packs)
+        assert found.read == field_mask(names)
+        # A fact that alone has more values than fit has a group of its own, and nothing an empty one.
+        assert [mask for mask, _ in found._groups if mask] == [field_mask(group) for group in gathered if group]
+        assert all(mask for mask, _ in found._groups)
+
+
+def test_a_residual_keeps_what_the_fixed_facts_leave_open() -> None:
+    dice = Dice("residual")
+    for packs in worlds("residual", 60):
+        facts = anywhere(dice)
+        for pack, table in zip(packs.packs, Program(packs).tables, strict=True):
+            left = table.residual(facts.bits & INDEX, INDEX)
+            territory = [_rest(c) for c in pack.territory if _open(c, facts)]
+            if not territory:
+                assert left is None
+                continue
+            assert left is not None
+            assert left.territory == ((0,) if 0 in territory else tuple(territory))
+            rows = zip(table.rows, pack.rules, strict=True)
+            assert left.rows == tuple(
+                Row(_rest(rule.when), tuple(_rest(c) for c in rule.unless if _open(c, facts)), row.number)
+                for row, rule in rows
+                if _open(rule.when, facts) and not any(_open(c, facts) and not _rest(c) for c in rule.unless)
+            )
+            assert replace(left, territory=table.territory, rows=table.rows) == table
+
+
+def _open(condition: Condition, facts: Facts) -> bool:
+    return all(facts[name] in condition.allowed.get(name, facts[name]) for name in FIXED)
+
+
+def _rest(condition: Condition) -> int:
+    return Condition.of({n: v for n, v in condition.allowed.items() if n not in FIXED}).blocked
+
+
+@pytest.mark.parametrize(
+    ("default", "fired", "denies", "told"),
+    [
+        (9, [], True, [9]),
+        (9, [7], True, [7, 9]),
+        (9, [6, 7], True, [6, 7, 9]),
+        (9, [5], False, [5]),
+        (9, [5, 7], False, [5, 7]),
+        (9, [2, 5], True, [2, 5]),
+        (None, [], False, []),
+        (None, [6], False, [6]),
+        (None, [3, 6], False, [3, 6]),
+        (None, [2], True, [2]),
+        (0, [], True, [0]),
+    ],
+)
+def test_the_verdict_of_a_law_by_the_numbers_of_what_fired(
+    default: int | None,
+    fired: list[int],
+    denies: bool,  # noqa: FBT001 - a parameter of the test
+    told: list[int],
+) -> None:
+    """Numbers below 3 deny, those from 6 on only oblige."""
+    table = Table("law@1", "EU", (0,), default, 3, 6, ())
+    assert table.verdict(fired) == Verdict("law@1", "EU", denies, told)
+
+
+def test_no_laws_at_all_bind_nobody() -> None:
+    found = Sieve(Reasons.of(PACKS), (), marketing=True)
+    answer = found.answer(consenting()[0].bits)
+    assert (found.fired(consenting()[0].bits), found.read, found.denying, found.permitting) == (0, 0, 0, ())
+    assert (answer.permitted, answer.reason_code, answer.packs) == (False, "jurisdiction_unknown", ())
+
+
+def test_several_laws_that_permit_marketing_are_said_to_and_of_other_uses_they_are_not() -> None:
+    yes = [a_pack(name, None, a_rule(f"{name}.yes", Effect.PERMIT, HERE[0])) for name in "ab"]
+    compiled, bits = Program(PackSet(tuple(yes), PACKS.reasons)), consenting()[0].bits
+    said = [Sieve(compiled.reasons, compiled.tables, marketing=m).answer(bits).reason_code for m in (True, False)]
+    assert said == ["strictest_profile_satisfied", "consent_valid"]

@@ -160,7 +160,12 @@ class Standings:
     named: Mapping[RecipientId, Standing] = field(default_factory=dict)
 
 
-_NEGATIVE = {WITHDRAWN: ConsentState.WITHDRAWN, REFUSED: ConsentState.REFUSED, PENDING: ConsentState.PENDING}
+_UNDATED = {
+    NEVER: ConsentState.NONE,
+    WITHDRAWN: ConsentState.WITHDRAWN,
+    REFUSED: ConsentState.REFUSED,
+    PENDING: ConsentState.PENDING,
+}
 _ENCODED = {ConsentKind.WITHDRAWN: WITHDRAWN, ConsentKind.REFUSED: REFUSED}
 # Of two events at the same instant the more restrictive one wins: sorted last, it decides.
 _RESTRICTIVE = {
@@ -177,10 +182,8 @@ _FIRMNESS = {WITHDRAWN: 3, REFUSED: 2, PENDING: 1}
 
 def state_of(until: int, now: int) -> ConsentState:
     """Return what the integer of the audience row means at `now` (seconds)."""
-    if until == NEVER:
-        return ConsentState.NONE
-    if until < 0:
-        return _NEGATIVE.get(until, ConsentState.WITHDRAWN)
+    if until <= NEVER:
+        return _UNDATED.get(until, ConsentState.WITHDRAWN)
     return ConsentState.GIVEN if until > now else ConsentState.EXPIRED
 
 
