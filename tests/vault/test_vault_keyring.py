@@ -60,8 +60,13 @@ def test_what_was_created_opens_again_with_the_same_roots(path, tmp_path):
         assert Keyring.open(path, protector).roots == made.roots
         assert path.stat().st_mode & 0o777 == 0o600
         assert made.is_sealed
+        assert made.sealed_by == protector.kind
         path.unlink()
     assert [entry.name for entry in tmp_path.iterdir()] == ["secret"], "no temporary file is left"
+
+
+def test_a_keyring_without_a_file_says_that_memory_is_all_there_is():
+    assert (Keyring.in_memory().sealed_by, Keyring.in_memory().is_sealed) == ("memory", False)
 
 
 def test_default_costs_are_the_second_recommended_option_of_rfc_9106():

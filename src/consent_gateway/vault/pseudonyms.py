@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import hmac
 import re
-import sys
+import struct
 from array import array
 from collections.abc import Container, Iterator, Sequence
 
@@ -38,6 +38,7 @@ _ZEROS = bytes(8)
 _MAX_EPOCH, _MAX_ID = (1 << 32) - 1, (1 << 63) - 1
 _MAX_CIPHERS = 1024
 _NO_EPOCH, _NO_BLOCK = 0, bytes(BLOCK_BYTES)
+_PLAIN = struct.Struct(">8sQ")
 _TEXT = re.compile(r"p(0|[1-9][0-9]{0,9})-([0-9a-f]{32})", re.ASCII)
 
 
@@ -123,24 +124,18 @@ def _parse(text: str) -> tuple[int, bytes | None]:
 
 def _ids(plain: bytes) -> Iterator[int | None]:
     """Yield the id in each decrypted block, None where the redundancy says that the block was made up."""
-    words = array("Q", plain)
-    if sys.byteorder == "little":
-        words.byteswap()
-    for place, subject_id in enumerate(words[1::2]):
-        zeros = plain[place * BLOCK_BYTES : place * BLOCK_BYTES + len(_ZEROS)]
+    for zeros, subject_id in _PLAIN.iter_unpack(plain):
         yield subject_id if hmac.compare_digest(zeros, _ZEROS) and subject_id <= _MAX_ID else None
 
 
 def _blocks(subject_ids: Sequence[int]) -> bytes:
     """Return the plaintext blocks: eight zero bytes and the id, big-endian; `ValueError` if out of range."""
     try:
-        ids = array("q", subject_ids)
-    except OverflowError:
+        ids = struct.pack(f">{len(subject_ids)}q", *subject_ids)
+    except struct.error:
         raise ValueError("subject id out of range") from None
-    if ids and min(ids) < 0:
+    if min(subject_ids, default=0) < 0:
         raise ValueError("subject id out of range")
-    blocks = array("q", bytes(BLOCK_BYTES * len(ids)))
-    blocks[1::2] = ids
-    if sys.byteorder == "little":
-        blocks.byteswap()
+    blocks = array("q", bytes(BLOCK_BYTES * len(subject_ids)))
+    blocks[1::2] = array("q", ids)  # bytes are copied as they are, whatever the order of this machine
     return blocks.tobytes()

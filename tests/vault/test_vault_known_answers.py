@@ -1,0 +1,132 @@
+"""Known answers for every derived key and every layout: computed from the documented formulas by the standard library.
+
+A change of any of them would orphan what stores hold, and a round trip would not notice it.
+"""
+
+from __future__ import annotations
+
+import hmac
+import json
+import secrets
+from pathlib import Path
+from typing import Any
+
+import pytest
+from vault_builders import a_keyring
+
+from consent_gateway.vault import envelope, shares
+from consent_gateway.vault.blind_index import BlindIndexer
+from consent_gateway.vault.derivation import expand, frame
+from consent_gateway.vault.envelope import DataKey, SealContext, derive_audit_key, open_sealed
+from consent_gateway.vault.keyring import Keyring
+from consent_gateway.vault.keys import LocalKeyProvider, dek_context, wrapped_epoch
+from consent_gateway.vault.tombstones import START, SubjectHasher, header, line_key, seal
+
+KNOWN = json.loads((Path(__file__).resolve().parents[1] / "vectors" / "vault_keys.json").read_text())
+RING = a_keyring(epochs=2, generations=2)
+DEK = bytes(range(32))
+ADDRESS = "jane@example.com"
+HERE = SealContext(subject_id=7, group="contact", schema_version=1, row_version=3)
+WRAPPED = bytes.fromhex(
+    "010100000001001d642a2745ec4837b2dc1af8961d7215bde7e534833eb1462b12a074cd6c77e6d5ecf448cc825d7d583e7fe31a066e5d"
+)
+SEALED = bytes.fromhex(
+    "01012121e131fe478e77000102030405060708090a0b55a635c07e87dc98f22bbfb77cb53c854f0bcf21c81fef4600ce2c613ff01b00"
+)
+
+
+def hkdf(root: bytes, length: int, info: bytes) -> bytes:
+    """RFC 5869 with SHA-256 and an empty salt, by the standard library alone."""
+    prk, made, block = hmac.digest(bytes(32), root, "sha256"), b"", b""
+    for number in range(1, -(-length // 32) + 1):
+        block = hmac.digest(prk, block + info + bytes([number]), "sha256")
+        made += block
+    return made[:length]
+
+
+def framed(parts: list[str]) -> bytes:
+    return b"".join(len(part).to_bytes(4, "big") + part for part in map(bytes.fromhex, parts))
+
+
+def test_the_roots_of_the_vectors_are_those_of_the_tests() -> None:
+    assert {name: root.hex() for name, root in RING.roots.by_name().items()} == KNOWN["roots"]
+
+
+@pytest.mark.parametrize("case", KNOWN["keys"], ids=lambda case: f"{case['call']}{case['args']}")
+def test_every_derived_key_is_the_published_one(case: dict[str, Any]) -> None:
+    made = getattr(RING, case["call"])(*case["args"])
+    assert made.hex() == case["key"]
+    assert made == hkdf(bytes.fromhex(KNOWN["roots"][case["root"]]), len(made), framed(case["info"]))
+
+
+def test_no_derivation_is_without_a_vector() -> None:
+    """Whatever the keyring derives under a name of its own is in the file."""
+    derived = {name for name in vars(Keyring) if name.endswith(("_key", "_seed"))} | {"kek"}
+    assert derived - {"_key", "log_signing_seed"} == {case["call"] for case in KNOWN["keys"]}
+    assert RING.log_signing_seed() == RING.roots.log_signing_seed, "a root itself"
+
+
+def test_fingerprints() -> None:
+    assert RING.fingerprint() == "fd3ff70621aeb9fd40b0ca6302ab2605"
+    assert RING.key_fingerprints() == {
+        "kek/1": "e9a9287f5cc8297e64d33cb47afae712",
+        "kek/2": "92ad9e59a164fcde3828b22adb4c4a75",
+        "index/1": "bac6fdf5ab22c82c4ce66564cbe6900d",
+        "index/2": "b7d07b0ed56d09cae6d343da3fba3ae9",
+    }
+
+
+def test_keys_of_a_data_key() -> None:
+    assert expand(DEK, b"consent-gateway/envelope").hex() == (
+        "be4c45f3824d45ce935e7fe25d4db5f47feb04b7fa7acfa34457814fa98dc28d"
+        "2121e131fe478e772e43e0cfe445b4561a84b6d12e5c4badd41e0c0fa79e4941"
+    )
+    assert DataKey(DEK).key_id.hex() == "2121e131fe478e77"
+    assert derive_audit_key(DEK).hex() == "ef6b23969e67bd0167ee29bfb3a69e1bace3c0fcf8b0fd030791de261f33003a"
+
+
+def test_a_sealed_group(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert open_sealed(DEK, HERE, SEALED) == ADDRESS.encode()
+    monkeypatch.setattr(envelope.secrets, "token_bytes", lambda size: bytes(range(size)))
+    assert envelope.seal(DEK, HERE, ADDRESS.encode()) == SEALED
+
+
+def test_a_wrapped_data_key() -> None:
+    provider = LocalKeyProvider(a_keyring())
+    assert provider.wrap(DEK, dek_context(7)) == WRAPPED, "AES-SIV is deterministic"
+    assert LocalKeyProvider(RING).unwrap(WRAPPED, dek_context(7)) == DEK
+    assert wrapped_epoch(WRAPPED) == 1
+    assert dek_context(2**63 - 1) == frame(b"subject-dek", b"\x7f" + b"\xff" * 7)
+
+
+def test_blind_index_tombstone_and_lasting_token() -> None:
+    indexer = BlindIndexer(RING)
+    assert indexer.index("email", ADDRESS, 1).hex() == "d1fcfe360ded75c2c609ac2a09d07d02"
+    assert indexer.index_many("email", [ADDRESS], 1) == [indexer.index("email", ADDRESS, 1)]
+    assert indexer.tombstone("email", ADDRESS).hex() == (
+        "139716327fccfd2a8e7005ee546e166f35fe534c45b7fb5512c97d00fda08f6f"
+    )
+    assert indexer.lasting("email", ADDRESS).hex() == "eb8090b50b049263bc472ecf56ad2cb0"
+
+
+def test_a_hashed_subject_and_the_first_line_of_a_tombstone_file() -> None:
+    assert SubjectHasher(RING).hash(7).hex() == "1af6e481aaec6a0b52e5c06782de2ea9b7d4191870d485510b6bda7604327657"
+    mac = "e34a756084a86ff302f9cf4806d9d7d25eb1a4628b3c15b8b3c418ddf79ee05f"
+    line = f'{{"format":"consent-gateway-tombstones","version":1}} {mac}\n'.encode()
+    assert seal(line_key(RING), START, header()) == (line, bytes.fromhex(mac))
+
+
+def test_the_name_of_a_set_of_shares() -> None:
+    assert shares.set_of(bytes(range(32))).hex() == "4265604a83"
+
+
+def test_fresh_keys_come_from_the_secrets_module(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing else may draw them: a generator with a seed would give them away."""
+    asked: list[int | None] = []
+    genuine = secrets.token_bytes
+    monkeypatch.setattr(secrets, "token_bytes", lambda size=None: (asked.append(size), genuine(size))[1])
+    provider = LocalKeyProvider(Keyring.in_memory())
+    dek, _ = provider.new_dek(b"here")
+    assert asked == [32] * 7
+    DataKey(dek).seal(HERE, b"")
+    assert asked[7:] == [12]
