@@ -13,7 +13,14 @@ from vault_builders import a_keyring
 
 from consent_gateway.errors import KeyringError
 from consent_gateway.vault import blind_index
-from consent_gateway.vault.blind_index import INDEXED_FIELDS, BlindIndexer, lint_field, measure_leakage
+from consent_gateway.vault.blind_index import (
+    INDEXED_FIELDS,
+    BlindIndexer,
+    Leakage,
+    lint_field,
+    measure_leakage,
+    objections,
+)
 from consent_gateway.vault.custody import Custody
 from consent_gateway.vault.derivation import derive, frame
 from consent_gateway.vault.failures import LowEntropyFieldError
@@ -72,6 +79,10 @@ def test_many_agrees_with_one_and_sizes_are_as_documented():
     indexer = BlindIndexer(a_keyring())
     values = ["a", "b", "a"]
     assert indexer.index_many("openid", values) == [indexer.index("openid", value) for value in values]
+    assert indexer.index_many("openid", []) == []
+    before = BlindIndexer(a_keyring(generations=2))
+    assert before.index_many("openid", values, 1) == [before.index("openid", value, 1) for value in values]
+    assert before.index_many("openid", values, 1) != before.index_many("openid", values)
     assert len(indexer.index("openid", "a")) == 16
     assert len(indexer.tombstone("openid", "a")) == 32
 
@@ -104,7 +115,7 @@ def test_weak_and_undeclared_fields_are_refused(field):
         lambda: indexer.tombstone(field, "x"),
         lambda: indexer.index_many(field, ["x"]),
     ):
-        with pytest.raises(LowEntropyFieldError):
+        with pytest.raises(LowEntropyFieldError, match="^The field is not declared as a unique identifier$"):
             ask()
 
 
@@ -120,9 +131,58 @@ def test_the_lint_passes_identifiers_and_refuses_attributes():
         "too few to judge": [str(number) for number in range(999)],
         "nothing": [],
     }
+    message = "^The sample's values repeat too often, or are too few, for a blind index$"
     for values in weak.values():
-        with pytest.raises(LowEntropyFieldError):
+        with pytest.raises(LowEntropyFieldError, match=message):
             lint_field(values)
+
+
+FEW, REPEATED, FREQUENT = (
+    "fewer than 1,000 values are too few to judge by",
+    "fewer than half of the values are distinct",
+    "one value makes up more than 1 % of them",
+)
+
+
+@pytest.mark.parametrize(
+    ("found", "want"),
+    [
+        (Leakage(1000, 1000, 0.001, 9.9), ()),
+        (Leakage(999, 999, 0.001, 9.9), (FEW,)),
+        (Leakage(1000, 500, 0.01, 6.6), ()),
+        (Leakage(1000, 499, 0.01, 6.6), (REPEATED,)),
+        (Leakage(1000, 500, 0.0101, 6.6), (FREQUENT,)),
+        (Leakage(2000, 1000, 0.01, 6.6), ()),
+        (Leakage(10, 1, 1.0, 0.0), (FEW, REPEATED, FREQUENT)),
+    ],
+)
+def test_objections_begin_where_they_are_said_to(found, want):
+    assert objections(found) == want
+
+
+def test_an_empty_sample_is_one_that_tells_everything():
+    found = measure_leakage([])
+    assert (found.rows, found.distinct, found.top_share, abs(found.min_entropy_bits)) == (0, 0, 1.0, 0.0)
+
+
+def test_a_mac_is_keyed_once_for_each_field_generation_and_use(monkeypatch):
+    """Keying costs twice what a copy does, and this is the hot path of every import."""
+    made: list[bytes] = []
+    genuine = blind_index.HMAC
+    monkeypatch.setattr(blind_index, "HMAC", lambda key, hashed: (made.append(key), genuine(key, hashed))[1])
+    custody = Custody(a_keyring(generations=2))
+    indexer = BlindIndexer(custody)
+    for value in ("a", "b", "c"):
+        indexer.lookups("email", value)
+        indexer.index_many("email", [value])
+        indexer.tombstone("email", value)
+        indexer.lasting("email", value)
+    assert len(made) == len(set(made)) == 4
+    assert indexer.lasting("phone", "a") != indexer.tombstone("phone", "a")[:16]
+    assert len(made) == 6
+    custody.use(custody.keyring.new_index_generation())
+    indexer.index("email", "a", 1)
+    assert len(made) == 7, "nothing that was prepared outlives its keyring"
 
 
 def test_leakage_is_measured_as_defined():

@@ -151,14 +151,20 @@ def test_equal_plaintexts_never_look_equal_and_nonces_do_not_repeat():
 
 
 @pytest.mark.parametrize(
-    "wrong",
+    ("wrong", "message"),
     [
-        {"subject_id": -1}, {"subject_id": 2**63}, {"group": "other"}, {"group": ""},
-        {"schema_version": -1}, {"schema_version": 2**32}, {"row_version": -1}, {"row_version": 2**64},
+        ({"subject_id": -1}, "subject or schema version out of range"),
+        ({"subject_id": 2**63}, "subject or schema version out of range"),
+        ({"schema_version": -1}, "subject or schema version out of range"),
+        ({"schema_version": 2**32}, "subject or schema version out of range"),
+        ({"group": "other"}, "unknown group"),
+        ({"group": ""}, "unknown group"),
+        ({"row_version": -1}, "row version out of range"),
+        ({"row_version": 2**64}, "row version out of range"),
     ],
-)  # fmt: skip
-def test_a_context_out_of_range_cannot_be_made(wrong):
-    with pytest.raises(ValueError):
+)
+def test_a_context_out_of_range_cannot_be_made(wrong, message):
+    with pytest.raises(ValueError, match=f"^{message}$"):
         replace(HERE, **wrong)
 
 

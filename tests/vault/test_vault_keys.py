@@ -195,3 +195,59 @@ def test_of_many_those_that_do_not_open_are_told() -> None:
     )
     assert found[0] is not None
     assert found[1:] == [None] * 4
+
+
+def test_one_that_does_not_open_stops_none_after_it() -> None:
+    provider = LocalKeyProvider(Keyring.in_memory())
+    dek, good = provider.new_dek(dek_context(1))
+    provider.use(provider.keyring.new_kek_epoch())
+    current = provider.new_dek(dek_context(2))[1]
+    found = provider.rewrap_many([(b"", b""), (current, dek_context(2)), (good, dek_context(1))])
+    assert found[:2] == [None, current]
+    assert found[2] is not None
+    assert provider.unwrap(found[2], dek_context(1)) == dek
+
+
+def test_the_file_is_looked_at_for_an_epoch_that_nobody_here_knows_and_for_no_other(tmp_path, monkeypatch) -> None:
+    path = tmp_path / "keyring"
+    mine = LocalKeyProvider(Keyring.create(path, a_passphrase()))
+    other = LocalKeyProvider(Keyring.open(path, a_passphrase()))
+    looks: list[bool] = []
+    genuine = LocalKeyProvider.refresh
+    monkeypatch.setattr(LocalKeyProvider, "refresh", lambda self: (looks.append(True), genuine(self))[1])
+    dek, known = mine.new_dek(b"here")
+    assert mine.rewrap_many([(known, b"here")]) == [known]
+    assert mine.unwrap(known, b"here") == dek
+    assert looks == []
+    other.use(other.keyring.new_kek_epoch())
+    later, unknown = other.new_dek(b"there")
+    (same,) = mine.rewrap_many([(unknown, b"there")])
+    assert (same, len(looks)) == (unknown, 1)
+    assert mine.unwrap(unknown, b"there") == later
+    assert len(looks) == 1
+
+
+def test_a_cipher_is_made_once_for_each_shard(monkeypatch) -> None:
+    """Making one costs as much as the wrap itself."""
+    made: list[bytes] = []
+    genuine = keys.AESSIV
+    monkeypatch.setattr(keys, "AESSIV", lambda key: (made.append(key), genuine(key))[1])
+    provider = LocalKeyProvider(a_keyring())
+    for _ in range(3):
+        dek, wrapped = provider.new_dek(b"here")
+        assert provider.unwrap(wrapped, b"here") == dek
+    assert len(made) == 1
+    for subject in range(200):
+        provider.new_dek(dek_context(subject))
+    assert len(made) == len(set(made)) == 16
+
+
+@pytest.mark.parametrize(("at", "byte"), [(0, 0), (0, 2), (1, 0), (1, 2), (6, 16), (6, 255)])
+def test_a_header_of_another_version_algorithm_or_shard_is_no_header(at, byte) -> None:
+    """Told before any key is asked for, so by what only reads headers too."""
+    _, wrapped = LocalKeyProvider(a_keyring()).new_dek(b"here")
+    with pytest.raises(VaultError):
+        wrapped_epoch(wrapped[:at] + bytes([byte]) + wrapped[at + 1 :])
+    for length in (WRAPPED_BYTES - 1, WRAPPED_BYTES + 1):
+        with pytest.raises(VaultError):
+            wrapped_epoch((wrapped + b"\0")[:length])

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from vault_builders import a_keyring
 
 from consent_gateway.vault import pseudonyms
+from consent_gateway.vault.custody import Custody
 from consent_gateway.vault.derivation import derive
 from consent_gateway.vault.keyring import Keyring, Roots
 from consent_gateway.vault.pseudonyms import Pseudonymiser
@@ -124,8 +125,63 @@ def test_bulk_agrees_with_one_at_a_time(subject_ids):
 
 @pytest.mark.parametrize(("subject_id", "epoch"), [(-1, 1), (2**63, 1), (2**64, 1), (1, -1), (1, 2**32)])
 def test_ids_and_epochs_out_of_range_are_refused(subject_id, epoch):
-    with pytest.raises(ValueError):
+    message = "^epoch out of range$" if subject_id == 1 else "^subject id out of range$"
+    with pytest.raises(ValueError, match=message):
         Pseudonymiser(a_keyring()).pseudonym(subject_id, "crm", epoch)
+    with pytest.raises(ValueError, match=message):
+        Pseudonymiser(a_keyring()).bulk([1, subject_id, 2], "crm", epoch)
+
+
+def test_ids_and_epochs_at_the_ends_of_their_ranges_are_names_like_others():
+    maker = Pseudonymiser(a_keyring())
+    for epoch in (0, 2**32 - 1):
+        texts = maker.bulk([0, 2**63 - 1], "crm", epoch)
+        assert [maker.resolve(text, "crm") for text in texts] == [0, 2**63 - 1]
+        assert maker.resolve_all(texts, "crm", {epoch}) == [0, 2**63 - 1]
+    assert maker.bulk([], "crm", 1) == []
+    assert maker.bulk_bytes([], "crm", 1) == b""
+
+
+def test_a_cipher_is_made_once_for_each_recipient_and_epoch_and_goes_with_its_keyring(monkeypatch):
+    made: list[int] = []
+    genuine = pseudonyms.Cipher
+    monkeypatch.setattr(pseudonyms, "Cipher", lambda *parts: (made.append(1), genuine(*parts))[1])
+    custody = Custody(a_keyring())
+    maker = Pseudonymiser(custody)
+    for _ in range(3):
+        text = maker.pseudonym(7, "crm", 1)
+        assert maker.resolve(text, "crm") == 7
+    assert len(made) == 1
+    maker.pseudonym(7, "ads", 1)
+    maker.pseudonym(7, "crm", 2)
+    assert len(made) == 3
+    custody.use(Keyring.in_memory())
+    assert maker.pseudonym(7, "crm", 1) != text
+    assert maker.resolve(text, "crm") is None
+    assert len(made) == 4
+
+
+def test_as_many_ciphers_are_kept_as_are_said_to_be():
+    maker = Pseudonymiser(a_keyring())
+    for epoch in range(1024):
+        maker.pseudonym(7, "crm", epoch)
+    assert len(maker._made[1]) == 1024
+    maker.pseudonym(7, "crm", 1024)
+    assert len(maker._made[1]) == 1
+
+
+def test_what_does_not_count_asks_for_no_key_of_its_own(monkeypatch):
+    """So that whoever makes up epochs makes no keys: it is decrypted under the one key that is at hand."""
+    asked: list[int] = []
+    genuine = Keyring.pseudonym_key
+    monkeypatch.setattr(
+        Keyring, "pseudonym_key", lambda ring, sector, epoch: (asked.append(epoch), genuine(ring, sector, epoch))[1]
+    )
+    maker = Pseudonymiser(a_keyring())
+    for text in ("p7-" + "0" * 32, "p4294967296-" + "0" * 32, "p9-" + "0" * 31, "", "p8-" + "f" * 32):
+        assert maker.resolve(text, "crm", {3}) is None
+        assert maker.resolve_all([text], "crm", {3}) == [None]
+    assert set(asked) == {0}
 
 
 def test_ciphers_of_made_up_epochs_do_not_pile_up():

@@ -143,7 +143,7 @@ def measure_leakage(values: Iterable[str]) -> Leakage:
     """Measure what an equality index over `values` would reveal; min-entropy = -log2 of the top share."""
     counts = Counter(values)
     rows = counts.total()
-    top = max(counts.values(), default=0) / rows if rows else 1.0
+    top = max(counts.values()) / rows if rows else 1.0
     return Leakage(rows, len(counts), top, -math.log2(top))
 
 
