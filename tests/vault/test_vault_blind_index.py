@@ -115,7 +115,7 @@ def test_weak_and_undeclared_fields_are_refused(field):
         lambda: indexer.tombstone(field, "x"),
         lambda: indexer.index_many(field, ["x"]),
     ):
-        with pytest.raises(LowEntropyFieldError, match="^The field is not declared as a unique identifier$"):
+        with pytest.raises(LowEntropyFieldError, match=r"^The field is not declared as a unique identifier$"):
             ask()
 
 
