@@ -27,6 +27,7 @@ from consent_gateway.vault.keyring import Keyring
 from consent_gateway.vault.keys import LocalKeyProvider, dek_context
 from consent_gateway.vault.normal_forms import Normalised
 from consent_gateway.vault.pseudonyms import Pseudonymiser
+from consent_gateway.vault.shared_key import SharedKey
 
 CONTACT, PROFILE, EVIDENCE, AUDIT_KEY = "contact", "profile", "evidence", "audit_key"
 SEALED_REPLY = b"\0"  # how a reply begins that is kept under the gateway's own key; no JSON begins so
@@ -161,10 +162,14 @@ def open_retired(dek: bytes, subject_id: SubjectId, number: int, sealed: bytes) 
 
 
 def seal_bytes(dek: bytes, subject_id: SubjectId, content: bytes) -> bytes:
-    """Seal one free-standing piece of evidence or one quarantined row."""
-    return DataKey(dek).seal(SealContext(subject_id, EVIDENCE, SCHEMA_VERSION, 1), content)
+    """Seal one free-standing piece of evidence, or what belongs to nobody yet."""
+    return _free_standing(dek, subject_id).seal(SealContext(subject_id, EVIDENCE, SCHEMA_VERSION, 1), content)
 
 
 def open_bytes(dek: bytes, subject_id: SubjectId, sealed: bytes) -> bytes:
     """Open what `seal_bytes` sealed."""
-    return DataKey(dek).open(SealContext(subject_id, EVIDENCE, SCHEMA_VERSION, 1), sealed)
+    return _free_standing(dek, subject_id).open(SealContext(subject_id, EVIDENCE, SCHEMA_VERSION, 1), sealed)
+
+
+def _free_standing(dek: bytes, subject_id: SubjectId) -> DataKey | SharedKey:
+    return SharedKey(dek) if subject_id == GATEWAY_ITSELF else DataKey(dek)

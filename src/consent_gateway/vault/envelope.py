@@ -10,7 +10,8 @@ version, row version, group. Hence a blob opens only in its own row, column, sch
 swapping two rows or two groups and putting back an older version all fail, with the one `VaultError`.
 
 A nonce is random (96 bits). One DEK seals a handful of groups a few thousand times in a person's life, far below the
-2^32 of SP 800-38D section 8.3. The key id is checked before decryption: GCM does not commit to its key.
+2^32 of SP 800-38D section 8.3; the row version counts them. The gateway's own key seals much more: see `shared_key`.
+The key id is checked before decryption: GCM does not commit to its key.
 """
 
 from __future__ import annotations
@@ -114,10 +115,15 @@ def derive_audit_key(dek: bytes) -> bytes:
 
 
 def _aad(key_id: bytes, context: SealContext) -> bytes:
+    return aad_of(_PREFIX, key_id, context)
+
+
+def aad_of(prefix: bytes, key_id: bytes, context: SealContext) -> bytes:
+    """Return the AAD of a sealing that begins with `prefix` (version and algorithm) and `key_id`."""
     group = context.group.encode()
     fixed = _AAD.pack(
         len(_FORMAT), _FORMAT,
-        2, _PREFIX,
+        2, prefix,
         8, context.subject_id,
         KEY_ID_BYTES, key_id,
         4, context.schema_version,
