@@ -112,3 +112,30 @@ def test_what_stands_for_no_identifier_is_a_placeholder(kind: str, value: str) -
 )
 def test_an_identifier_that_resembles_one_is_none(kind: str, value: str) -> None:
     assert not is_placeholder(kind, value)
+
+
+WORDS = {
+    "null",
+    "none",
+    "nil",
+    "nan",
+    "na",
+    "undefined",
+    "unknown",
+    "unset",
+    "notset",
+    "anonymous",
+    "noemail",
+    "nomail",
+}
+
+
+@given(
+    st.sampled_from(["email", "member_no"]),
+    st.lists(st.sampled_from([*WORDS, "Null", "0", "1", "-1", "-", "_", "@", "x", "\u0661", "\u00b2"])).map("".join),
+)
+@settings(derandomize=True, deadline=None, max_examples=500)
+def test_the_short_way_to_a_placeholder_gives_what_the_long_one_says(kind: str, value: str) -> None:
+    text = value.split("@", maxsplit=1)[0] if kind == "email" else value
+    core = "".join(c for c in text.casefold() if c.isalnum())
+    assert is_placeholder(kind, value) == (core in WORDS or text == "-1" or set(core) <= {"0"})

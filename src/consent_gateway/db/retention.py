@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Table, and_, delete, exists, false, func, or_, select, update
 
+from consent_gateway.db.bulk import upsert_many
 from consent_gateway.db.dialects import chunks, insert_ignoring, upsert
 from consent_gateway.db.engine import Session
 from consent_gateway.db.tables import (
@@ -56,7 +57,8 @@ class Run:
 
 def supplied(session: Session, source: str, ids: Collection[SubjectId], now: int) -> None:
     """Say that a source told about these people now."""
-    upsert(session, subject_sources, [{"subject_id": i, "source": source, "last_at": now} for i in sorted(ids)])
+    rows = [(i, source, now) for i in sorted(ids)]
+    upsert_many(session, subject_sources, ("subject_id", "source", "last_at"), rows)
 
 
 # -- what is over --------------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ the month leaves the vault; age is computed from it so that nobody is taken for 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from enum import IntFlag, StrEnum
@@ -133,9 +134,14 @@ _PLACEHOLDERS = frozenset(
 )
 
 
+_TELLING_DIGIT = re.compile("[1-9]")
+
+
 def is_placeholder(kind: str, value: str) -> bool:
     """Tell whether a normalised identifier stands for "none": only zeros or signs, -1, or a word such as null."""
     text = value.partition("@")[0] if kind == IdentifierKind.EMAIL else value
+    if _TELLING_DIGIT.search(text):  # the short way for most: no word has one, and then it is not all zeros
+        return text == "-1"
     core = "".join(char for char in text.casefold() if char.isalnum())
     return core in _PLACEHOLDERS or text == "-1" or not core.strip("0")
 

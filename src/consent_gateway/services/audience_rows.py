@@ -39,8 +39,8 @@ from consent_gateway.services.clusters import (
 )
 from consent_gateway.services.gateway import Work
 
-_PRESENT = {"email": Flag.HAS_EMAIL, "phone": Flag.HAS_PHONE, "device_id": Flag.HAS_DEVICE}
-_SUPPRESSED = {kind.value: flag for kind, flag in SUPPRESSED_BY.items()}
+_PRESENT = {"email": int(Flag.HAS_EMAIL), "phone": int(Flag.HAS_PHONE), "device_id": int(Flag.HAS_DEVICE)}
+_SUPPRESSED = {kind.value: int(flag) for kind, flag in SUPPRESSED_BY.items()}
 _CHOICE_MASK = int(CHOICE_FLAGS)
 _AGGREGATE = {TraitOrigin.EVENT_COUNT: 0, TraitOrigin.EVENT_FIRST: 1, TraitOrigin.EVENT_LAST: 2}
 
@@ -105,12 +105,17 @@ def contact_flags(points: Iterable[tuple[str, bool]]) -> Flag:
 
     One suppressed address closes its kind: an answer does not say which address may be written to.
     """
-    flags = Flag(0)
+    return Flag(contact_bits(points))
+
+
+def contact_bits(points: Iterable[tuple[str, bool]]) -> int:
+    """Return the bits of `contact_flags` as a number: operators of flags cost too much for each of thousands."""
+    bits = 0
     for kind, suppressed in points:
-        flags |= _PRESENT.get(kind, Flag(0))
+        bits |= _PRESENT.get(kind, 0)
         if suppressed:
-            flags |= _SUPPRESSED.get(kind, Flag(0))
-    return flags
+            bits |= _SUPPRESSED.get(kind, 0)
+    return bits
 
 
 def refresh_choices(work: Work, ids: Sequence[SubjectId]) -> None:

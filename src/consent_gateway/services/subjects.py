@@ -8,24 +8,22 @@ can say which is right. An identifier of an erased person is refused by its tomb
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from consent_gateway.audit.canonical import canonical_json
 from consent_gateway.audit.entries import EntryKind
 from consent_gateway.db import audience_rows, events, merges, retention, subjects
 from consent_gateway.db.subjects import SealedGroup, Token
-from consent_gateway.domain.ids import RecipientId, SubjectId, TraitId
-from consent_gateway.domain.registers import Registers
-from consent_gateway.domain.subjects import (
-    join_regions,
-    split_regions,
-)
+from consent_gateway.domain.circumstances import Told
+from consent_gateway.domain.ids import RecipientId, SubjectId
 from consent_gateway.errors import FieldProblem, InputError
 from consent_gateway.services import circumstances, lasting_names, strangers
-from consent_gateway.services.audience_rows import contact_flags, refresh_flags, refresh_merged, refresh_standings
+from consent_gateway.services.arrivals import add_identifiers, create
+from consent_gateway.services.audience_rows import refresh_flags, refresh_merged, refresh_standings
 from consent_gateway.services.circumstances import refresh_circumstances
 from consent_gateway.services.cleaning import Clean, clean
+from consent_gateway.services.drafts import Draft, Facts, contact_points, put_together, trait_columns
 from consent_gateway.services.gateway import Work
 from consent_gateway.services.intake import Incoming, Intake, Refusals, keep_counts, require_size, require_source
 from consent_gateway.services.items import SubjectItem, SubjectRef
@@ -41,15 +39,6 @@ CONFLICT = FieldProblem(
     "the identifiers belong to different people; if they are one person, say so by POST /v1/subjects/merge"
     " and send the row again",
 )
-
-
-@dataclass(slots=True)
-class Draft:
-    """One person as a batch changes them: who they are so far, and everything the rows add."""
-
-    subject_id: SubjectId | None
-    rows: list[Clean] = field(default_factory=list)
-    identifiers: dict[Token, Normalised] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +63,11 @@ def import_subjects(work: Work, source: str, rows: Sequence[Incoming[SubjectItem
     intake = Intake("subjects", source_id, len(rows))
     new = [d for d in drafts if d.subject_id is None]
     known = [d for d in drafts if d.subject_id is not None]
-    _create(work, intake, new)
+    create(work, new)
+    for draft in new:
+        intake.created += 1
+        intake.joined += len(draft.rows) - 1
+        intake.accepted += len(draft.rows)
     unchanged = _update(work, intake, known)
     _record_circumstances(work, intake, source_id, drafts, unchanged)
     retention.supplied(work.session, source_id, {d.subject_id for d in drafts if d.subject_id is not None}, work.now)
@@ -114,6 +107,8 @@ def lookup(work: Work, ref: SubjectRef, recipient: str | None) -> str | None:
 
 def _without_erased(work: Work, refusals: Refusals, rows: list[Clean]) -> list[Clean]:
     gone = lasting_names.erased(work, [form for row in rows for form in row.identifiers.values()])
+    if not gone:
+        return rows
     kept = []
     for row in rows:
         if gone.isdisjoint(row.identifiers.values()):
@@ -171,68 +166,16 @@ def _one_person(meant: list[Draft], heads: Mapping[SubjectId, SubjectId]) -> Dra
 # -- writing -----------------------------------------------------------------------------------------------------
 
 
-def _create(work: Work, intake: Intake, drafts: list[Draft]) -> None:
-    facts = [_facts(draft) for draft in drafts]
-    ids = subjects.create(
-        work.session, [{"created_at": work.now, "regions": f.regions, "birth_month": f.birth_month} for f in facts]
-    )
-    keys, groups, rows, traits = [], [], [], []
-    blocked = lasting_names.suppressed(work, [form for draft in drafts for form in draft.identifiers.values()])
-    for draft, fact, subject_id in zip(drafts, facts, ids, strict=True):
-        flag = contact_flags((form.kind, form in blocked) for form in draft.identifiers.values())
-        draft.subject_id = subject_id
-        dek, wrapped = work.gateway.vault.new_key(subject_id)
-        keys.append({"subject_id": subject_id, "wrapped_dek": wrapped})
-        groups.append(seal_group(dek, subject_id, CONTACT, 1, {"points": _points(draft.identifiers)}))
-        if fact.profile:
-            groups.append(seal_group(dek, subject_id, PROFILE, 1, fact.profile))
-        traits += _trait_rows(subject_id, fact.traits)
-        values = {"regions": fact.regions, "birth_month": fact.birth_month, "flags": int(flag)}
-        rows.append(audience_rows.blank(subject_id) | values | _trait_columns(work.registers, fact.traits))
-        intake.created += 1
-        intake.joined += len(draft.rows) - 1
-        intake.accepted += len(draft.rows)
-    subjects.add_keys(work.session, keys)
-    _add_identifiers(work, {d.subject_id: d.identifiers for d in drafts if d.subject_id is not None}, blocked)
-    subjects.put_sealed(work.session, groups)
-    events.put_traits(work.session, traits)
-    audience_rows.insert_rows(work.session, rows)
-
-
-@dataclass(frozen=True, slots=True)
-class Facts:
-    """What rows say about one person, put together."""
-
-    regions: str
-    birth_month: int | None
-    profile: dict[str, str]
-    traits: dict[str, int | str]
-
-
-def _facts(draft: Draft, regions: str = "", born: int | None = None) -> Facts:
-    """Put the rows together: every claimed region counts, and of two birth dates the later (LAW part 2)."""
-    claimed = [r for r in split_regions(regions) if r] + [row.region for row in draft.rows]
-    births = [b for b in (born, *(row.birth_month for row in draft.rows)) if b is not None]
-    profile: dict[str, str] = {}
-    traits: dict[str, int | str] = {}
-    for row in draft.rows:
-        profile |= row.profile
-        traits |= row.traits
-    return Facts(join_regions(claimed), max(births, default=None), profile, traits)
-
-
 def _record_circumstances(
     work: Work, intake: Intake, source: str, drafts: list[Draft], unchanged: Mapping[SubjectId, Draft]
 ) -> None:
     """Keep what the rows tell about the contact points in them; a row that tells only that is an update too."""
-    told = {
-        d.subject_id: [
-            (row.told, [(t.kind, t.value) for t in row.identifiers]) for row in d.rows if row.told is not None
-        ]
-        for d in drafts
-        if d.subject_id is not None
-    }
-    changed = circumstances.record(work, source, {i: said for i, said in told.items() if said})
+    told: dict[SubjectId, list[tuple[Told, Collection[Token]]]] = {}
+    for draft in drafts:
+        for row in draft.rows:
+            if row.told is not None and draft.subject_id is not None:
+                told.setdefault(draft.subject_id, []).append((row.told, row.identifiers))
+    changed = circumstances.record(work, source, told)
     for draft in (unchanged[i] for i in changed if i in unchanged):
         intake.duplicates -= len(draft.rows)
         intake.updated += 1
@@ -260,7 +203,7 @@ def _update(work: Work, intake: Intake, drafts: list[Draft]) -> dict[SubjectId, 
     for draft, subject_id in zip(drafts, ids, strict=True):
         held = {Token(p.kind, p.token) for p in points.get(subject_id, [])}
         added = {t: f for t, f in draft.identifiers.items() if t not in held}
-        fact = _facts(draft, *known[subject_id])
+        fact = put_together(draft, *known[subject_id])
         fresh = {k: v for k, v in fact.traits.items() if declared.get(subject_id, {}).get(k) != v}
         sealed_changes = _reseal(deks[subject_id], contact[subject_id], profile.get(subject_id), added, fact)
         moved = (fact.regions, fact.birth_month) != known[subject_id]
@@ -270,13 +213,13 @@ def _update(work: Work, intake: Intake, drafts: list[Draft]) -> dict[SubjectId, 
             continue
         groups += sealed_changes
         joined += [subject_id] if added else []
-        _add_identifiers(work, {subject_id: added}, blocked)
+        add_identifiers(work, {subject_id: added}, blocked)
         events.put_traits(work.session, _trait_rows(subject_id, fresh))
         subjects.update_profile(work.session, subject_id, fact.regions, fact.birth_month)
         changes[subject_id] = {
             "regions": fact.regions,
             "birth_month": fact.birth_month,
-            **_trait_columns(work.registers, fresh),
+            **trait_columns(work.registers, fresh),
         }
         intake.updated += 1
         intake.joined += len(draft.rows)
@@ -299,48 +242,13 @@ def _reseal(
     changed = []
     if added:
         content = open_group(dek, contact)
-        content["points"] += _points(added)
+        content["points"] += contact_points(added)
         changed.append(seal_group(dek, contact.subject_id, CONTACT, contact.row_version + 1, content))
     held = open_group(dek, profile) if profile else {}
     if held | fact.profile != held:
         version = profile.row_version + 1 if profile else 1
         changed.append(seal_group(dek, contact.subject_id, PROFILE, version, held | fact.profile))
     return changed
-
-
-def _add_identifiers(
-    work: Work, found: Mapping[SubjectId, Mapping[Token, Normalised]], blocked: Collection[Normalised]
-) -> None:
-    """Write the identifiers under the generation that counts, and under one that is moving if its key is here.
-
-    Where it is not, the job of the move adds the rows: it does not end while any is missing.
-    """
-    index, vault = work.registers.index, work.gateway.vault
-    held = [(i, token, form) for i, tokens in found.items() for token, form in tokens.items()]
-    rows = [
-        {
-            "subject_id": i,
-            "kind": t.kind,
-            "generation": index.counts.number,
-            "token": t.value,
-            "suppressed": f in blocked,
-        }
-        for i, t, f in held
-    ]
-    moving = index.moving
-    if moving is None or not vault.holds(moving):
-        subjects.add_identifiers(work.session, rows)
-        return
-    points = subjects.add_points(work.session, rows)
-    added = [
-        row | {"generation": moving.number, "token": vault.token(form, moving).value, "point": point}
-        for row, (_, _, form), point in zip(rows, held, points, strict=True)
-    ]
-    subjects.add_identifiers(work.session, added)
-
-
-def _points(identifiers: Mapping[Token, Normalised]) -> list[list[str]]:
-    return [[form.kind, form.value] for form in identifiers.values()]
 
 
 def _trait_rows(subject_id: SubjectId, traits: Mapping[str, int | str]) -> list[dict[str, Any]]:
@@ -353,7 +261,3 @@ def _trait_rows(subject_id: SubjectId, traits: Mapping[str, int | str]) -> list[
         }
         for name, value in traits.items()
     ]
-
-
-def _trait_columns(registers: Registers, traits: Mapping[str, int | str]) -> dict[str, int | str]:
-    return {registers.traits[TraitId(name)].slot: value for name, value in traits.items()}

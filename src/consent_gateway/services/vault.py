@@ -7,10 +7,11 @@ This is where the ring that knows bytes and contexts meets people. Plaintext lea
 from __future__ import annotations
 
 import hmac
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
+
+import msgspec
 
 from consent_gateway.db import resealing
 from consent_gateway.db import subjects as subject_rows
@@ -91,6 +92,14 @@ class Vault:
         """Return a fresh data key for a person and its wrapping."""
         return self.provider.new_dek(dek_context(subject_id))
 
+    def new_person(
+        self, subject_id: SubjectId, groups: Mapping[str, Mapping[str, Any]]
+    ) -> tuple[bytes, list[SealedGroup]]:
+        """Return the wrapping of a fresh data key of a person, and each of their first groups sealed under it."""
+        dek, wrapped = self.new_key(subject_id)
+        key = DataKey(dek)
+        return wrapped, [_sealed(key, subject_id, name, 1, content) for name, content in groups.items()]
+
     def unwrap(self, subject_id: SubjectId, wrapped: bytes) -> bytes:
         """Return a person's data key."""
         return self.provider.unwrap(wrapped, dek_context(subject_id))
@@ -131,15 +140,18 @@ class Vault:
 
 def seal_group(dek: bytes, subject_id: SubjectId, name: str, version: int, content: Mapping[str, Any]) -> SealedGroup:
     """Seal one group of a person's fields at a row version (1 for the first)."""
+    return _sealed(DataKey(dek), subject_id, name, version, content)
+
+
+def _sealed(key: DataKey, subject_id: SubjectId, name: str, version: int, content: Mapping[str, Any]) -> SealedGroup:
     context = SealContext(subject_id, name, SCHEMA_VERSION, version)
-    plaintext = json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()
-    return SealedGroup(subject_id, name, SCHEMA_VERSION, version, DataKey(dek).seal(context, plaintext))
+    return SealedGroup(subject_id, name, SCHEMA_VERSION, version, key.seal(context, msgspec.json.encode(content)))
 
 
 def open_group(dek: bytes, group: SealedGroup) -> dict[str, Any]:
     """Open one group; VaultError unless it is the very ciphertext that was written there."""
     context = SealContext(group.subject_id, group.name, group.schema_version, group.row_version)
-    content: dict[str, Any] = json.loads(DataKey(dek).open(context, group.sealed))
+    content: dict[str, Any] = msgspec.json.decode(DataKey(dek).open(context, group.sealed))
     return content
 
 

@@ -10,18 +10,18 @@ import re
 import unicodedata
 from dataclasses import dataclass
 from datetime import date
-from typing import Final
+from typing import Final, NamedTuple
 
 CACHED: Final = 65_536  # how many answers of a library are remembered; values of people, so that it is a bound
 MAX_NAME = 200
 MIN_BIRTH_YEAR = 1900
 
 
-@dataclass(frozen=True, slots=True)
-class Normalised:
+class Normalised(NamedTuple):
     """One spelling of a value: its `kind`, the `value`, and the `version` of the rules that made it.
 
     `earlier`: the version and the value of each earlier rule that is still in use somewhere (`normalisers.FORMER`).
+    A tuple, because a batch makes and hashes thousands.
     """
 
     kind: str

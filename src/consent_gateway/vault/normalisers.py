@@ -17,7 +17,6 @@ rule stays for good: tombstones and what strangers left can never be computed an
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from datetime import date
 from typing import Final
 
@@ -70,7 +69,7 @@ def normalise(kind: str, value: str, *, region: str | None = None, today: date |
     form = _by_rule(kind, value, region, today)
     if kind not in FORMER or isinstance(form, Rejected):
         return form
-    return replace(form, earlier=_earlier(kind, value, region))
+    return form._replace(earlier=_earlier(kind, value, region))
 
 
 def stored(kind: str, value: str) -> Normalised:
