@@ -66,21 +66,15 @@ def add_identifiers(
     Where it is not, the job of the move adds the rows: it does not end while any is missing.
     """
     index, vault = work.registers.index, work.gateway.vault
-    held = [(i, token, form) for i, tokens in found.items() for token, form in tokens.items()]
+    counts, moving = index.counts.number, index.moving
+    held = [(i, t, f) for i, tokens in found.items() for t, f in tokens.items()]
+    if moving is None or not vault.holds(moving):
+        arrivals.add_identifiers(work.session, [(i, t.kind, counts, t.value, f in blocked) for i, t, f in held])
+        return
     rows = [
-        {
-            "subject_id": i,
-            "kind": t.kind,
-            "generation": index.counts.number,
-            "token": t.value,
-            "suppressed": f in blocked,
-        }
+        {"subject_id": i, "kind": t.kind, "generation": counts, "token": t.value, "suppressed": f in blocked}
         for i, t, f in held
     ]
-    moving = index.moving
-    if moving is None or not vault.holds(moving):
-        subjects.add_identifiers(work.session, rows)
-        return
     points = subjects.add_points(work.session, rows)
     added = [
         row | {"generation": moving.number, "token": vault.token(form, moving).value, "point": point}

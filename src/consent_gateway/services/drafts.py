@@ -34,6 +34,9 @@ class Facts:
 
 def put_together(draft: Draft, regions: str = "", born: int | None = None) -> Facts:
     """Put the rows together: every claimed region counts, and of two birth dates the later (LAW part 2)."""
+    if len(draft.rows) == 1 and not regions and born is None:  # the short way for most: one row about somebody new
+        (row,) = draft.rows
+        return Facts(row.region, row.birth_month, row.profile, row.traits)
     claimed = [r for r in split_regions(regions) if r] + [row.region for row in draft.rows]
     births = [b for b in (born, *(row.birth_month for row in draft.rows)) if b is not None]
     profile: dict[str, str] = {}

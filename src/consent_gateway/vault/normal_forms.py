@@ -77,6 +77,8 @@ _JOINERS = frozenset("\u200c\u200d")  # spelling, not formatting, in Persian and
 
 def has_controls(text: str, *, allowed: frozenset[str] = frozenset()) -> bool:
     """Tell whether `text` holds a control, format, surrogate, private or unassigned character (Unicode C*)."""
+    if text.isprintable():  # the short way: nothing of Unicode C* is
+        return False
     return any(unicodedata.category(char)[0] == "C" and char not in allowed for char in text)
 
 
