@@ -181,3 +181,20 @@ def test_the_audit_key_is_stable_separate_and_reveals_nothing_of_the_sealing_key
     with pytest.raises(VaultError):
         open_sealed(derive_audit_key(DEK), HERE, sealed)
     assert DEK not in sealed
+
+
+def test_many_are_sealed_as_one_by_one_and_no_nonce_is_drawn_twice():
+    deks = [n.to_bytes(32, "big") for n in range(40)]
+    groups = [
+        [(SealContext(n, group, 1, 1), f"{n} {group}".encode()) for group in ("contact", "profile")[: n % 3]]
+        for n in range(40)
+    ]
+    sealed = DataKey.seal_all(list(zip(deks, groups, strict=True)))
+    assert [len(found) for found in sealed] == [len(of) for of in groups]
+    for dek, of, found in zip(deks, groups, sealed, strict=True):
+        for (context, plaintext), one in zip(of, found, strict=True):
+            assert DataKey(dek).open(context, one) == plaintext
+            assert len(one) == len(plaintext) + OVERHEAD
+    nonces = [one[10:22] for found in sealed for one in found]
+    assert len(set(nonces)) == len(nonces) > 30
+    assert DataKey.seal_all([]) == []

@@ -251,3 +251,19 @@ def test_a_header_of_another_version_algorithm_or_shard_is_no_header(at, byte) -
     for length in (WRAPPED_BYTES - 1, WRAPPED_BYTES + 1):
         with pytest.raises(VaultError):
             wrapped_epoch((wrapped + b"\0")[:length])
+
+
+def test_many_keys_are_made_as_one_by_one() -> None:
+    provider = LocalKeyProvider(a_keyring())
+    contexts = [dek_context(n) for n in range(100)]
+    made = provider.new_deks(contexts)
+    assert [provider.unwrap(wrapped, context) for (_, wrapped), context in zip(made, contexts, strict=True)] == [
+        dek for dek, _ in made
+    ]
+    assert len({dek for dek, _ in made}) == len(contexts)
+    assert all(len(dek) == keys.DEK_BYTES for dek, _ in made)
+    for (dek, wrapped), context in zip(made, contexts, strict=True):
+        assert provider.wrap(dek, context) == wrapped  # AES-SIV needs no nonce: the same epoch and shard, the same wrap
+    with pytest.raises(VaultError):
+        provider.unwrap(made[0][1], contexts[1])
+    assert provider.new_deks([]) == []

@@ -6,9 +6,10 @@ The rows are made a person at a time and written a table at a time. Everything i
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 from consent_gateway.db import arrivals, subjects
-from consent_gateway.db.subjects import SealedGroup, Token
+from consent_gateway.db.subjects import Token
 from consent_gateway.domain.ids import SubjectId
 from consent_gateway.services import lasting_names
 from consent_gateway.services.audience_rows import contact_bits
@@ -33,16 +34,15 @@ def create(work: Work, drafts: Sequence[Draft]) -> None:
 
 
 def _seal(work: Work, ids: Sequence[SubjectId], drafts: Sequence[Draft], facts: Sequence[Facts]) -> None:
-    new_person = work.gateway.vault.new_person
-    keys: list[tuple[SubjectId, bytes]] = []
-    groups: list[SealedGroup] = []
+    people: dict[SubjectId, dict[str, dict[str, Any]]] = {}
     for subject_id, draft, fact in zip(ids, drafts, facts, strict=True):
-        fields = {CONTACT: {"points": contact_points(draft.identifiers)}}
-        wrapped, sealed = new_person(subject_id, fields | {PROFILE: fact.profile} if fact.profile else fields)
-        keys.append((subject_id, wrapped))
-        groups += sealed
+        groups: dict[str, dict[str, Any]] = {CONTACT: {"points": contact_points(draft.identifiers)}}
+        if fact.profile:
+            groups[PROFILE] = fact.profile
+        people[subject_id] = groups
+    keys, sealed = work.gateway.vault.new_people(people)
     arrivals.add_keys(work.session, keys)
-    arrivals.add_sealed(work.session, groups)
+    arrivals.add_sealed(work.session, sealed)
 
 
 def _stored(trait: tuple[str, int | str]) -> tuple[str, int | None, str | None]:

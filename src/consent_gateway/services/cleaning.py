@@ -7,7 +7,7 @@ rather than dialled somewhere.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date
 
@@ -46,8 +46,16 @@ class Clean:
     told: Told | None = None
 
 
-def clean(work: Work, refusals: Refusals, row: Incoming[SubjectItem], item: SubjectItem) -> Clean | None:
-    """Return a row in normal form, or refuse it with everything that is wrong with it."""
+def clean_all(work: Work, refusals: Refusals, rows: Iterable[tuple[Incoming[SubjectItem], SubjectItem]]) -> list[Clean]:
+    """Return the rows in normal form; each that has something wrong with it is refused with everything that is."""
+    token = work.gateway.vault.tokens(work.registers.index.counts)
+    cleaned = (_clean(work, refusals, row, item, token) for row, item in rows)
+    return [row for row in cleaned if row is not None]
+
+
+def _clean(
+    work: Work, refusals: Refusals, row: Incoming[SubjectItem], item: SubjectItem, token: Callable[[Normalised], Token]
+) -> Clean | None:
     problems: list[FieldProblem] = []
     region = _region(item.country, problems)
     forms = _identifiers(item, region, problems)
@@ -55,7 +63,7 @@ def clean(work: Work, refusals: Refusals, row: Incoming[SubjectItem], item: Subj
     profile = _profile(item, problems)
     traits = read_traits(work.registers, item.traits, problems)
     told = _told(work, item, problems)
-    tokens = {work.token(form): form for form in forms}
+    tokens = {token(form): form for form in forms}
     if not forms and not problems:
         problems.append(FieldProblem("$", "no_identifier", "a row needs at least one identifier"))
     if problems:

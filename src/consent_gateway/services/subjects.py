@@ -22,7 +22,7 @@ from consent_gateway.services import circumstances, lasting_names, strangers
 from consent_gateway.services.arrivals import add_identifiers, create
 from consent_gateway.services.audience_rows import refresh_flags, refresh_merged, refresh_standings
 from consent_gateway.services.circumstances import refresh_circumstances
-from consent_gateway.services.cleaning import Clean, clean
+from consent_gateway.services.cleaning import Clean, clean_all
 from consent_gateway.services.drafts import Draft, Facts, contact_points, put_together, trait_columns
 from consent_gateway.services.gateway import Work
 from consent_gateway.services.intake import Incoming, Intake, Refusals, keep_counts, require_size, require_source
@@ -54,7 +54,7 @@ def import_subjects(work: Work, source: str, rows: Sequence[Incoming[SubjectItem
     source_id = require_source(work, source)
     require_size(rows)
     refusals = Refusals()
-    cleaned = [c for row, item in refusals.readable(rows) if (c := clean(work, refusals, row, item)) is not None]
+    cleaned = clean_all(work, refusals, refusals.readable(rows))
     subjects.hold_strangers(work.session, arriving=True)
     # Locked before the tombstones are read: an erasure that is under way ends first, and its tombstones are seen.
     stored = _lock_known(work, cleaned)
@@ -136,6 +136,11 @@ def _join(refusals: Refusals, rows: list[Clean], known: Known) -> list[Draft]:
     by_subject: dict[SubjectId, Draft] = {}
     by_token: dict[Token, Draft] = {}
     for row in rows:
+        if by_token.keys().isdisjoint(row.identifiers) and known.holders.keys().isdisjoint(row.identifiers):
+            begun = Draft(None, [row], dict(row.identifiers))  # the short way for most: nobody had any of them
+            drafts.append(begun)
+            by_token.update(dict.fromkeys(row.identifiers, begun))
+            continue
         meant = {id(d): d for t in row.identifiers if (d := by_token.get(t)) is not None}
         for subject_id in {known.holders[t] for t in row.identifiers if t in known.holders}:
             draft = by_subject.setdefault(subject_id, Draft(subject_id))

@@ -7,7 +7,7 @@ This is where the ring that knows bytes and contexts meets people. Plaintext lea
 from __future__ import annotations
 
 import hmac
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -70,6 +70,20 @@ class Vault:
                 raise KeyringError(message) from None
         return Token(form.kind, self.indexer.index(form.kind, value, number, version=version))
 
+    def tokens(self, generation: Generation) -> Callable[[Normalised], Token]:
+        """Return `token` under a generation for the identifiers of one batch: the key of a kind is prepared once."""
+        hashers: dict[str, tuple[int, Callable[[str], bytes]]] = {}
+
+        def token(form: Normalised) -> Token:
+            held = hashers.get(form.kind)
+            if held is None:
+                found, version = self.token(form, generation), generation.version(form.kind)  # looks for the key
+                hashers[form.kind] = version, self.indexer.hasher(form.kind, generation.number, version=version)
+                return found
+            return Token(form.kind, held[1](form.under(held[0])))
+
+        return token
+
     def holds(self, generation: Generation) -> bool:
         """Tell whether the key of a generation is here; if not, the keyring's file is looked at first."""
         if generation.number not in self.custody.keyring.roots.index:
@@ -92,13 +106,20 @@ class Vault:
         """Return a fresh data key for a person and its wrapping."""
         return self.provider.new_dek(dek_context(subject_id))
 
-    def new_person(
-        self, subject_id: SubjectId, groups: Mapping[str, Mapping[str, Any]]
-    ) -> tuple[bytes, list[SealedGroup]]:
-        """Return the wrapping of a fresh data key of a person, and each of their first groups sealed under it."""
-        dek, wrapped = self.new_key(subject_id)
-        key = DataKey(dek)
-        return wrapped, [_sealed(key, subject_id, name, 1, content) for name, content in groups.items()]
+    def new_people(
+        self, people: Mapping[SubjectId, Mapping[str, Mapping[str, Any]]]
+    ) -> tuple[list[tuple[SubjectId, bytes]], list[SealedGroup]]:
+        """Return the wrapping of a fresh data key for each person, and each of their first groups sealed under it."""
+        made = self.provider.new_deks([dek_context(i) for i in people])
+        sealed = DataKey.seal_all(
+            [(dek, _plain(i, groups)) for (i, groups), (dek, _) in zip(people.items(), made, strict=True)]
+        )
+        wraps: list[tuple[SubjectId, bytes]] = [(i, wrapped) for i, (_, wrapped) in zip(people, made, strict=True)]
+        return wraps, [
+            SealedGroup(i, name, SCHEMA_VERSION, 1, one)
+            for (i, groups), ones in zip(people.items(), sealed, strict=True)
+            for name, one in zip(groups, ones, strict=True)
+        ]
 
     def unwrap(self, subject_id: SubjectId, wrapped: bytes) -> bytes:
         """Return a person's data key."""
@@ -140,12 +161,16 @@ class Vault:
 
 def seal_group(dek: bytes, subject_id: SubjectId, name: str, version: int, content: Mapping[str, Any]) -> SealedGroup:
     """Seal one group of a person's fields at a row version (1 for the first)."""
-    return _sealed(DataKey(dek), subject_id, name, version, content)
-
-
-def _sealed(key: DataKey, subject_id: SubjectId, name: str, version: int, content: Mapping[str, Any]) -> SealedGroup:
     context = SealContext(subject_id, name, SCHEMA_VERSION, version)
-    return SealedGroup(subject_id, name, SCHEMA_VERSION, version, key.seal(context, msgspec.json.encode(content)))
+    sealed = DataKey(dek).seal(context, msgspec.json.encode(content))
+    return SealedGroup(subject_id, name, SCHEMA_VERSION, version, sealed)
+
+
+def _plain(subject_id: SubjectId, groups: Mapping[str, Mapping[str, Any]]) -> list[tuple[SealContext, bytes]]:
+    return [
+        (SealContext(subject_id, name, SCHEMA_VERSION, 1), msgspec.json.encode(content))
+        for name, content in groups.items()
+    ]
 
 
 def open_group(dek: bytes, group: SealedGroup) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -90,13 +90,21 @@ class BlindIndexer:
 
     def index_many(self, field: str, values: Iterable[str], generation: int | None = None) -> list[bytes]:
         """Return the indexes of `values` in their order; errors as for `index`."""
-        prepared = self._prepared(field, generation, None)
-        found: list[bytes] = []
-        for value in values:
-            mac = prepared.copy()
+        hasher = self.hasher(field, generation)
+        return [hasher(value) for value in values]
+
+    def hasher(
+        self, field: str, generation: int | None = None, *, version: int | None = None
+    ) -> Callable[[str], bytes]:
+        """Return `index` of one field with its key prepared; for one batch, not to be kept. Errors as for `index`."""
+        copy = self._prepared(field, generation, version).copy
+
+        def index(value: str) -> bytes:
+            mac = copy()
             mac.update(value.encode())
-            found.append(mac.finalize()[:INDEX_BYTES])
-        return found
+            return mac.finalize()[:INDEX_BYTES]
+
+        return index
 
     def lookups(self, field: str, value: str) -> dict[int, bytes]:
         """Return the index of `value` under every generation that exists, newest first: what a query asks for."""

@@ -19,6 +19,7 @@ from __future__ import annotations
 import hmac
 import secrets
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cryptography.exceptions import InvalidTag
@@ -32,12 +33,13 @@ GROUPS = frozenset({"contact", "profile", "sensitive", "evidence", "audit_key"})
 VERSION = 1
 ALGORITHM_AES_256_GCM = 1
 KEY_ID_BYTES = 8
-OVERHEAD = 2 + KEY_ID_BYTES + 12 + 16
+NONCE_BYTES = 12
+OVERHEAD = 2 + KEY_ID_BYTES + NONCE_BYTES + 16
 
 _PREFIX = bytes((VERSION, ALGORITHM_AES_256_GCM))
 _FORMAT = b"consent-gateway/sealed-group"
 _NONCE_AT = len(_PREFIX) + KEY_ID_BYTES
-_BODY_AT = _NONCE_AT + 12
+_BODY_AT = _NONCE_AT + NONCE_BYTES
 # `frame(_FORMAT, prefix, subject, key id, schema version, row version, group)`, laid out for one `pack`
 _AAD = struct.Struct(f">I{len(_FORMAT)}s I2s IQ I8s II IQ I".replace(" ", ""))
 
@@ -78,7 +80,22 @@ class DataKey:
 
     def seal(self, context: SealContext, plaintext: bytes) -> bytes:
         """Return `plaintext` sealed to `context`; `OVERHEAD` bytes longer."""
-        nonce = secrets.token_bytes(12)
+        return self._seal(secrets.token_bytes(NONCE_BYTES), context, plaintext)
+
+    @classmethod
+    def seal_all(cls, people: Sequence[tuple[bytes, Sequence[tuple[SealContext, bytes]]]]) -> list[list[bytes]]:
+        """Seal groups of many people, given by DEK and by context and plaintext; their nonces are drawn at once."""
+        drawn = secrets.token_bytes(NONCE_BYTES * sum(len(groups) for _, groups in people))
+        at, found = 0, []
+        for dek, groups in people:
+            seal, sealed = cls(dek)._seal, []  # noqa: SLF001 - our own
+            for context, plaintext in groups:
+                sealed.append(seal(drawn[at : at + NONCE_BYTES], context, plaintext))
+                at += NONCE_BYTES
+            found.append(sealed)
+        return found
+
+    def _seal(self, nonce: bytes, context: SealContext, plaintext: bytes) -> bytes:
         body = self._cipher.encrypt(nonce, plaintext, _aad(self.key_id, context))
         return b"".join((_PREFIX, self.key_id, nonce, body))
 

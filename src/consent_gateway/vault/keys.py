@@ -16,7 +16,7 @@ from __future__ import annotations
 import secrets
 import struct
 import zlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import NewType, Protocol
 
 from cryptography.exceptions import InvalidTag
@@ -85,6 +85,14 @@ class _Generation:
             self.ciphers[epoch, shard] = cipher
         return cipher
 
+    def shards(self) -> list[tuple[bytes, Callable[[bytes, list[bytes]], bytes]]]:
+        """Return what wraps under the current epoch, by shard: the header, and the cipher's `encrypt`."""
+        epoch = self.keyring.current_epoch
+        return [
+            (_HEADER.pack(VERSION, ALGORITHM_AES_256_SIV, epoch, shard), self.cipher(epoch, shard).encrypt)
+            for shard in range(SHARDS)
+        ]
+
 
 class LocalKeyProvider:
     """`KeyProvider` over the keyring in custody; wraps and unwraps in microseconds, without IO.
@@ -125,6 +133,18 @@ class LocalKeyProvider:
         dek = secrets.token_bytes(DEK_BYTES)
         return dek, self.wrap(dek, context)
 
+    def new_deks(self, contexts: Sequence[bytes]) -> list[tuple[bytes, WrappedDek]]:
+        """Return a fresh DEK and its wrapping for each context, as `new_dek` does: what is drawn is drawn at once."""
+        self.custody.require_sound()
+        shards = self._held.shards()
+        drawn = secrets.token_bytes(DEK_BYTES * len(contexts))
+        made = []
+        for number, context in enumerate(contexts):
+            dek = drawn[number * DEK_BYTES : (number + 1) * DEK_BYTES]
+            header, encrypt = shards[zlib.crc32(context) % SHARDS]
+            made.append((dek, WrappedDek(header + encrypt(dek, [_DOMAIN, header, context]))))
+        return made
+
     def wrap(self, dek: bytes, context: bytes) -> WrappedDek:
         """Wrap `dek` under the current epoch, in the shard that the context falls into."""
         if len(dek) != DEK_BYTES:
@@ -161,10 +181,7 @@ class LocalKeyProvider:
             self.refresh()
         held = self._held
         epoch = held.keyring.current_epoch
-        shards = [
-            (_HEADER.pack(VERSION, ALGORITHM_AES_256_SIV, epoch, shard), held.cipher(epoch, shard).encrypt)
-            for shard in range(SHARDS)
-        ]
+        shards = held.shards()
         moved: list[WrappedDek | None] = []
         for wrapped, context in wraps:
             try:
