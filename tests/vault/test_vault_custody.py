@@ -84,6 +84,7 @@ def test_during_an_outage_reads_go_on_and_new_keys_are_refused(place):
     assert place.provider.unwrap(wrapped, b"here") == dek
     for refused in (
         lambda: place.provider.new_dek(b"here"),
+        lambda: place.provider.new_deks([b"here"]),
         lambda: place.provider.wrap(dek, b"here"),
         lambda: place.provider.rewrap(wrapped, b"here"),
         place.custody.keyring.new_kek_epoch,
