@@ -45,12 +45,15 @@ def digests() -> dict[str, Any]:
         (Platform.UID2, EMAIL, "jane.doe+shop@example.org", "jane.doe+shop@example.org"),
         (Platform.UID2, EMAIL, "jane.doe+shop@gmail.com.example", "jane.doe+shop@gmail.com.example"),
         (Platform.UID2, EMAIL, '"a@b"@gmail.com', '"a@b"@gmail.com'),
+        (Platform.UID2, EMAIL, '"a.@b"@gmail.com', '"a@b"@gmail.com'),
         (Platform.META, EMAIL, " A@Example.org ", "a@example.org"),
         (Platform.GOOGLE, EMAIL, " A @Example.org ", "a@example.org"),
         (Platform.META, PHONE, "+16505551212", "16505551212"),
         (Platform.GOOGLE, PHONE, "+16505551212", "+16505551212"),
         (Platform.UID2, PHONE, "+16505551212", "+16505551212"),
         (Platform.META, PHONE, "+8613812345678", "8613812345678"),
+        (Platform.META, PHONE, "0086 138-1234-5600", "8613812345600"),
+        (Platform.GOOGLE, PHONE, "0086 138-1234-5600", "+8613812345600"),
     ],
 )
 def test_each_platform_spells_in_its_own_way(platform: Platform, field: MatchField, value: str, form: str) -> None:

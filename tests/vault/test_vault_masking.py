@@ -18,6 +18,11 @@ from consent_gateway.vault.normalisers import VERSIONS
     [
         ("email", "jane.doe@example.com", "j***@example.com"),
         ("email", "j@example.com", "***@example.com"),
+        ("email", '"a@b"@example.com', '"***@example.com'),
+        ("phone", "+4912345678", "+49 *** 5678"),
+        ("phone", "+491234567", "+49 *** 67"),
+        ("member_no", "123456789012", "***9012"),
+        ("member_no", "12345678901", "***"),
         ("email", "用户@xn--fsqu00a.example", "用***@xn--fsqu00a.example"),
         ("phone", "+4915112341234", "+49 *** 1234"),
         ("phone", "+12125550100", "+1 *** 0100"),

@@ -24,6 +24,15 @@ def test_without_former_rules_a_form_has_one_value():
     assert found.values() == ["abc"]
     assert found.under(1) == found.under(7) == "abc"
     assert stored("openid", "abc") == found
+    assert stored("external_id", "abc") == Normalised("external_id", "abc", 1), "what is stored is not made anew"
+    assert Normalised("openid", "new", 1, ((1, "old"),)).under(1) == "new"
+
+
+def test_former_rules_are_told_the_newest_first_and_where_a_number_is_dialled(monkeypatch):
+    rules = {n: lambda value, region, n=n: Normalised("openid", f"{value}-{region}-{n}", n) for n in (0, 2, 1)}
+    monkeypatch.setitem(normalisers.FORMER, "openid", rules)
+    found = normalise("openid", "a", region="DE")
+    assert found == Normalised("openid", "a", 1, ((2, "a-DE-2"), (1, "a-DE-1"), (0, "a-DE-0")))
 
 
 @pytest.mark.usefixtures("_bumped")

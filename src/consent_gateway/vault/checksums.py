@@ -38,7 +38,7 @@ def doubtful(form: Normalised) -> Rejected | None:
         )
     if form.kind == "device_id" and len(text) == _IMEI_DIGITS and text.isdigit() and not imei.is_valid(text):
         return Rejected("device_id_checksum", "The check digit of this IMEI is wrong: read it again")
-    scheme, _, number = text.partition(":") if form.kind == "external_id" else ("", "", "")
-    if scheme in _SCHEMES and not _SCHEMES[scheme](number):
+    scheme, _, number = text.partition(":")
+    if form.kind == "external_id" and scheme in _SCHEMES and not _SCHEMES[scheme](number):
         return Rejected("external_id_checksum", f"The check digits of this {scheme} are wrong: read it again")
     return None
