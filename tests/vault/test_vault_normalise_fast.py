@@ -123,6 +123,31 @@ def test_an_address_near_the_limits_of_length_is_left_to_the_library():
     assert isinstance(normalise("email", f"a@{domain}"), Normalised | Rejected)
 
 
+def test_the_remembered_domain_serves_up_to_200_characters_of_address():
+    domain = f"{'a' * 60}.{'b' * 60}.{'c' * 13}.ü.example"
+    found = emails._domain_by_library(domain)
+    assert isinstance(found, str)
+    room = 200 - len(found) - 1
+    assert 0 < room < 64
+    assert emails._by_domain("J" * room + "@" + domain) == Normalised("email", "j" * room + "@" + found, 1)
+    assert emails._by_domain("J" * (room + 1) + "@" + domain) is None
+
+
+def test_a_plain_local_part_is_told_without_the_library(monkeypatch):
+    """And a Kelvin sign is no k: what only looks plain without regard to case goes to the library."""
+    assert emails._by_domain("Jane@bücher.example") == Normalised("email", "jane@xn--bcher-kva.example", 1)
+    assert emails._by_domain("\u212aate@bücher.example") is None
+    assert emails._by_domain("jöhn@bücher.example") is None
+    assert emails._by_domain("no address") is None
+    assert isinstance(emails._by_domain("jane@pаypal.example"), Rejected)
+
+
+def test_letters_that_have_no_name_are_no_error():
+    """Tangut, say, of which Python 3.11 knows no names."""
+    assert isinstance(normalise("email", "jane@\U00017000\U00017001.example"), Normalised | Rejected)
+    assert emails._mixes_scripts("a\U00017000")
+
+
 @pytest.mark.parametrize(("kind", "code"), [("email", "email_too_long"), ("phone", "phone_invalid")])
 def test_what_is_far_too_long_is_refused_and_not_remembered(kind, code):
     clear_caches()

@@ -40,6 +40,9 @@ def form(kind: str, value: str, **hints) -> str:
         ("jane@日本語テスト.example", "jane@xn--zckzah9945czlbtz6h.example"),
         ("jane@почта.example", "jane@xn--80a1acny.example"),
         ("jane@shop.test", "jane@shop.test"),
+        ("jane@a日あア.example", "jane@xn--a-x7t2n213p.example"),
+        ("jane@あア.example", "jane@xn--l8jwk.example"),
+        ("jane@日ㄅ한.example", "<email_mixed_scripts>"),
         ("jane@pаypal.example", "<email_mixed_scripts>"),
         ("jane@goοgle.example", "<email_mixed_scripts>"),
         ("jane@xn--pypal-4ve.example", "<email_mixed_scripts>"),
@@ -176,6 +179,21 @@ def test_phone(value, region, want):
 )
 def test_other_kinds(kind, value, want):
     assert form(kind, value, today=TODAY) == want
+
+
+GOOD = {
+    "email": "jane@example.com", "phone": "+4915112345678", "member_no": "A-1", "external_id": "CRM:1",
+    "device_id": "AbCdEf123", "openid": "oABC", "name": "Jane", "country": "DE", "region": "US-CA",
+    "date": "2024-02-29", "birth_date": "1984-05-06", "birth_year": "1984",
+}  # fmt: skip
+
+
+def test_a_form_says_its_kind_and_the_version_of_its_rules():
+    assert GOOD.keys() == VERSIONS.keys()
+    for kind, value in GOOD.items():
+        assert normalise(kind, value, today=TODAY) == Normalised(kind, value, VERSIONS[kind])
+    assert normalise("phone", "0151 12345678", region="DE") == Normalised("phone", GOOD["phone"], 1)
+    assert normalise("phone", "+49 (0) 151 12345678") == Normalised("phone", GOOD["phone"], 1)
 
 
 def test_without_today_the_future_is_not_judged():
