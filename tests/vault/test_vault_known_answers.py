@@ -7,19 +7,28 @@ from __future__ import annotations
 
 import hmac
 import json
+import re
 import secrets
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
-from vault_builders import a_keyring
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from cryptography.hazmat.primitives.ciphers.aead import AESSIV
+from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
+from vault_builders import a_keyring, a_passphrase
 
 from consent_gateway.vault import envelope, shares
 from consent_gateway.vault.blind_index import BlindIndexer
 from consent_gateway.vault.derivation import expand, frame
 from consent_gateway.vault.envelope import DataKey, SealContext, derive_audit_key, open_sealed
 from consent_gateway.vault.keyring import Keyring
+from consent_gateway.vault.keyring_document import Document, Entry, check, parse, render, version_of
 from consent_gateway.vault.keys import LocalKeyProvider, dek_context, wrapped_epoch
+from consent_gateway.vault.kms.port import Bound, Destruction
+from consent_gateway.vault.protectors import SecretFileProtector
+from consent_gateway.vault.recovery import RecoveryKey, public_of, unseal
 from consent_gateway.vault.tombstones import START, SubjectHasher, header, line_key, seal
 
 KNOWN = json.loads((Path(__file__).resolve().parents[1] / "vectors" / "vault_keys.json").read_text())
@@ -114,6 +123,75 @@ def test_a_hashed_subject_and_the_first_line_of_a_tombstone_file() -> None:
     mac = "e34a756084a86ff302f9cf4806d9d7d25eb1a4628b3c15b8b3c418ddf79ee05f"
     line = f'{{"format":"consent-gateway-tombstones","version":1}} {mac}\n'.encode()
     assert seal(line_key(RING), START, header()) == (line, bytes.fromhex(mac))
+
+
+def test_a_root_sealed_to_recovery() -> None:
+    """X25519, then HKDF over both public halves, then AES-SIV: written out from the description of `recovery`."""
+    own, sender = (X25519PrivateKey.from_private_bytes(bytes(range(at, at + 32))) for at in (1, 33))
+    recipient, ephemeral = (key.public_key().public_bytes_raw() for key in (own, sender))
+    shared = sender.exchange(own.public_key())
+    domain = b"consent-gateway/recovery"
+    key = hkdf(shared, 64, framed([part.hex() for part in (domain, ephemeral, recipient)]))
+    sealed = ephemeral + AESSIV(key).encrypt(b"s" * 32, [domain, b"here"])
+    assert unseal(bytes(range(1, 33)), sealed, b"here") == b"s" * 32
+    assert public_of(bytes(range(1, 33))) == recipient
+
+
+def test_what_binds_a_root_in_its_file() -> None:
+    document = Document(bytes(range(16)), "any", {})
+    assert document.context("kek/7") == framed(
+        [part.hex() for part in (b"consent-gateway-keyring", b"\0\0\0\2", bytes(range(16)), b"kek", b"\0\0\0\7")]
+    )
+    assert document.context("tombstone").endswith(b"\0\0\0\x09tombstone\0\0\0\4\0\0\0\0")
+
+
+def test_a_keyring_file_with_its_manifest() -> None:
+    """The MAC is over the file without it and over the roots, under a key of the four that last."""
+    entries = {
+        name: Entry("some-key", name.encode(), b"r" if name == "kek/1" else None) for name in RING.roots.by_name()
+    }
+    doomed = {"gone": datetime(2026, 11, 18, 12, 0, tzinfo=UTC), "owed": None}
+    document = Document(bytes(range(16)), "any", entries, RecoveryKey(bytes(32), 2, 3), doomed)
+    content = render(document, RING.roots)
+    held = json.loads(content)
+    stated = bytes.fromhex(held.pop("manifest"))
+    listed = json.dumps(held, sort_keys=True, separators=(",", ":")).encode()
+    key = hkdf(framed([root.hex() for root in RING.roots.lasting()]), 32, framed([b"keyring-manifest".hex()]))
+    roots = [root.hex() for _, root in sorted(RING.roots.by_name().items())]
+    assert stated == hmac.digest(key, framed([listed.hex(), *roots]), "sha256")
+    assert held == {
+        "format": "consent-gateway-keyring", "version": 2, "id": bytes(range(16)).hex(), "kind": "any",
+        "roots": {
+            name: {"key": "some-key", "sealed": name.encode().hex()} | ({"recovery": "72"} if name == "kek/1" else {})
+            for name in RING.roots.by_name()
+        },
+        "recovery": {"public": "00" * 32, "threshold": 2, "count": 3},
+        "doomed": {"gone": 1795003200, "owed": None},
+    }  # fmt: skip
+    assert content.endswith(b"}\n")
+    assert parse(version_of(content)[0]) == (document, stated)
+    check(document, RING.roots, stated)
+
+
+def test_a_root_under_a_passphrase_and_under_a_mounted_secret(tmp_path: Path) -> None:
+    """The names of the keys as a file holds them, and AES-SIV over domain, name and context."""
+    (tmp_path / "secret").write_bytes(b"s" * 32)
+    (tmp_path / "secret").chmod(0o400)
+    salt = bytes(range(16))
+    stretched = Argon2id(salt=salt, length=64, iterations=1, lanes=1, memory_cost=64).derive(b"correct horse battery")
+    derived = hkdf(b"s" * 32, 64, framed([b"keyring-secret-file".hex(), salt.hex()]))
+    held = (
+        (a_passphrase(), f"argon2id:64:1:1:{salt.hex()}", stretched),
+        (SecretFileProtector(tmp_path / "secret"), f"secret-file:{salt.hex()}", derived),
+    )
+    for protector, name, key in held:
+        domain = framed([b"consent-gateway/keyring-root".hex(), name.encode().hex()])
+        wrap = AESSIV(key).encrypt(b"root", [domain, b"context"])
+        assert protector.wrap([Bound(name, b"context", b"root")]) == [wrap]
+        assert protector.unwrap([Bound(name, b"context", wrap)] * 2) == [b"root"] * 2
+        assert re.fullmatch(name.rpartition(":")[0] + ":[0-9a-f]{32}", protector.create_key("any"))
+        assert protector.create_key("any") != protector.create_key("any")
+        assert (protector.has_own_keys, protector.schedule_destroy(name)) == (False, Destruction(None))
 
 
 def test_the_name_of_a_set_of_shares() -> None:

@@ -230,6 +230,31 @@ def test_a_file_that_shrank_or_was_exchanged_is_read_anew(file: TombstoneFile) -
     assert alone.append([a_burial(1)]) == 0
 
 
+def test_a_line_with_blanks_in_it_is_a_line(file: TombstoneFile) -> None:
+    spoken = a_burial(3, reason="asked on the telephone", suppressed=(("e mail", 1, b"t" * 16),))
+    assert file.append([spoken]) == 1
+    assert again(file).read()[-1] == spoken
+
+
+def test_a_file_that_another_process_replaced_is_read_anew_however_long_it_is(file: TombstoneFile) -> None:
+    for burials in ([a_burial(n) for n in (5, 6, 7, 8)], [a_burial(9), a_burial(10)], [a_burial(11)]):
+        again(file).replace(burials, f".{len(burials)}")
+        assert file.append([burials[0]]) == 0
+        assert file.lines == len(burials)
+        assert not file.holds(a_burial(1).uid)
+    assert file.read() == [a_burial(11)]
+
+
+def test_a_line_that_does_not_hold_is_named_by_its_number_in_the_file(file: TombstoneFile) -> None:
+    """Also if what stands before it was read long ago."""
+    file.read()
+    with file.path.open("ab") as appended:
+        appended.write(b"not a line\n")
+    for reader in (file, again(file)):
+        with pytest.raises(TombstoneError, match=r"^line 4 of the tombstone file"):
+            reader.append([a_burial(3)])
+
+
 # -- copies --------------------------------------------------------------------------------------------------------
 
 
@@ -245,6 +270,24 @@ def test_a_copy_that_fell_behind_or_was_cut_off_catches_up(file: TombstoneFile) 
     two.write_bytes(file.path.read_bytes() + b'{"half')
     again(file).read()
     assert one.read_bytes() == two.read_bytes() == file.path.read_bytes()
+
+
+def test_a_copy_gets_whole_lines_alone(file: TombstoneFile) -> None:
+    whole = file.path.read_bytes()
+    file.copies[0].write_bytes(_lines(file)[0])
+    file.copies[1].unlink()
+    file.path.write_bytes(whole + b'{"half')
+    again(file).read()
+    assert [copy.read_bytes() for copy in file.copies] == [whole, whole]
+
+
+def test_what_is_as_it_should_be_is_not_written(file: TombstoneFile, monkeypatch: pytest.MonkeyPatch) -> None:
+    def write(*_: object) -> None:
+        pytest.fail("a copy that is whole was written")
+
+    monkeypatch.setattr(module, "_extend", write)
+    assert file.append([a_burial(1)]) == 0
+    assert len(again(file).read()) == 2
 
 
 def test_a_copy_without_any_whole_line_starts_anew(file: TombstoneFile) -> None:
