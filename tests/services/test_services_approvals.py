@@ -332,7 +332,7 @@ def test_a_subject_that_does_not_fit_names_its_member(
         (Action.DESTROY_KEY_EPOCH, EPOCH_1, NOW_S + 60),
         (Action.BULK_REVEAL_WINDOW, WINDOW, None),
         (Action.BULK_REVEAL_WINDOW, WINDOW, NOW_S),
-        (Action.BULK_REVEAL_WINDOW, WINDOW, NOW_S + 24 * 3600 + 1),
+        (Action.BULK_REVEAL_WINDOW, WINDOW, NOW_S + 4 * 3600 + 1),
     ],
 )
 def test_an_end_that_does_not_fit_is_refused(

@@ -61,7 +61,7 @@ ACTS: Mapping[Action, Act] = {
     Action.DESTROY_KEY_EPOCH: Act(frozenset({"epoch"})),
     Action.DESTROY_INDEX_GENERATION: Act(frozenset({"generation"})),
     Action.BULK_REVEAL_WINDOW: Act(
-        frozenset({"subjects"}), frozenset({"principal", "purpose", "recipient"}), 24 * _HOUR
+        frozenset({"subjects"}), frozenset({"principal", "purpose", "recipient"}), 4 * _HOUR
     ),
     Action.SCHEDULED_EPOCH_ROLL: Act(frozenset({"epoch_seconds", "grace_seconds"}), frozenset(), 400 * _DAY),
 }
