@@ -36,7 +36,7 @@ serve: $(VENV)/.demo ## run the gateway on the demo's store, API docs at /docs
 	@$(BIN)/consent-gateway serve --store var/demo/store
 
 test: $(VENV)/.dev check ## everything: format, lint, types, architecture, tests on SQLite and PostgreSQL
-	@$(BIN)/python -m pytest -n 2 $(T)
+	@$(BIN)/python -m pytest -n 2 --dist worksteal $(T)
 
 check: $(VENV)/.dev ## format, lint, types and import contracts, without the tests
 	@$(BIN)/ruff format --check .

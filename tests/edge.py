@@ -35,7 +35,7 @@ from consent_gateway.telemetry import Telemetry
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
-READY_SECONDS, POLL_SECONDS = 30.0, 0.02
+READY_SECONDS, POLL_SECONDS = 120.0, 0.02
 JSON = {"content-type": "application/json"}
 NDJSON = {"content-type": "application/x-ndjson"}
 CSV = {"content-type": "text/csv"}

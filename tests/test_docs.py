@@ -108,7 +108,7 @@ def run_tour(blocks: list[str], directory: Path) -> subprocess.CompletedProcess[
         check=False,
         cwd=directory,
         env=outer | {"PATH": path, "PORT": str(free_port())},
-        timeout=120,
+        timeout=400,
     )
 
 

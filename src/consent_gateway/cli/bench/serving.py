@@ -19,7 +19,7 @@ from consent_gateway.cli.processes import free_port, stop
 from consent_gateway.errors import UnavailableError
 from consent_gateway.settings import PREFIX
 
-READY_SECONDS, STOP_SECONDS, POLL_SECONDS = 30.0, 15.0, 0.05
+READY_SECONDS, STOP_SECONDS, POLL_SECONDS = 120.0, 15.0, 0.05
 _OK = 200
 
 

@@ -22,7 +22,7 @@ import httpx
 from consent_gateway.cli.processes import free_port, stop
 
 COMMAND = ("-m", "consent_gateway")
-READY_SECONDS, STOP_SECONDS, POLL_SECONDS = 30.0, 10.0, 0.05
+READY_SECONDS, STOP_SECONDS, POLL_SECONDS = 120.0, 10.0, 0.05
 _KEY = re.compile(r"\bcg_[A-Za-z0-9]+_[A-Za-z0-9_-]+")
 _ENVIRONMENT_PREFIX = "CONSENT_GATEWAY_"
 
