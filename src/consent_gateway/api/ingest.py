@@ -203,7 +203,8 @@ def csv_rows(body: bytes, limit: int) -> Rows:
     header = _header(next(_records(reader), []))
     records = list(enumerate(_records(reader), 1))
     _require(records, limit)
-    return [_record(n, header, record) for n, record in records]
+    plain = all(name in _CSV_COLUMNS for name in header)
+    return [_record(n, header, record, plain=plain) for n, record in records]
 
 
 def _records(reader: Iterator[list[str]]) -> Iterator[list[str]]:
@@ -240,12 +241,17 @@ def _header(names: list[str]) -> list[str]:
     return header
 
 
-def _record(number: int, header: list[str], record: list[str]) -> Incoming[Any]:
-    raw = msgspec.json.encode(dict(zip(header, record, strict=False)) | _surplus(header, record))
+def _record(number: int, header: list[str], record: list[str], *, plain: bool) -> Incoming[Any]:
+    """Return one record as a row; `plain`: no column names a trait, or how contact points were obtained."""
+    raw = msgspec.json.encode(dict(zip(header, record, strict=False)))
     if len(record) != len(header):
+        raw = msgspec.json.encode(dict(zip(header, record, strict=False)) | _surplus(header, record))
         message = f"the record has {len(record)} fields, the header {len(header)}"
         return Incoming(number, raw, None, (FieldProblem("$", "wrong_width", message),))
-    values = {name: value for name, value in zip(header, record, strict=True) if value.strip()}
+    values = {name: value for name, value in zip(header, record, strict=True) if value and not value.isspace()}
+    if plain:
+        row = read_item("subjects", number, msgspec.json.encode(values))
+        return Incoming(number, raw, row.item, row.problems)
     item: dict[str, Any] = {name: value for name, value in values.items() if name in _CSV_COLUMNS}
     traits = {name.removeprefix(_TRAIT): value for name, value in values.items() if name.startswith(_TRAIT)}
     told = {name.split(".")[1]: _SWITCH.get(values[name], values[name]) for name in _COLLECTION if name in values}

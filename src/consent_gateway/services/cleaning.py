@@ -21,7 +21,7 @@ from consent_gateway.errors import FieldProblem
 from consent_gateway.services.gateway import Work
 from consent_gateway.services.intake import Incoming, Refusals
 from consent_gateway.services.items import SubjectItem
-from consent_gateway.services.people import normal_form
+from consent_gateway.services.people import phone_region
 from consent_gateway.vault.checksums import doubtful
 from consent_gateway.vault.normal_forms import Normalised, Rejected
 from consent_gateway.vault.normalisers import normalise
@@ -74,10 +74,11 @@ def _clean(
 
 def _identifiers(item: SubjectItem, region: str, problems: list[FieldProblem]) -> list[Normalised]:
     forms = []
+    dialled = phone_region(region or None)
     for kind, value in item.identifiers.items():
-        form = normal_form(kind, value, region or None, f"$.{kind}")
-        if isinstance(form, FieldProblem):
-            problems.append(form)
+        form = normalise(kind, value, region=dialled)
+        if isinstance(form, Rejected):
+            problems.append(FieldProblem(f"$.{kind}", form.code, form.message))
         elif is_placeholder(form.kind, form.value):
             problems.append(
                 FieldProblem(f"$.{kind}", "placeholder_identifier", "many share this: it identifies nobody")

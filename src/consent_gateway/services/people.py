@@ -110,6 +110,8 @@ class Resolver:
     def __init__(self, work: Work, refs: Iterable[SubjectRef], *, writing: bool = False) -> None:
         self._work = work
         self._forms: dict[SubjectRef, Normalised | FieldProblem] = {}
+        self._tokens: dict[SubjectRef, Token] = {}
+        token = work.gateway.vault.tokens(work.registers.index.counts)
         forms: dict[Token, Normalised] = {}
         named = set(refs)
         for ref in named:
@@ -118,7 +120,8 @@ class Resolver:
             form = normal_form(ref.kind, ref.value, ref.region, f"$.subject.{ref.kind}")
             self._forms[ref] = form
             if isinstance(form, Normalised):
-                forms[work.token(form)] = form
+                self._tokens[ref] = token(form)
+                forms[self._tokens[ref]] = form
         self._points = find_points(work, forms)
         self._live = self._lock(named) if writing else None
         self._heads = merges.heads(work.session, self._live) if self._live and merges.any_link(work.session) else {}
@@ -150,7 +153,7 @@ class Resolver:
         form = self._forms[ref]
         if isinstance(form, FieldProblem):
             return form
-        found = self._points.get(self._work.token(form))
+        found = self._points.get(self._tokens[ref])
         return UNKNOWN if found is None or not self._is_live(found.subject_id) else found
 
     def same_person(self, one: SubjectId, other: SubjectId) -> bool:

@@ -74,8 +74,9 @@ class SubjectIn(Strict):
 
     def item(self) -> SubjectItem:
         """Return the plain value."""
+        held = vars(self)
         return SubjectItem(
-            {kind: value for kind in _IDENTIFIERS if (value := getattr(self, kind))},
+            {kind: value for kind in _IDENTIFIERS if (value := held[kind])},
             self.country,
             self.given_name,
             self.family_name,

@@ -22,6 +22,7 @@ from consent_gateway.cli.bench import (
     normalise,
     pseudonyms,
     signals,
+    vault,
 )
 from consent_gateway.cli.bench.places import GIVEN, POSTGRES, postgres_available, postgres_server
 from consent_gateway.cli.bench.plan import Plan
@@ -35,7 +36,8 @@ MEASUREMENTS: Mapping[str, Callable[[Site], list[Figure]]] = {
     "everyone": everyone.measure,
     "log": log.measure,
     "keys": keys.measure,
-    "import": imports.measure,  # last: it adds people
+    "vault": vault.measure,  # last, these two: they add people
+    "import": imports.measure,
 }
 IN_PROCESS: Mapping[str, Callable[[Plan], list[Figure]]] = {  # without any store
     "law": law.measure,
