@@ -13,6 +13,7 @@ from vault_builders import a_passphrase
 
 from consent_gateway.errors import KeyringError, KeyServiceError
 from consent_gateway.vault.keyring import Keyring
+from consent_gateway.vault.kms import retry
 from consent_gateway.vault.kms.port import NOT_OPENED
 from consent_gateway.vault.kms.retry import Patient
 from consent_gateway.vault.protectors import SecretFileProtector
@@ -226,6 +227,42 @@ def test_a_wait_that_the_service_asks_for_counts_if_it_is_short(kms):
         patient(kms).create_key("x")
         assert kms.clock.slept[0] <= expected
         assert (kms.clock.slept[0] == expected) == (asked == 2)
+
+
+@pytest.mark.parametrize(("chance", "share"), [(0, 0.5), (500, 0.75), (999, 0.9995)])
+def test_a_wait_is_between_half_and_all_of_its_length_and_no_shorter_than_asked(kms, monkeypatch, chance, share):
+    bounds: list[int] = []
+    monkeypatch.setattr(retry.secrets, "randbelow", lambda bound: (bounds.append(bound), chance)[1])
+    for first, asked, expected in (
+        (2.0, None, 2 * share),
+        (2.0, 2, 2.0),
+        (1.0, 1, 1.0),
+        (2.0, 0, 2 * share),
+        (1.0, 3, share),
+    ):
+        kms.throttled, kms.retry_after, kms.clock.slept = 1, asked, []
+        patient(kms, first=first).create_key("x")
+        assert kms.clock.slept == [pytest.approx(expected)]
+    assert set(bounds) == {1000}
+
+
+def test_patience_is_as_long_as_it_is_said_to_be(kms, monkeypatch):
+    monkeypatch.setattr(retry.secrets, "randbelow", lambda _: 0)
+    kms.away = True
+    with pytest.raises(KeyServiceError):
+        patient(kms).create_key("x")
+    assert kms.calls == {"create": 4}
+    assert kms.clock.slept == [0.125, 0.25, 0.5]
+    kms.clock.slept = []
+    with pytest.raises(KeyServiceError):
+        patient(kms, attempts=7).wrap([])
+    assert kms.clock.slept == [0.125, 0.25, 0.5, 1.0, 1.0, 1.0]
+    assert (patient(kms).kind, patient(kms).has_own_keys) == ("fake", True)
+    kms.clock.slept = []
+    for ask in (lambda: patient(kms).unwrap([]), lambda: patient(kms).schedule_destroy("x")):
+        with pytest.raises(KeyServiceError):
+            ask()
+    assert len(kms.clock.slept) == 6
 
 
 def test_an_answer_that_was_lost_is_asked_for_again_without_harm(path, kms):

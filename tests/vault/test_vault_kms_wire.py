@@ -184,6 +184,21 @@ def test_transit_passes_on_how_long_to_wait_if_that_is_a_number(wire: Wire, aske
     assert failure.value.retry_after == seconds
 
 
+def test_transit_with_a_token_that_no_header_can_carry_is_not_served(wire: Wire, tmp_path: Path) -> None:
+    """An absence, which a renewed token cures; and an unreadable wrap is one that does not open."""
+    private_file(tmp_path / "token", "t\u00f6ken")
+    with pytest.raises(KeyServiceError):
+        wire.kms.create_key("x")
+    private_file(tmp_path / "token", "renewed")
+    assert wire.kms.unwrap([Bound(KEY, b"c", b"vault:v1:YQ==")]) == [b"a"]
+    wire.kms.create_key("x")
+    assert wire.asked[-1][3] == "renewed"
+    wire.asked.clear()
+    with pytest.raises(KeyServiceError):
+        wire.kms.unwrap([Bound(KEY, b"c", b"\xff")])
+    assert wire.asked[0][2]["batch_input"][0]["ciphertext"] == "\ufffd"
+
+
 def test_transit_that_cannot_be_reached_is_absent(tmp_path: Path) -> None:
     def away(_: httpx.Request) -> httpx.Response:
         raise httpx.ConnectError("refused")
@@ -294,14 +309,16 @@ def test_aws_schedules_a_deletion_once_and_says_its_date_in_utc() -> None:
     kms = aws.AwsKms(client, days=9)
     client.keys["k"] = {"KeyId": "k", "KeyState": "Enabled"}
     by = kms.schedule_destroy("k").by
-    assert (by, by.tzinfo) == (GONE_AT, UTC)
+    assert by == GONE_AT
+    assert by.tzinfo is UTC
     assert client.asked == [
         ("describe_key", {"KeyId": "k"}),
         ("schedule_key_deletion", {"KeyId": "k", "PendingWindowInDays": 9}),
     ]
     client.keys["k"] = {"KeyState": "PendingDeletion", "DeletionDate": GONE_AT + timedelta(days=1)}
     again = kms.schedule_destroy("k").by
-    assert (again, again.tzinfo) == (GONE_AT + timedelta(days=1), UTC)
+    assert again == GONE_AT + timedelta(days=1)
+    assert again.tzinfo is UTC
     assert len(client.asked) == 3, "an earlier schedule stands"
     assert kms.schedule_destroy("none") == Destruction(None)
 

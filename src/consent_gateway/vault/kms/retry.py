@@ -25,7 +25,7 @@ class Patient:
     """A `Kms` over another one: at most `attempts`, waiting up to `first` seconds, then twice as long, up to `most`.
 
     A wait is between half and all of its length, by chance, so that replicas do not come back all at once. A wait
-    that the service asks for (`retry_after`) counts if it is not longer than `most`.
+    that the service asks for (`retry_after`) is the least that is waited, if it is not longer than `most`.
     """
 
     kms: Kms
@@ -75,6 +75,5 @@ class Patient:
         return ask()
 
     def _wait(self, longest: float, asked: int | None) -> float:
-        if asked is not None and longest < asked <= self.most:
-            return float(asked)
-        return longest * (_MILLIS + secrets.randbelow(_MILLIS)) / (2 * _MILLIS)
+        wait = longest * (_MILLIS + secrets.randbelow(_MILLIS)) / (2 * _MILLIS)
+        return max(wait, asked) if asked is not None and asked <= self.most else wait
