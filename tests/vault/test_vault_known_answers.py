@@ -32,7 +32,6 @@ from consent_gateway.vault.recovery import RecoveryKey, public_of, unseal
 from consent_gateway.vault.tombstones import START, SubjectHasher, header, line_key, seal
 
 KNOWN = json.loads((Path(__file__).resolve().parents[1] / "vectors" / "vault_keys.json").read_text())
-RING = a_keyring(epochs=2, generations=2)
 DEK = bytes(range(32))
 ADDRESS = "jane@example.com"
 HERE = SealContext(subject_id=7, group="contact", schema_version=1, row_version=3)
@@ -42,6 +41,12 @@ WRAPPED = bytes.fromhex(
 SEALED = bytes.fromhex(
     "01012121e131fe478e77000102030405060708090a0b55a635c07e87dc98f22bbfb77cb53c854f0bcf21c81fef4600ce2c613ff01b00"
 )
+
+
+@pytest.fixture
+def ring() -> Keyring:
+    """A keyring that has derived nothing yet."""
+    return a_keyring(epochs=2, generations=2)
 
 
 def hkdf(root: bytes, length: int, info: bytes) -> bytes:
@@ -57,27 +62,27 @@ def framed(parts: list[str]) -> bytes:
     return b"".join(len(part).to_bytes(4, "big") + part for part in map(bytes.fromhex, parts))
 
 
-def test_the_roots_of_the_vectors_are_those_of_the_tests() -> None:
-    assert {name: root.hex() for name, root in RING.roots.by_name().items()} == KNOWN["roots"]
+def test_the_roots_of_the_vectors_are_those_of_the_tests(ring: Keyring) -> None:
+    assert {name: root.hex() for name, root in ring.roots.by_name().items()} == KNOWN["roots"]
 
 
 @pytest.mark.parametrize("case", KNOWN["keys"], ids=lambda case: f"{case['call']}{case['args']}")
-def test_every_derived_key_is_the_published_one(case: dict[str, Any]) -> None:
-    made = getattr(RING, case["call"])(*case["args"])
+def test_every_derived_key_is_the_published_one(ring: Keyring, case: dict[str, Any]) -> None:
+    made = getattr(ring, case["call"])(*case["args"])
     assert made.hex() == case["key"]
     assert made == hkdf(bytes.fromhex(KNOWN["roots"][case["root"]]), len(made), framed(case["info"]))
 
 
-def test_no_derivation_is_without_a_vector() -> None:
+def test_no_derivation_is_without_a_vector(ring: Keyring) -> None:
     """Whatever the keyring derives under a name of its own is in the file."""
     derived = {name for name in vars(Keyring) if name.endswith(("_key", "_seed"))} | {"kek"}
     assert derived - {"_key", "log_signing_seed"} == {case["call"] for case in KNOWN["keys"]}
-    assert RING.log_signing_seed() == RING.roots.log_signing_seed, "a root itself"
+    assert ring.log_signing_seed() == ring.roots.log_signing_seed, "a root itself"
 
 
-def test_fingerprints() -> None:
-    assert RING.fingerprint() == "fd3ff70621aeb9fd40b0ca6302ab2605"
-    assert RING.key_fingerprints() == {
+def test_fingerprints(ring: Keyring) -> None:
+    assert ring.fingerprint() == "fd3ff70621aeb9fd40b0ca6302ab2605"
+    assert ring.key_fingerprints() == {
         "kek/1": "e9a9287f5cc8297e64d33cb47afae712",
         "kek/2": "92ad9e59a164fcde3828b22adb4c4a75",
         "index/1": "bac6fdf5ab22c82c4ce66564cbe6900d",
@@ -100,16 +105,16 @@ def test_a_sealed_group(monkeypatch: pytest.MonkeyPatch) -> None:
     assert envelope.seal(DEK, HERE, ADDRESS.encode()) == SEALED
 
 
-def test_a_wrapped_data_key() -> None:
+def test_a_wrapped_data_key(ring: Keyring) -> None:
     provider = LocalKeyProvider(a_keyring())
     assert provider.wrap(DEK, dek_context(7)) == WRAPPED, "AES-SIV is deterministic"
-    assert LocalKeyProvider(RING).unwrap(WRAPPED, dek_context(7)) == DEK
+    assert LocalKeyProvider(ring).unwrap(WRAPPED, dek_context(7)) == DEK
     assert wrapped_epoch(WRAPPED) == 1
     assert dek_context(2**63 - 1) == frame(b"subject-dek", b"\x7f" + b"\xff" * 7)
 
 
-def test_blind_index_tombstone_and_lasting_token() -> None:
-    indexer = BlindIndexer(RING)
+def test_blind_index_tombstone_and_lasting_token(ring: Keyring) -> None:
+    indexer = BlindIndexer(ring)
     assert indexer.index("email", ADDRESS, 1).hex() == "d1fcfe360ded75c2c609ac2a09d07d02"
     assert indexer.index_many("email", [ADDRESS], 1) == [indexer.index("email", ADDRESS, 1)]
     assert indexer.tombstone("email", ADDRESS).hex() == (
@@ -118,11 +123,11 @@ def test_blind_index_tombstone_and_lasting_token() -> None:
     assert indexer.lasting("email", ADDRESS).hex() == "eb8090b50b049263bc472ecf56ad2cb0"
 
 
-def test_a_hashed_subject_and_the_first_line_of_a_tombstone_file() -> None:
-    assert SubjectHasher(RING).hash(7).hex() == "1af6e481aaec6a0b52e5c06782de2ea9b7d4191870d485510b6bda7604327657"
+def test_a_hashed_subject_and_the_first_line_of_a_tombstone_file(ring: Keyring) -> None:
+    assert SubjectHasher(ring).hash(7).hex() == "1af6e481aaec6a0b52e5c06782de2ea9b7d4191870d485510b6bda7604327657"
     mac = "e34a756084a86ff302f9cf4806d9d7d25eb1a4628b3c15b8b3c418ddf79ee05f"
     line = f'{{"format":"consent-gateway-tombstones","version":1}} {mac}\n'.encode()
-    assert seal(line_key(RING), START, header()) == (line, bytes.fromhex(mac))
+    assert seal(line_key(ring), START, header()) == (line, bytes.fromhex(mac))
 
 
 def test_a_root_sealed_to_recovery() -> None:
@@ -145,32 +150,32 @@ def test_what_binds_a_root_in_its_file() -> None:
     assert document.context("tombstone").endswith(b"\0\0\0\x09tombstone\0\0\0\4\0\0\0\0")
 
 
-def test_a_keyring_file_with_its_manifest() -> None:
+def test_a_keyring_file_with_its_manifest(ring: Keyring) -> None:
     """The MAC is over the file without it and over the roots, under a key of the four that last."""
     entries = {
-        name: Entry("some-key", name.encode(), b"r" if name == "kek/1" else None) for name in RING.roots.by_name()
+        name: Entry("some-key", name.encode(), b"r" if name == "kek/1" else None) for name in ring.roots.by_name()
     }
     doomed = {"gone": datetime(2026, 11, 18, 12, 0, tzinfo=UTC), "owed": None}
     document = Document(bytes(range(16)), "any", entries, RecoveryKey(bytes(32), 2, 3), doomed)
-    content = render(document, RING.roots)
+    content = render(document, ring.roots)
     held = json.loads(content)
     stated = bytes.fromhex(held.pop("manifest"))
     listed = json.dumps(held, sort_keys=True, separators=(",", ":")).encode()
-    key = hkdf(framed([root.hex() for root in RING.roots.lasting()]), 32, framed([b"keyring-manifest".hex()]))
-    roots = [root.hex() for _, root in sorted(RING.roots.by_name().items())]
+    key = hkdf(framed([root.hex() for root in ring.roots.lasting()]), 32, framed([b"keyring-manifest".hex()]))
+    roots = [root.hex() for _, root in sorted(ring.roots.by_name().items())]
     assert stated == hmac.digest(key, framed([listed.hex(), *roots]), "sha256")
     assert held == {
         "format": "consent-gateway-keyring", "version": 2, "id": bytes(range(16)).hex(), "kind": "any",
         "roots": {
             name: {"key": "some-key", "sealed": name.encode().hex()} | ({"recovery": "72"} if name == "kek/1" else {})
-            for name in RING.roots.by_name()
+            for name in ring.roots.by_name()
         },
         "recovery": {"public": "00" * 32, "threshold": 2, "count": 3},
         "doomed": {"gone": 1795003200, "owed": None},
     }  # fmt: skip
     assert content.endswith(b"}\n")
     assert parse(version_of(content)[0]) == (document, stated)
-    check(document, RING.roots, stated)
+    check(document, ring.roots, stated)
 
 
 def test_a_root_under_a_passphrase_and_under_a_mounted_secret(tmp_path: Path) -> None:
@@ -192,6 +197,27 @@ def test_a_root_under_a_passphrase_and_under_a_mounted_secret(tmp_path: Path) ->
         assert re.fullmatch(name.rpartition(":")[0] + ":[0-9a-f]{32}", protector.create_key("any"))
         assert protector.create_key("any") != protector.create_key("any")
         assert (protector.has_own_keys, protector.schedule_destroy(name)) == (False, Destruction(None))
+
+
+def test_a_file_of_format_1_under_costs_that_all_differ(ring: Keyring, tmp_path: Path) -> None:
+    """As the first release wrote it: one body, its AAD the format and the header line by line."""
+    header = {"kind": "argon2id", "salt": bytes(range(16)).hex(), "memory_kib": 64, "iterations": 3, "lanes": 2}
+    named = {name: root.hex() for name, root in ring.roots.by_name().items()}
+    body = {
+        use: {k.partition("/")[2]: v for k, v in named.items() if k.startswith(use + "/")} for use in ("kek", "index")
+    }
+    body |= {name: root for name, root in named.items() if "/" not in name}
+    key = Argon2id(salt=bytes(range(16)), length=64, iterations=3, lanes=2, memory_cost=64).derive(
+        b"correct horse battery"
+    )
+    lines = "\n".join(f"{name}={value}" for name, value in sorted(header.items())).encode()
+    aad = [framed([b"consent-gateway-keyring".hex(), "00000001"]), lines]
+    sealed = AESSIV(key).encrypt(json.dumps(body).encode(), aad)
+    held = {"format": "consent-gateway-keyring", "version": 1, "protection": header, "body": sealed.hex()}
+    path = tmp_path / "keyring"
+    path.write_text(json.dumps(held))
+    path.chmod(0o600)
+    assert Keyring.open(path, a_passphrase()).roots == ring.roots
 
 
 def test_the_name_of_a_set_of_shares() -> None:

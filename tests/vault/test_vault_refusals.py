@@ -17,7 +17,7 @@ from consent_gateway.vault import keyring_file
 from consent_gateway.vault.custody import Custody
 from consent_gateway.vault.keyring import Keyring
 from consent_gateway.vault.keyring_file import locked, read_private, write_private
-from consent_gateway.vault.kms.port import NOT_OPENED
+from consent_gateway.vault.kms.port import NOT_OPENED, Bound
 from consent_gateway.vault.protectors import InsecureKeyringWarning, UnsafeUnsealedKeyring, read_secret
 from consent_gateway.vault.recovery import NOT_RECOVERED, RecoveryKey, public_of, unseal
 from consent_gateway.vault.roots import LASTING, Roots, split
@@ -209,6 +209,19 @@ def test_a_passphrase_of_eleven_bytes_is_too_short() -> None:
     assert a_passphrase("é" * 6).passphrase == "é".encode() * 6
 
 
+@pytest.mark.parametrize(
+    ("costs", "opens"), [("64:64:1", True), ("64:65:1", False), ("512:1:64", True), ("520:1:65", False)]
+)
+def test_the_costs_that_a_file_may_ask_for_end_where_they_are_said_to(costs: str, opens: bool) -> None:
+    """A planted file must not exhaust the machine; what an operator may have set still opens."""
+    item = Bound(f"argon2id:{costs}:{'00' * 16}", b"context", b"root")
+    if opens:
+        wraps = [Bound(item.key, b"context", wrap) for wrap in a_passphrase().wrap([item])]
+        assert a_passphrase().unwrap(wraps) == [b"root"]
+    else:
+        assert said(lambda: a_passphrase().wrap([item])) == NOT_OPENED
+
+
 def test_an_unsealed_keyring_warns_where_it_is_used(path: Path) -> None:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -253,6 +266,7 @@ def test_custody_says_when_to_come_back(path: Path) -> None:
     kms = FakeKms(clock)
     custody = Custody(Keyring.create(path, kms), 100, clock)
     custody.require_sound()
+    assert custody.failing is False
     kms.away = True
     clock.now += 49.9
     assert custody.tend() is False
