@@ -164,6 +164,38 @@ def test_a_service_that_answers_with_another_plaintext_is_found_out(path, kms):
         Keyring.open(path, kms)
 
 
+@pytest.mark.parametrize("call", ["wrap", "unwrap"])
+@pytest.mark.parametrize("cut", [slice(0, -1), slice(0, 0)])
+def test_a_service_that_does_not_answer_for_each_key_is_refused(path, kms, monkeypatch, call, cut):
+    """Else a change would rest on what was proven for some keys, or for none."""
+    keyring = Keyring.create(path, kms)
+    before = path.read_bytes()
+    genuine = getattr(FakeKms, call)
+    monkeypatch.setattr(FakeKms, call, lambda self, items: genuine(self, items)[cut])
+    message = "^The key service does not answer for each key that it was asked about$"
+    with pytest.raises(KeyServiceError, match=message):
+        keyring.new_kek_epoch()
+    assert path.read_bytes() == before
+    if call == "unwrap":
+        with pytest.raises(KeyServiceError, match=message):
+            Keyring.open(path, kms)
+
+
+def test_keys_are_labelled_by_keyring_use_and_number(path, kms, monkeypatch):
+    labels: list[str] = []
+    genuine = FakeKms.create_key
+    monkeypatch.setattr(FakeKms, "create_key", lambda self, label: (labels.append(label), genuine(self, label))[1])
+    Keyring.create(path, kms).new_kek_epoch().new_index_generation()
+    begin = json.loads(path.read_text())["id"][:8]
+    assert labels == [f"{begin}-{end}" for end in ("lasting", "index-1", "kek-1", "kek-2", "index-2")]
+
+
+def test_what_a_service_still_destroys_is_not_carried_to_another(path):
+    gone = Keyring.create(path, FakeKms(days=7)).new_kek_epoch().destroy_kek_epoch(1)
+    assert len(gone.destructions) == 1
+    assert gone.reseal(a_passphrase()).destructions == {}
+
+
 def test_a_key_of_another_name_does_not_open(path, kms):
     Keyring.create(path, kms)
     document = json.loads(path.read_text())

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import json
+import ssl
 from collections.abc import Callable
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta, timezone
@@ -17,8 +18,10 @@ import httpx
 import pytest
 
 from consent_gateway.errors import KeyringError, KeyServiceError
-from consent_gateway.vault.kms import transit
+from consent_gateway.vault.kms import providers, transit
 from consent_gateway.vault.kms.port import NOT_OPENED, Bound, Destruction
+from consent_gateway.vault.kms.providers import Service, connect
+from consent_gateway.vault.kms.retry import Patient
 from consent_gateway.vault.kms.transit import Transit
 from kms_servers import private_file
 
@@ -498,3 +501,87 @@ def test_a_token_destroys_a_key_once_and_refuses_two_of_one_label(token: Token, 
     token.keys.pop()
     assert module.schedule_destroy(key) == module.schedule_destroy(key) == Destruction(None)
     assert token.keys == []
+
+
+# -- what an operator describes ------------------------------------------------------------------------------------
+
+TLS = "The key service's address must begin with https://, except on this machine"
+
+
+def test_a_described_transit_is_reached_as_described(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    token = private_file(tmp_path / "token", "t")
+    made: list[dict[str, Any]] = []
+    monkeypatch.setattr(providers.httpx, "Client", lambda **asked: made.append(asked))
+    for url in ("https://bao.example", "http://127.0.0.1:8200", "http://localhost", "http://[::1]:1"):
+        patient = connect(Service("transit", "prefix", 1.5, url, mount="other", secret_file=token))
+        assert isinstance(patient, Patient)
+        kms = patient.kms
+        assert isinstance(kms, Transit)
+        assert (kms.prefix, kms.mount, kms.token_file) == ("prefix", "other", token)
+        kms.connect()
+        asked = made.pop()
+        assert (asked["base_url"], asked["timeout"], asked["trust_env"]) == (url, 1.5, False)
+        assert asked["verify"].verify_mode == ssl.CERT_REQUIRED
+    assert Service("aws") == Service("aws", "consent-gateway", 2.0, None, None, "transit", None, None, 7, None, None)
+
+
+def test_a_described_transit_trusts_the_authority_that_is_named_and_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+    monkeypatch.setattr(providers.ssl, "create_default_context", lambda **given: asked.append(given))
+    service = Service("transit", url="https://bao.example", secret_file=tmp_path / "t", ca_file=tmp_path / "ca.pem")
+    connect(service)
+    assert asked == [{"cafile": tmp_path / "ca.pem"}]
+
+
+def test_described_modules_get_what_is_described(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Any] = []
+    monkeypatch.setattr(aws, "client", lambda *asked: made.append(asked))
+    kms = connect(Service("aws", "prefix", 1.5, "https://kms.example", region="eu-central-1", days=30))
+    assert isinstance(kms, Patient)
+    assert (kms.kms.kind, kms.kms.prefix, kms.kms.days) == ("aws", "prefix", 30)
+    connect(Service("aws"))
+    assert made == [("eu-central-1", "https://kms.example", 1.5), (None, None, 2.0)]
+    service = Service("pkcs11", "prefix", library=Path("/lib/m.so"), token="label", secret_file=Path("/pin"))
+    token = connect(service)
+    assert isinstance(token, Patient)
+    assert token.kms == hsm.Pkcs11Kms(Path("/lib/m.so"), "label", Path("/pin"), "prefix")
+
+
+@pytest.mark.parametrize(
+    ("service", "message"),
+    [
+        (Service("transit"), "The key service lacks an address; see docs/keys.md"),
+        (Service("transit", url="https://x"), "The key service lacks a token file; see docs/keys.md"),
+        (Service("pkcs11"), "The key service lacks a module; see docs/keys.md"),
+        (Service("pkcs11", library=Path("m")), "The key service lacks a token; see docs/keys.md"),
+        (Service("pkcs11", library=Path("m"), token="t"), "The key service lacks a PIN file; see docs/keys.md"),
+        (Service("transit", url="http://bao.example", secret_file=Path("t")), TLS),
+        (Service("transit", url="ftp://localhost", secret_file=Path("t")), TLS),
+        (Service("transit", url="http://[", secret_file=Path("t")), TLS),
+        (Service("aws", url="http://kms.example"), TLS),
+        (
+            Service("transit", url="https://x", secret_file=Path("t"), ca_file=Path("none")),
+            "The key service's certificate authority cannot be read",
+        ),
+    ],
+)
+def test_a_description_says_what_it_lacks(service: Service, message: str) -> None:
+    assert said(lambda: connect(service), KeyringError) == message
+
+
+@pytest.mark.parametrize("extra", ["aws", "pkcs11"])
+def test_an_extra_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch, extra: str) -> None:
+    asked: list[str] = []
+
+    def absent(name: str) -> Any:
+        asked.append(name)
+        raise ModuleNotFoundError(name)
+
+    monkeypatch.setattr(providers, "import_module", absent)
+    service = Service(extra, library=Path("m"), token="t", secret_file=Path("p"))  # type: ignore[arg-type]
+    assert said(lambda: connect(service), KeyringError) == (
+        f"This key service needs the extra `consent-gateway[{extra}]`"
+    )
+    assert asked == [f"consent_gateway.vault.kms.{extra}"]

@@ -173,6 +173,7 @@ def test_a_keyring_file_with_its_manifest(ring: Keyring) -> None:
         "recovery": {"public": "00" * 32, "threshold": 2, "count": 3},
         "doomed": {"gone": 1795003200, "owed": None},
     }  # fmt: skip
+    assert content.startswith(b'{\n "format": "consent-gateway-keyring",\n "version": 2,\n')
     assert content.endswith(b"}\n")
     assert parse(version_of(content)[0]) == (document, stated)
     check(document, ring.roots, stated)

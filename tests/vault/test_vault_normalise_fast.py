@@ -80,6 +80,22 @@ def test_no_plan_for_a_country_that_shares_its_code_or_does_not_exist():
     assert phones._simple("+80012345678") is None
 
 
+def test_plain_spellings_never_ask_the_library_and_are_not_remembered():
+    clear_caches()
+    for value, region in (
+        ("+4915112345678", None),
+        ("+49 151 1234-5678", None),
+        ("0151 12345678", "DE"),
+        ("13800138000", "CN"),
+    ):
+        assert isinstance(normalise("phone", value, region=region), Normalised)
+    assert isinstance(normalise("email", "Jane.Doe@Example.com "), Normalised)
+    assert phones._by_library.cache_info().currsize == emails._by_library.cache_info().currsize == 0
+    normalise("phone", "+39 06 1234 5678")
+    normalise("phone", "0049 151 12345678", region="DE")
+    assert phones._by_library.cache_info().currsize >= 1
+
+
 def test_what_is_dialled_without_a_country_says_what_to_do():
     found = normalise("phone", "0151 12345678")
     assert isinstance(found, Rejected)

@@ -93,6 +93,8 @@ def test_short_reads_are_put_together(path: Path, monkeypatch) -> None:
     monkeypatch.setattr(os, "read", lambda descriptor, limit: genuine(descriptor, min(limit, 3)))
     assert read_private(private(path, b"0123456789"))[0] == b"0123456789"
     assert read_secret(private(path, b"s" * 32, 0o400), 32) == b"s" * 32
+    with path.open("rb") as file:
+        assert keyring_file.read_up_to(file.fileno(), 8) == b"s" * 8, "and no more is read than was asked for"
 
 
 def test_writing_says_what_stood_in_the_way(path: Path, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hmac
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from consent_gateway.errors import KeyringError, KeyServiceError
@@ -108,7 +108,7 @@ def _open_entries(document: Document, kms: Kms, known: Opened | None) -> dict[st
     missing = [name for name in document.entries if name not in named]
     if missing:
         wraps = [_bound(document, name) for name in missing]
-        named |= dict(zip(missing, kms.unwrap(wraps), strict=True))
+        named |= dict(zip(missing, _each(kms.unwrap(wraps), wraps), strict=True))
     return named
 
 
@@ -141,16 +141,24 @@ def _seal_entries(
 ) -> dict[str, Entry]:
     lasting = probe[0].key if probe else kms.create_key(f"{_label(document)}-lasting")
     keys = {name: _key(document, kms, name, lasting) for name in fresh}
-    wraps = kms.wrap([Bound(keys[name], document.context(name), root) for name, root in fresh.items()])
+    bound = [Bound(keys[name], document.context(name), root) for name, root in fresh.items()]
+    wraps = _each(kms.wrap(bound), bound)
     entries = {name: Entry(keys[name], wrap) for name, wrap in zip(fresh, wraps, strict=True)}
     written = replace(document, entries=entries)
     asked, expected = [_bound(written, name) for name in entries], list(fresh.values())
     if probe:
         asked.append(Bound(probe[0].key, document.context(_PROBE), probe[0].sealed))
         expected.append(probe[1])
-    if not all(map(hmac.compare_digest, kms.unwrap(asked), expected)):
+    if not all(map(hmac.compare_digest, _each(kms.unwrap(asked), asked), expected)):
         raise KeyServiceError("The key service does not give back what it was given; nothing was changed")
     return entries
+
+
+def _each(answers: list[bytes], asked: Sequence[Bound]) -> list[bytes]:
+    """Return the answers, one for each that was asked: a missing one would let the rest pass unproven."""
+    if len(answers) != len(asked):
+        raise KeyServiceError("The key service does not answer for each key that it was asked about")
+    return answers
 
 
 def _key(document: Document, kms: Kms, name: str, lasting: str) -> str:
