@@ -421,7 +421,7 @@ def test_what_cannot_be_moved_aside_is_not_replaced(file: TombstoneFile, monkeyp
 
     with monkeypatch.context() as patch:
         patch.setattr(Path, "rename", refuse)
-        with pytest.raises(TombstoneError, match="directory"):
+        with pytest.raises(TombstoneError, match=r"^the directory of the tombstone file cannot be written$"):
             file.replace([], ".old")
     assert file.path.read_bytes() == before
 
