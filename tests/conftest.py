@@ -24,6 +24,7 @@ from templates import MIGRATED, SEEDED, fresh_database
 
 statements.share()
 POSTGRES_URL = "CONSENT_GATEWAY_TEST_POSTGRES"
+MUTANT = "MUTANT_UNDER_TEST"  # set by mutmut
 _Remembering = type(lru_cache(int))
 NOW = datetime(2026, 11, 18, 12, 0, tzinfo=UTC)
 
@@ -32,13 +33,24 @@ if (memory := templates.in_memory()) is not None:
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(memory))
 
 
+def _forget() -> None:
+    for found in gc.get_objects():
+        if isinstance(found, _Remembering) and str(found.__module__).startswith("consent_gateway"):
+            found.cache_clear()
+
+
 @pytest.fixture(scope="session", autouse=True)
-def _nothing_is_remembered() -> None:
+def _a_mutant_is_not_hidden() -> None:
     """Under `make mutants` each change is tested in a fork of a process whose memories would hide it."""
-    if "MUTANT_UNDER_TEST" in os.environ:
-        for found in gc.get_objects():
-            if isinstance(found, _Remembering) and str(found.__module__).startswith("consent_gateway"):
-                found.cache_clear()
+    if MUTANT in os.environ:
+        _forget()
+
+
+@pytest.fixture(autouse=True)
+def _each_test_is_known_to_reach_what_it_reaches() -> None:
+    """While `make mutants` notes which tests reach which function, none is spared the way by what another left."""
+    if os.environ.get(MUTANT) == "stats":
+        _forget()
 
 
 @pytest.fixture(scope="session")

@@ -579,7 +579,8 @@ def test_only_a_no_about_the_same_thing_makes_a_yes_unclear() -> None:
     to_alpha, to_beta = replace(no, recipient=ALPHA), replace(no, recipient=BETA)
     assert states(to_beta, replace(yes, recipient=ALPHA)) == (none, given)
     assert states(to_alpha, replace(yes, recipient=ALPHA)) == (none, withdrawn)
-    assert states(no, replace(yes, recipient=ALPHA)) == (withdrawn, none)  # unclear, and so nobody is named
+    for later in (0, 1, 299):  # unclear, and so nobody is named
+        assert states(no, replace(yes, recipient=ALPHA, at=1000 + later)) == (withdrawn, none)
 
 
 def test_a_refusal_of_a_member_is_never_unclear() -> None:
@@ -631,6 +632,25 @@ def test_an_end_closes_what_was_said_and_a_fresh_yes_opens_again(end: ConsentKin
     for kind in NOES:
         assert own([event(kind, 1), event(end, 2)]).until == CODES[kind]
         assert own([event(kind, 1), event(GIVEN, 2), event(end, 3)]).until == CODES[kind]
+
+
+def test_a_standing_names_what_decided_and_tells_an_event_that_ended_it_from_a_date() -> None:
+    yes, no, asked = event(GIVEN, 2, valid_until=8), event(REFUSED, 3), event(PENDING, 1)
+    ended, none = event(EXPIRED, 4), event(INVALIDATED, 4)
+    told = [
+        ([asked], asked, False),
+        ([asked, yes], yes, False),
+        ([yes, no, asked], no, False),
+        ([yes, ended], ended, True),
+        ([yes, none], none, False),
+        ([yes, no, ended], no, False),
+        ([no, replace(yes, at=4), replace(ended, at=5)], no, False),
+    ]
+    for facts, decided, by_event in told:
+        standing = own(facts)
+        assert (standing.event, standing.ended) == (decided, by_event)
+        assert standing.event is decided
+    assert (own([]).event, own([]).ended) == (None, False)
 
 
 def test_what_has_ended_can_still_be_found_to_be_none() -> None:
