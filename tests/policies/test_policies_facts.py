@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+from dataclasses import fields, replace
 from datetime import date
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -8,9 +10,10 @@ from hypothesis import strategies as st
 from policies_builders import a_person, a_question, near_permits, values_of
 
 from consent_gateway.domain.consents import ConsentProperty, ConsentState
-from consent_gateway.domain.purposes import RecipientKind
+from consent_gateway.domain.purposes import Basis, Channel, PurposeKind, RecipientKind
+from consent_gateway.policies import facts
 from consent_gateway.policies.classes import months_between
-from consent_gateway.policies.facts import Facts, Situation, Suppressed, UnknownFactError, build
+from consent_gateway.policies.facts import Facts, Question, Situation, Suppressed, UnknownFactError, build
 from consent_gateway.policies.regions import (
     CHILD_AGE,
     EEA,
@@ -333,3 +336,118 @@ def test_export_volumes(people: int | None, expected: str) -> None:
     facts = build(a_question(exported_people=people, exported_sensitive=people), a_person())
     assert facts["exported_people"] == expected
     assert facts["exported_sensitive"] == ("unknown" if expected == "unknown" else "over_10k")
+
+
+# -- each part sets its own fact, and no other ---------------------------------------------------------------------
+
+NEUTRAL = Question(purpose_kind=PurposeKind.SERVICE_MESSAGE)
+UNTOUCHED = values_of(build(NEUTRAL, Situation()))
+ASKED: list[tuple[dict[str, Any], dict[str, str]]] = [
+    ({"purpose_kind": PurposeKind.STORAGE}, {"purpose": "storage"}),
+    ({"purpose_kind": PurposeKind.AUTOMATED_INDIVIDUAL_DECISION}, {"purpose": "*", "automated": "yes"}),
+    ({"channel": Channel.SMS}, {"channel": "sms"}),
+    ({"recipient_kind": RecipientKind.AD_PLATFORM}, {"recipient": "ad_platform", "scope_recipient": "no"}),
+    ({"recipient_kind": RecipientKind.PROCESSOR}, {"recipient": "processor"}),
+    ({"recipient_known": False}, {"recipient_known": "no"}),
+    ({"recipient_country": "CN"}, {"recipient_place": "cn"}),
+    ({"contract": False}, {"contract": "no"}),
+    ({"transfer_mechanism": "scc"}, {"transfer_mechanism": "scc"}),
+    ({"exported_people": 5}, {"exported_people": "under_100k"}),
+    ({"exported_sensitive": 5}, {"exported_sensitive": "under_10k"}),
+    ({"destination_kind": "ad_network"}, {"destination": "ad_network"}),
+    ({"basis": Basis.CONTRACT}, {"basis": "contract"}),
+    ({"sender_type": "charity"}, {"sender": "charity"}),
+    ({"automated": True}, {"automated": "yes"}),
+    ({"significant": True}, {"significant": "yes"}),
+    ({"unreasonable_price": True}, {"unreasonable_price": "yes"}),
+    ({"non_personalised_option": True}, {"non_personalised_option": "yes"}),
+    ({"refusal_mechanism": True}, {"refusal_mechanism": "yes"}),
+    ({"unsubscribe": False}, {"msg_unsubscribe": "no"}),
+    ({"sender_identity": False}, {"msg_sender": "no"}),
+    ({"postal_address": False}, {"msg_postal": "no"}),
+    ({"ad_label": False}, {"msg_ad_label": "no"}),
+    ({"information_society_service": True}, {"iss": "yes"}),
+    ({"child_directed": True}, {"child_directed": "yes"}),
+    ({"controller_country": "FR"}, {"controller": "eu"}),
+    ({"requested_purpose": PurposeKind.THIRD_PARTY_AUDIENCE_SHARING}, {"requested": "share"}),
+    ({"requested_purpose": PurposeKind.LOYALTY_PROGRAMME_SHARING}, {"requested": "share"}),
+    ({"requested_purpose": PurposeKind.DIRECT_MARKETING}, {"requested": "other"}),
+    ({"same_legal_entity": True}, {"same_entity": "yes"}),
+    ({"similar_products": True}, {"similar_products": "yes"}),
+    ({"charitable_purpose_only": True}, {"charitable_purpose": "yes"}),
+    ({"opt_out_in_message": True}, {"opt_out_in_message": "yes"}),
+]
+DAY = date(2026, 11, 18)
+LIVED: list[tuple[dict[str, Any], dict[str, str]]] = [
+    ({"regions": ("DE",)}, {"at_unknown": "no", "at_eu": "yes"}),
+    ({"age": 40}, {"age": "adult", "eu_child": "no"}),
+    ({"consent": ConsentState.GIVEN}, {"consent": "given"}),
+    ({"properties": ConsentProperty.TWO_STEP}, {"two_step": "yes"}),
+    ({"scope_purpose": False}, {"scope_purpose": "no"}),
+    ({"scope_channel": False}, {"scope_channel": "no"}),
+    ({"scope_recipient": False}, {"scope_recipient": "no"}),
+    ({"notice_given": False}, {"notice": "no"}),
+    ({"notice_outdated": True}, {"notice": "outdated"}),
+    ({"notice_given": False, "notice_outdated": True}, {"notice": "no"}),
+    ({"objection": True}, {"objection": "yes"}),
+    ({"restriction": True}, {"restriction": "yes"}),
+    ({"sale_share_opt_out": True}, {"sale_share_opt_out": "yes"}),
+    ({"limit_sensitive": True}, {"limit_sensitive": "yes"}),
+    ({"gpc": True}, {"gpc": "yes"}),
+    ({"gpc_seen_before": True}, {"gpc": "seen_before"}),
+    ({"gpc": True, "gpc_seen_before": True}, {"gpc": "yes"}),
+    ({"personalisation_refused": True}, {"personalisation_refused": "yes"}),
+    ({"sensitive": ("political_opinion",)}, {"special_category": "yes"}),
+    ({"corporate": True}, {"subscriber": "corporate"}),
+    ({"do_not_call": True}, {"do_not_call": "yes"}),
+    ({"suppressed": Suppressed.MARKETING}, {"suppressed": "marketing"}),
+    ({"capped": True}, {"capped": "yes"}),
+    ({"contacts_24h": 3}, {"contacts_24h": "3_or_more"}),
+    ({"local_minutes": (720,)}, {"hours_8_20": "inside", "hours_8_21": "inside"}),
+    ({"local_minutes": (1230,)}, {"hours_8_20": "outside", "hours_8_21": "inside"}),
+    ({"deletion": "completed"}, {"deletion": "completed"}),
+    ({"opted_out_on": DAY, "today": DAY}, {"opt_out_age": "under_12m"}),
+    ({"refused_on": DAY, "today": DAY}, {"refusal_age": "under_6m"}),
+    ({"consent": ConsentState.REFUSED}, {"consent": "refused", "refusal_age": "under_6m"}),
+    ({"minutes_since_revocation": 2}, {"confirmation": "due"}),
+    ({"minutes_since_revocation": 2, "confirmation_sent": True}, {"confirmation": "sent"}),
+    ({"loyalty": "asked"}, {"loyalty": "asked"}),
+    ({"collected_in_sale": True}, {"collected_in_sale": "yes"}),
+    ({"opt_out_offered": True}, {"opt_out_offered": "yes"}),
+    ({"expressed_interest": True}, {"expressed_interest": "yes"}),
+    ({"collected_on": DAY}, {"collected": "since_2026_02_05"}),
+    ({"revoked_elsewhere": True}, {"revoked_elsewhere": "yes"}),
+]
+
+
+def changed(facts: Facts) -> dict[str, str]:
+    return {name: value for name, value in facts.items() if UNTOUCHED[name] != value}
+
+
+@pytest.mark.parametrize(("changes", "expected"), ASKED)
+def test_each_part_of_a_question_sets_its_own_fact(changes: dict[str, Any], expected: dict[str, str]) -> None:
+    wanted = {name: changes["purpose_kind"] if value == "*" else value for name, value in expected.items()}
+    assert changed(build(replace(NEUTRAL, **changes), Situation())) == wanted
+
+
+@pytest.mark.parametrize(("changes", "expected"), LIVED)
+def test_each_part_of_a_situation_sets_its_own_fact(changes: dict[str, Any], expected: dict[str, str]) -> None:
+    assert changed(build(NEUTRAL, Situation(**changes))) == expected
+
+
+def test_no_part_is_left_out() -> None:
+    for shape, table in ((Question, ASKED), (Situation, LIVED)):
+        assert {part.name for part in fields(shape)} == {name for changes, _ in table for name in changes}
+
+
+def test_a_child_of_nowhere_is_one_by_the_law_of_the_controller() -> None:
+    child = Situation(age=15, regions=(None,))
+    by_state = {c: build(replace(NEUTRAL, controller_country=c), child)["eu_child"] for c in ("FR", "DE", "ES", None)}
+    assert by_state == {"FR": "no", "DE": "yes", "ES": "no", None: "yes"}
+
+
+def test_flags_and_their_names_must_be_as_many() -> None:
+    """One more or one less would shift each later fact to its neighbour's value."""
+    for names, values in ((("capped", "objection"), (True,)), (("capped",), (True, False))):
+        with pytest.raises(ValueError, match=r"zip\(\)"):
+            facts._flags(names, values)
