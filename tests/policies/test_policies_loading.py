@@ -368,3 +368,10 @@ def test_a_key_is_given_once_at_every_depth(text: str, at: int) -> None:
     with pytest.raises(PolicyError) as caught:
         document("demo", text)
     assert caught.value.detail == f"demo, line {at}: the key is repeated, or no plain word"
+
+
+def test_a_text_may_have_as_many_nodes_as_is_said() -> None:
+    text = "a:\n  - 1\n  - 2\n"  # the mapping, its key, the list and its two members
+    assert document("small.yaml", text, most=5)[1] == {"a": [1, 2]}
+    with pytest.raises(PolicyError, match=r"^small.yaml, line 3: the text nests or repeats more than it may$"):
+        document("small.yaml", text, most=4)
