@@ -7,7 +7,7 @@ from datetime import date
 
 import pytest
 
-from consent_gateway.domain.decisions import Answer, Effect, Outcome, Reason, Stage
+from consent_gateway.domain.decisions import Answer, Change, Effect, Outcome, Reason, Stage
 from consent_gateway.policies.combine import Reasons, Verdict, combine, denial, with_digest
 from consent_gateway.policies.rules import ALWAYS, POLICY, Mark, Pack, PackSet, ReasonText, Rule
 
@@ -222,3 +222,11 @@ def test_a_denial_without_a_rule_and_the_digest_of_an_answer() -> None:
     assert with_digest(found, "e") == replace(found, facts_digest="e")
     whole = joined(verdict("eu", "yes", "keep"))
     assert with_digest(replace(whole, facts_digest=""), "d") == whole
+
+
+def test_another_digest_is_all_that_changes() -> None:
+    reason = Reason("late", "a.late", "L", "Art 1", "Late.", "晚。", Stage.QUIET_HOURS, Effect.DENY)
+    change = Change("capped", "yes", "no", "Wait.", "等待。")
+    answer = Answer(Outcome.DENY, "late", (reason,), ("tell",), ("a@1",), "one", (change,))
+    assert with_digest(answer, "two") == replace(answer, facts_digest="two")
+    assert with_digest(answer, "two").changes == (change,)

@@ -375,3 +375,10 @@ def test_a_text_may_have_as_many_nodes_as_is_said() -> None:
     assert document("small.yaml", text, most=5)[1] == {"a": [1, 2]}
     with pytest.raises(PolicyError, match=r"^small.yaml, line 3: the text nests or repeats more than it may$"):
         document("small.yaml", text, most=4)
+
+
+def test_what_is_wrong_with_the_shape_of_the_catalogue_is_told_with_its_name() -> None:
+    for text, told in (("", "reasons: the file is empty"), ("a: 1\na: 2\n", "reasons, line 2: the key is repeated")):
+        for read in (lambda t: parse_reasons("reasons", t), lambda t: load({"reasons": t})):
+            with pytest.raises(PolicyError, match=f"^{told}"):
+                read(text)
