@@ -89,7 +89,9 @@ def test_reasons_stand_in_one_order_whatever_the_order_of_the_packs() -> None:
     assert (REASONS.first_permit, REASONS.first_duty) == (7, 11)
     assert REASONS.standing == {11}
     shuffled = tuple(replace(p, rules=p.rules[::-1]) for p in PACKS.packs[::-1])
-    assert Reasons.of(PackSet(shuffled, CATALOGUE)).ordered == REASONS.ordered
+    again = Reasons.of(PackSet(shuffled, CATALOGUE))
+    assert again.ordered == REASONS.ordered
+    assert (again.first_permit, again.first_duty, again.standing) == (7, 11, {11})
     assert [REASONS.obligations[REASONS.number[name]] for name in ("eu.keep", "eu.no", "us.yes")] == [
         ("always_a", "always_b"),
         (),
@@ -230,3 +232,23 @@ def test_another_digest_is_all_that_changes() -> None:
     answer = Answer(Outcome.DENY, "late", (reason,), ("tell",), ("a@1",), "one", (change,))
     assert with_digest(answer, "two") == replace(answer, facts_digest="two")
     assert with_digest(answer, "two").changes == (change,)
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_one_law_that_denies_is_the_voice_of_its_jurisdiction_wherever_it_stands(order: int) -> None:
+    europe = [verdict("eu", "yes"), verdict("eu_more", "no")][::order]
+    for verdicts in ([*europe, verdict("us", "yes")], [verdict("us", "yes"), *europe]):
+        assert joined(*verdicts).reason_code == "strictest_of_set"
+
+
+def test_a_code_that_the_catalogue_does_not_know_is_told_as_it_is() -> None:
+    (reason,) = denial(REASONS, "unheard_of", "why", "").reasons
+    assert (reason.text_en, reason.text_zh, reason.stage, reason.effect) == ("unheard_of", "unheard_of", Stage.LAW, D)
+
+
+def test_only_a_denial_has_a_stage() -> None:
+    odd = Reasons.of(PackSet((pack("xx", "EU", rule("xx.yes", P, "late"), rule("xx.no", D, "late")),), CATALOGUE))
+    assert [(reason.rule_id, reason.stage) for reason in odd.ordered] == [
+        ("xx.no", Stage.QUIET_HOURS),
+        ("xx.yes", None),
+    ]
