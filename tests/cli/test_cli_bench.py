@@ -22,7 +22,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from consent_gateway.cli.bench import bench, crowd, law, ledger, load, loading, log, machine, report, signals
+from consent_gateway.cli.bench import (
+    bare,
+    bench,
+    crowd,
+    law,
+    ledger,
+    load,
+    loading,
+    log,
+    machine,
+    report,
+    signals,
+    vault,
+)
 from consent_gateway.cli.bench import run as running
 from consent_gateway.cli.bench.command import cleaning_up
 from consent_gateway.cli.bench.http import AnswerReader, encode
@@ -305,6 +318,13 @@ def test_customers_are_distinct_and_every_identifier_has_a_normal_form():
     header, *lines = crowd.csv_body(people).decode().splitlines()
     assert header.count(",") == 4
     assert len(lines) == 600
+
+
+def test_people_of_the_vault_have_three_identifiers_that_no_import_brings():
+    brought = {value for n in range(70_000) for value in crowd.customer(n).identifiers.values()}
+    own = [vault._with_phone(vault._FIRST + n) for n in range(0, 44_000, 11)]
+    assert all(len(bare.inputs([person])[0][1]) == 3 for person in own)
+    assert brought.isdisjoint(value for person in own for value in person.identifiers.values())
 
 
 # -- the whole -------------------------------------------------------------------------------------------------------

@@ -27,7 +27,7 @@ def measure(site: Site) -> list[Figure]:
         for n in range(plan.rounds):
             rate, used = _import(site, server, 2 * n, 1)
             one.append(rate)
-            cpu += [] if used is None else [used]
+            cpu += [used] if used else []  # the clock of processes ticks: too short a run shows nothing
             two.append(_import(site, server, 2 * n + 1, 2)[0])
             crypto.append(bare.crypto_rate(site.gateway, sample, plan.import_rows))
             inserts.append(bare.insert_rate(raw, _bare_rows(site, n)))

@@ -59,8 +59,8 @@ def _people(site: Site, run: int) -> list[list[Customer]]:
 
 
 def _with_phone(number: int) -> Customer:
-    """Return a customer who has all three identifiers; the odd ones of a crowd have a phone."""
-    return replace(customer(2 * number + 1), number=number)
+    """Return a customer with all three identifiers; phones of the crowd have a zero where this one has none."""
+    return replace(customer(number), phone=f"+49151{number:08d}")
 
 
 def _put(site: Site, people: Sequence[Sequence[Customer]]) -> float:
