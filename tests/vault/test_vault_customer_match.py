@@ -136,3 +136,24 @@ def test_a_file_of_no_known_format_is_refused(document: object) -> None:
 def test_a_code_is_a_country_already() -> None:
     vector = {"scheme": "meta", "kind": "country", "raw": "DE", "normalized": "de", "sha256_hex": ""}
     assert [d.place for d in compare({"vectors": [vector]}).differences] == ["vectors[0].meta.sha256_hex"]
+
+
+def test_what_is_no_vector_file_says_what_one_would_be() -> None:
+    formats = "a vector file has `root`, `pseudonyms` and `refused`, or `vectors` with `scheme` and `raw`"
+    for document in (None, {}, {"vectors": []}, {"root": "00", "pseudonyms": []}):
+        with pytest.raises(InputError) as failure:
+            compare(document)
+        assert str(failure.value) == formats
+    with pytest.raises(InputError) as failure:
+        compare({"vectors": [3]})
+    assert str(failure.value) == "a vector lacks a member, or one of it is of the wrong kind"
+
+
+def test_a_name_that_is_not_refused_is_reported_and_moves_may_be_left_out() -> None:
+    planted = json.loads(PUBLISHED.read_text())
+    del planted["moves"]
+    assert compare(planted).differences == []
+    genuine = planted["pseudonyms"][0]
+    planted["refused"][0] = {"text": genuine["text"], "recipient": genuine["recipient"]}
+    (found,) = compare(planted).differences
+    assert (found.place, found.expected, found.got) == ("refused[0]", None, genuine["subject_id"])
