@@ -127,6 +127,33 @@ def test_a_file_is_private_whatever_the_umask_says(path: Path) -> None:
     assert path.stat().st_mode & 0o777 == 0o600
 
 
+def test_a_file_is_private_from_its_first_instant_on(path: Path, monkeypatch) -> None:
+    """Whatever the umask lets through: between making a file and taking rights away somebody else could open it."""
+    seen: list[int] = []
+    genuine = os.fchmod
+    monkeypatch.setattr(
+        os, "fchmod", lambda file, mode: (seen.append(os.fstat(file).st_mode & 0o777), genuine(file, mode))[1]
+    )
+    former = os.umask(0)
+    try:
+        write_private(path, b"x", replace=False)
+    finally:
+        os.umask(former)
+    assert seen == [0o600]
+
+
+def test_nothing_is_written_through_a_name_that_somebody_planted(path: Path, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(keyring_file.secrets, "token_hex", lambda size: "ab" * size)
+    other = private(tmp_path / "other", b"untouched")
+    planted = tmp_path / f".keyring.{'ab' * 8}"
+    for plant in (lambda: planted.symlink_to(other), lambda: planted.hardlink_to(other)):
+        plant()
+        said(lambda: write_private(path, b"secret", replace=False))
+        assert other.read_bytes() == b"untouched"
+        assert not path.exists()
+        planted.unlink(missing_ok=True)
+
+
 EXPOSED = "The mounted secret is exposed: others may touch it, or its owner is wrong"
 NO_LINE = "The mounted secret is not one line of text"
 
