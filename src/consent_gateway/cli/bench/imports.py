@@ -41,7 +41,7 @@ def measure(site: Site) -> list[Figure]:
     return [
         Figure(name, spread(one), "subjects/s", limits, AIM_RATE),
         Figure(f"{name}, two callers", spread(two), "subjects/s", limits[2:]),
-        *([Figure(f"{name}, CPU of the gateway for each", spread(cpu), "µs")] if cpu else []),
+        *([Figure("import, CPU for each", spread(cpu), "µs")] if cpu else []),
     ]
 
 
