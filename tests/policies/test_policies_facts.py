@@ -344,12 +344,15 @@ NEUTRAL = Question(purpose_kind=PurposeKind.SERVICE_MESSAGE)
 UNTOUCHED = values_of(build(NEUTRAL, Situation()))
 ASKED: list[tuple[dict[str, Any], dict[str, str]]] = [
     ({"purpose_kind": PurposeKind.STORAGE}, {"purpose": "storage"}),
+    ({"purpose_kind": PurposeKind.DIRECT_MARKETING}, {"purpose": "direct_marketing"}),
     ({"purpose_kind": PurposeKind.AUTOMATED_INDIVIDUAL_DECISION}, {"purpose": "*", "automated": "yes"}),
     ({"channel": Channel.SMS}, {"channel": "sms"}),
     ({"recipient_kind": RecipientKind.AD_PLATFORM}, {"recipient": "ad_platform", "scope_recipient": "no"}),
+    ({"recipient_kind": RecipientKind.THIRD_PARTY}, {"recipient": "third_party", "scope_recipient": "no"}),
     ({"recipient_kind": RecipientKind.PROCESSOR}, {"recipient": "processor"}),
     ({"recipient_known": False}, {"recipient_known": "no"}),
     ({"recipient_country": "CN"}, {"recipient_place": "cn"}),
+    ({"recipient_country": "JP"}, {"recipient_place": "adequate"}),
     ({"contract": False}, {"contract": "no"}),
     ({"transfer_mechanism": "scc"}, {"transfer_mechanism": "scc"}),
     ({"exported_people": 5}, {"exported_people": "under_100k"}),
@@ -369,9 +372,11 @@ ASKED: list[tuple[dict[str, Any], dict[str, str]]] = [
     ({"information_society_service": True}, {"iss": "yes"}),
     ({"child_directed": True}, {"child_directed": "yes"}),
     ({"controller_country": "FR"}, {"controller": "eu"}),
+    ({"controller_country": "DE"}, {"controller": "eu"}),
     ({"requested_purpose": PurposeKind.THIRD_PARTY_AUDIENCE_SHARING}, {"requested": "share"}),
     ({"requested_purpose": PurposeKind.LOYALTY_PROGRAMME_SHARING}, {"requested": "share"}),
     ({"requested_purpose": PurposeKind.DIRECT_MARKETING}, {"requested": "other"}),
+    ({"requested_purpose": PurposeKind.STORAGE}, {"requested": "other"}),
     ({"same_legal_entity": True}, {"same_entity": "yes"}),
     ({"similar_products": True}, {"similar_products": "yes"}),
     ({"charitable_purpose_only": True}, {"charitable_purpose": "yes"}),
@@ -380,12 +385,15 @@ ASKED: list[tuple[dict[str, Any], dict[str, str]]] = [
 DAY = date(2026, 11, 18)
 LIVED: list[tuple[dict[str, Any], dict[str, str]]] = [
     ({"regions": ("DE",)}, {"at_unknown": "no", "at_eu": "yes"}),
+    ({"regions": ("CN",)}, {"at_cn": "yes", "at_unknown": "no"}),
     ({"age": 40}, {"age": "adult", "eu_child": "no"}),
+    ({"age": 15}, {"age": "15", "eu_child": "yes"}),
     ({"consent": ConsentState.GIVEN}, {"consent": "given"}),
-    ({"properties": ConsentProperty.TWO_STEP}, {"two_step": "yes"}),
+    *(({"properties": flag}, {str(flag.name).lower(): "yes"}) for flag in ConsentProperty),
     ({"scope_purpose": False}, {"scope_purpose": "no"}),
     ({"scope_channel": False}, {"scope_channel": "no"}),
     ({"scope_recipient": False}, {"scope_recipient": "no"}),
+    ({"scope_recipient": True}, {}),
     ({"notice_given": False}, {"notice": "no"}),
     ({"notice_outdated": True}, {"notice": "outdated"}),
     ({"notice_given": False, "notice_outdated": True}, {"notice": "no"}),
@@ -398,9 +406,11 @@ LIVED: list[tuple[dict[str, Any], dict[str, str]]] = [
     ({"gpc": True, "gpc_seen_before": True}, {"gpc": "yes"}),
     ({"personalisation_refused": True}, {"personalisation_refused": "yes"}),
     ({"sensitive": ("political_opinion",)}, {"special_category": "yes"}),
+    ({"sensitive": ("neural",)}, {"sensitive_us": "yes"}),
     ({"corporate": True}, {"subscriber": "corporate"}),
     ({"do_not_call": True}, {"do_not_call": "yes"}),
     ({"suppressed": Suppressed.MARKETING}, {"suppressed": "marketing"}),
+    ({"suppressed": Suppressed.ALL}, {"suppressed": "all"}),
     ({"capped": True}, {"capped": "yes"}),
     ({"contacts_24h": 3}, {"contacts_24h": "3_or_more"}),
     ({"local_minutes": (720,)}, {"hours_8_20": "inside", "hours_8_21": "inside"}),
@@ -408,9 +418,19 @@ LIVED: list[tuple[dict[str, Any], dict[str, str]]] = [
     ({"deletion": "completed"}, {"deletion": "completed"}),
     ({"opted_out_on": DAY, "today": DAY}, {"opt_out_age": "under_12m"}),
     ({"refused_on": DAY, "today": DAY}, {"refusal_age": "under_6m"}),
+    ({"opted_out_on": DAY}, {"opt_out_age": "under_12m"}),
+    ({"refused_on": DAY}, {"refusal_age": "under_6m"}),
+    (
+        {"refused_on": DAY, "opted_out_on": DAY, "today": date(2028, 1, 1)},
+        {"refusal_age": "over_12m", "opt_out_age": "over_12m"},
+    ),
+    ({"today": DAY}, {}),
     ({"consent": ConsentState.REFUSED}, {"consent": "refused", "refusal_age": "under_6m"}),
     ({"minutes_since_revocation": 2}, {"confirmation": "due"}),
     ({"minutes_since_revocation": 2, "confirmation_sent": True}, {"confirmation": "sent"}),
+    ({"minutes_since_revocation": 5}, {"confirmation": "due"}),
+    ({"minutes_since_revocation": 5, "confirmation_sent": True}, {"confirmation": "sent"}),
+    ({"confirmation_sent": True}, {}),
     ({"loyalty": "asked"}, {"loyalty": "asked"}),
     ({"collected_in_sale": True}, {"collected_in_sale": "yes"}),
     ({"opt_out_offered": True}, {"opt_out_offered": "yes"}),
@@ -444,10 +464,17 @@ def test_a_child_of_nowhere_is_one_by_the_law_of_the_controller() -> None:
     child = Situation(age=15, regions=(None,))
     by_state = {c: build(replace(NEUTRAL, controller_country=c), child)["eu_child"] for c in ("FR", "DE", "ES", None)}
     assert by_state == {"FR": "no", "DE": "yes", "ES": "no", None: "yes"}
+    asked = replace(NEUTRAL, controller_country="AT")
+    assert build(asked, Situation(age=13))["eu_child"] == "yes"
+    assert build(asked, Situation(age=14))["eu_child"] == "no"
 
 
 def test_flags_and_their_names_must_be_as_many() -> None:
     """One more or one less would shift each later fact to its neighbour's value."""
-    for names, values in ((("capped", "objection"), (True,)), (("capped",), (True, False))):
+    for names, values in (
+        (("capped", "objection"), (True,)),
+        (("capped",), (True, False)),
+        (["automated", "significant"], [True]),
+    ):
         with pytest.raises(ValueError, match=r"zip\(\)"):
             facts._flags(names, values)

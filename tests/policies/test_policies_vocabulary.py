@@ -1,4 +1,4 @@
-"""The fact space: how a point is packed, and each flag and class of a question or person in its own fact."""
+"""The fact space: how a point is packed, and where one class ends and the next begins."""
 
 from __future__ import annotations
 
@@ -7,11 +7,8 @@ from datetime import date
 from typing import Any
 
 import pytest
-from policies_builders import a_person, a_question, consenting, values_of
+from policies_builders import a_person, a_question, consenting
 
-from consent_gateway.domain.consents import ConsentProperty, ConsentState
-from consent_gateway.domain.purposes import Basis, Channel, PurposeKind, RecipientKind
-from consent_gateway.policies import facts as policy_facts
 from consent_gateway.policies import vocabulary
 from consent_gateway.policies.classes import (
     age_band,
@@ -24,7 +21,7 @@ from consent_gateway.policies.classes import (
     refusal_class,
     sensitive_export_class,
 )
-from consent_gateway.policies.facts import QUESTION_MASK, Question, Situation, Suppressed, build
+from consent_gateway.policies.facts import QUESTION_MASK, build
 from consent_gateway.policies.vocabulary import (
     ALL,
     BITS,
@@ -40,6 +37,7 @@ from consent_gateway.policies.vocabulary import (
     well_formed,
 )
 
+DAY = date(2026, 11, 18)
 GOOD = consenting()[0]
 
 
@@ -119,122 +117,7 @@ def test_the_digest_is_over_the_vocabulary_and_the_packed_point() -> None:
     assert GOOD.digest() == digest_of(GOOD.bits) == hashlib.sha256(VOCABULARY + packed).hexdigest()
 
 
-# -- each field of a question and a person is one fact --------------------------------------------------------------
-
-
-def changed(question: dict[str, Any], person: dict[str, Any]) -> dict[str, str]:
-    """Return the facts that differ from those of a plain question about a plain person."""
-    before = values_of(build(Question(purpose_kind=PurposeKind.STORAGE), Situation()))
-    after = values_of(build(Question(**{"purpose_kind": PurposeKind.STORAGE, **question}), Situation(**person)))
-    return {name: value for name, value in after.items() if before[name] != value}
-
-
-@pytest.mark.parametrize(
-    ("question", "facts"),
-    [
-        ({"purpose_kind": PurposeKind.DIRECT_MARKETING}, {"purpose": "direct_marketing"}),
-        (
-            {"purpose_kind": PurposeKind.AUTOMATED_INDIVIDUAL_DECISION},
-            {"purpose": "automated_individual_decision", "automated": "yes"},
-        ),
-        ({"channel": Channel.SMS}, {"channel": "sms"}),
-        ({"recipient_kind": RecipientKind.PROCESSOR}, {"recipient": "processor"}),
-        ({"recipient_kind": RecipientKind.THIRD_PARTY}, {"recipient": "third_party", "scope_recipient": "no"}),
-        ({"recipient_known": False}, {"recipient_known": "no"}),
-        ({"recipient_country": "JP"}, {"recipient_place": "adequate"}),
-        ({"contract": False}, {"contract": "no"}),
-        ({"transfer_mechanism": "scc"}, {"transfer_mechanism": "scc"}),
-        ({"exported_people": 5}, {"exported_people": "under_100k"}),
-        ({"exported_sensitive": 5}, {"exported_sensitive": "under_10k"}),
-        ({"destination_kind": "ad_network"}, {"destination": "ad_network"}),
-        ({"basis": Basis.CONTRACT}, {"basis": "contract"}),
-        ({"sender_type": "charity"}, {"sender": "charity"}),
-        ({"automated": True}, {"automated": "yes"}),
-        ({"significant": True}, {"significant": "yes"}),
-        ({"unreasonable_price": True}, {"unreasonable_price": "yes"}),
-        ({"non_personalised_option": True}, {"non_personalised_option": "yes"}),
-        ({"refusal_mechanism": True}, {"refusal_mechanism": "yes"}),
-        ({"unsubscribe": False}, {"msg_unsubscribe": "no"}),
-        ({"sender_identity": False}, {"msg_sender": "no"}),
-        ({"postal_address": False}, {"msg_postal": "no"}),
-        ({"ad_label": False}, {"msg_ad_label": "no"}),
-        ({"information_society_service": True}, {"iss": "yes"}),
-        ({"child_directed": True}, {"child_directed": "yes"}),
-        ({"controller_country": "DE"}, {"controller": "eu"}),
-        ({"requested_purpose": PurposeKind.STORAGE}, {"requested": "other"}),
-        ({"requested_purpose": PurposeKind.THIRD_PARTY_AUDIENCE_SHARING}, {"requested": "share"}),
-        ({"requested_purpose": PurposeKind.LOYALTY_PROGRAMME_SHARING}, {"requested": "share"}),
-        ({"same_legal_entity": True}, {"same_entity": "yes"}),
-        ({"similar_products": True}, {"similar_products": "yes"}),
-        ({"charitable_purpose_only": True}, {"charitable_purpose": "yes"}),
-        ({"opt_out_in_message": True}, {"opt_out_in_message": "yes"}),
-    ],
-)
-def test_each_field_of_a_question_is_its_own_fact(question: dict[str, Any], facts: dict[str, str]) -> None:
-    assert changed(question, {}) == facts
-
-
-DAY = date(2026, 11, 18)
-
-
-@pytest.mark.parametrize(
-    ("person", "facts"),
-    [
-        ({"regions": ("CN",)}, {"at_cn": "yes", "at_unknown": "no"}),
-        ({"age": 15}, {"age": "15", "eu_child": "yes"}),
-        ({"consent": ConsentState.GIVEN}, {"consent": "given"}),
-        ({"consent": ConsentState.REFUSED}, {"consent": "refused", "refusal_age": "under_6m"}),
-        *(({"properties": flag}, {str(flag.name).lower(): "yes"}) for flag in ConsentProperty),
-        ({"scope_purpose": False}, {"scope_purpose": "no"}),
-        ({"scope_channel": False}, {"scope_channel": "no"}),
-        ({"scope_recipient": False}, {"scope_recipient": "no"}),
-        ({"scope_recipient": True}, {}),
-        ({"notice_given": False}, {"notice": "no"}),
-        ({"notice_outdated": True}, {"notice": "outdated"}),
-        ({"objection": True}, {"objection": "yes"}),
-        ({"restriction": True}, {"restriction": "yes"}),
-        ({"sale_share_opt_out": True}, {"sale_share_opt_out": "yes"}),
-        ({"limit_sensitive": True}, {"limit_sensitive": "yes"}),
-        ({"gpc": True}, {"gpc": "yes"}),
-        ({"gpc_seen_before": True}, {"gpc": "seen_before"}),
-        ({"gpc": True, "gpc_seen_before": True}, {"gpc": "yes"}),
-        ({"personalisation_refused": True}, {"personalisation_refused": "yes"}),
-        ({"sensitive": ("neural",)}, {"sensitive_us": "yes"}),
-        ({"corporate": True}, {"subscriber": "corporate"}),
-        ({"do_not_call": True}, {"do_not_call": "yes"}),
-        ({"suppressed": Suppressed.ALL}, {"suppressed": "all"}),
-        ({"capped": True}, {"capped": "yes"}),
-        ({"contacts_24h": 3}, {"contacts_24h": "3_or_more"}),
-        ({"local_minutes": (1230,)}, {"hours_8_20": "outside", "hours_8_21": "inside"}),
-        ({"deletion": "completed"}, {"deletion": "completed"}),
-        ({"opted_out_on": DAY}, {"opt_out_age": "under_12m"}),
-        ({"refused_on": DAY}, {"refusal_age": "under_6m"}),
-        ({"refused_on": DAY, "opted_out_on": DAY, "today": date(2028, 1, 1)}, {"refusal_age": "over_12m", "opt_out_age": "over_12m"}),
-        ({"today": DAY}, {}),
-        ({"minutes_since_revocation": 5}, {"confirmation": "due"}),
-        ({"minutes_since_revocation": 5, "confirmation_sent": True}, {"confirmation": "sent"}),
-        ({"confirmation_sent": True}, {}),
-        ({"loyalty": "asked"}, {"loyalty": "asked"}),
-        ({"collected_in_sale": True}, {"collected_in_sale": "yes"}),
-        ({"opt_out_offered": True}, {"opt_out_offered": "yes"}),
-        ({"expressed_interest": True}, {"expressed_interest": "yes"}),
-        ({"collected_on": DAY}, {"collected": "since_2026_02_05"}),
-        ({"revoked_elsewhere": True}, {"revoked_elsewhere": "yes"}),
-    ],
-)  # fmt: skip
-def test_each_field_of_a_person_is_its_own_fact(person: dict[str, Any], facts: dict[str, str]) -> None:
-    assert changed({}, person) == facts
-
-
-def test_every_flag_has_its_value() -> None:
-    with pytest.raises(ValueError, match="zip"):
-        policy_facts._flags(["automated", "significant"], [True])
-
-
-def test_the_controllers_state_settles_the_age_of_a_child_where_no_other_does() -> None:
-    asked = {"controller_country": "AT"}
-    assert changed(asked, {"age": 13})["eu_child"] == "yes"
-    assert changed(asked, {"age": 14})["eu_child"] == "no"
+# -- classes ----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
