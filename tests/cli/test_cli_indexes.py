@@ -2,46 +2,25 @@
 
 from __future__ import annotations
 
-import json
+from functools import partial
 from pathlib import Path
-from typing import Any
 
+import cli_builders
 import pytest
-from click.testing import CliRunner, Result
 
-from builders import a_person, a_source, incoming, ref
-from consent_gateway.cli.main import cli
+from builders import ref
 from consent_gateway.cli.options import open_gateway
 from consent_gateway.errors import ConflictError, ForbiddenError
 from consent_gateway.services import index_rotation
 from consent_gateway.services.people import Resolver
-from consent_gateway.services.registers import put_source
-from consent_gateway.services.subjects import import_subjects
 
-
-def run(*arguments: str | Path) -> Result:
-    return CliRunner().invoke(cli, ["keys", *(str(argument) for argument in arguments)])
-
-
-def told(*arguments: str | Path) -> Any:
-    result = run(*arguments, "--json")
-    assert result.exit_code == 0, result.output
-    return json.loads(result.stdout)
+run, told = partial(cli_builders.run, "keys"), partial(cli_builders.told, "keys")
 
 
 @pytest.fixture
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A store with three people, and the key files of two who look after keys and of one who does not."""
     monkeypatch.setattr(index_rotation, "GRACE_SECONDS", 0)
-    directory = tmp_path / "store"
-    CliRunner().invoke(cli, ["init", "--store", str(directory)])
-    for name, scopes in (("first", ("keys", "approve")), ("second", ("keys", "approve")), ("crm", ("decide",))):
-        wanted = [part for scope in scopes for part in ("--scope", scope)]
-        (tmp_path / name).write_text(told("issue", name, *wanted, "--store", directory)["api_key"] + "\n")
-    with open_gateway(directory).work() as work:
-        put_source(work, a_source())
-        import_subjects(work, "crm", incoming([a_person(n) for n in range(3)]), "0" * 64)
-    return directory
+    return cli_builders.store_with_key_holders(tmp_path)
 
 
 def test_the_index_is_moved_and_its_former_key_destroyed_with_four_eyes(store: Path, tmp_path: Path) -> None:

@@ -4,44 +4,19 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
+from cli_builders import run, store_with_key_holders, told
 
-from builders import a_person, a_source, incoming
-from consent_gateway.cli.main import cli
 from consent_gateway.cli.options import open_gateway
 from consent_gateway.domain.ids import SubjectId
 from consent_gateway.domain.purposes import OWN
 from consent_gateway.errors import ForbiddenError, NotFoundError
-from consent_gateway.services.registers import put_source
-from consent_gateway.services.subjects import import_subjects
-
-
-def run(*arguments: str | Path) -> Result:
-    return CliRunner().invoke(cli, [str(argument) for argument in arguments])
-
-
-def told(*arguments: str | Path) -> Any:
-    result = run(*arguments, "--json")
-    assert result.exit_code == 0, result.output
-    return json.loads(result.stdout)
 
 
 @pytest.fixture
 def store(tmp_path: Path) -> Path:
-    """A store with three people, and the key files of two who look after keys and of one who does not."""
-    directory = tmp_path / "store"
-    told("init", "--store", directory)
-    for name, scopes in (("first", ("keys", "approve")), ("second", ("keys", "approve")), ("crm", ("decide",))):
-        wanted = [part for scope in scopes for part in ("--scope", scope)]
-        key = told("keys", "issue", name, *wanted, "--store", directory)["api_key"]
-        (tmp_path / name).write_text(key + "\n")
-    with open_gateway(directory).work() as work:
-        put_source(work, a_source())
-        import_subjects(work, "crm", incoming([a_person(n) for n in range(3)]), "0" * 64)
-    return directory
+    return store_with_key_holders(tmp_path)
 
 
 def test_an_epoch_is_rolled(store: Path, tmp_path: Path) -> None:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
+from cli_builders import run, told
 
 from builders import a_pack_text, a_source
-from consent_gateway.cli.main import cli
 from consent_gateway.cli.options import open_gateway
 from consent_gateway.domain.ids import PurposeId, RecipientId
 from consent_gateway.domain.purposes import Channel
@@ -24,16 +22,6 @@ from consent_gateway.services.intake import Incoming
 from consent_gateway.services.items import SubjectItem, SubjectRef
 from consent_gateway.services.registers import put_source
 from consent_gateway.services.subjects import import_subjects
-
-
-def run(*arguments: str | Path) -> Result:
-    return CliRunner().invoke(cli, [str(argument) for argument in arguments])
-
-
-def told(*arguments: str | Path, status: int = 0) -> Any:
-    result = run(*arguments, "--json")
-    assert result.exit_code == status, result.output
-    return json.loads(result.stdout)
 
 
 @pytest.fixture

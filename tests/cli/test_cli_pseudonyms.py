@@ -6,13 +6,14 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cli_builders import through_main
 
 from consent_gateway.cli import partner
-from consent_gateway.cli.main import main
 from edge import Edge, running
 
 VECTORS = Path(__file__).resolve().parents[1] / "vectors" / "pseudonyms.json"
@@ -23,15 +24,7 @@ Run = Callable[..., tuple[int, str, str]]
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    def command(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setenv("COLUMNS", "200")
-        monkeypatch.setattr("sys.argv", ["consent-gateway", "pseudonyms", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        read = capsys.readouterr()
-        return int(ended.value.code or 0), read.out, read.err
-
-    return command
+    return partial(through_main, monkeypatch, capsys, "pseudonyms")
 
 
 @pytest.fixture

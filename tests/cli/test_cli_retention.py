@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
 
+from cli_builders import told
 from click.testing import CliRunner
 
 from consent_gateway.cli.main import cli
 from edge import running
-
-
-def told(*arguments: str | Path) -> Any:
-    result = CliRunner().invoke(cli, [*map(str, arguments), "--json"])
-    assert result.exit_code == 0, (result.output, result.exception)
-    return json.loads(result.stdout)
 
 
 def test_status_and_run(tmp_path: Path) -> None:

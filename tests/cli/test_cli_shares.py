@@ -2,29 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
+from cli_builders import run, told
 
 from consent_gateway.audit.entries import parse_entry
-from consent_gateway.cli.main import cli
 from consent_gateway.cli.options import open_gateway
 from consent_gateway.db import log_store
 from consent_gateway.errors import ConflictError, InputError, KeyringError
-
-
-def run(*arguments: str | Path, given: str = "") -> Result:
-    return CliRunner().invoke(cli, [str(argument) for argument in arguments], input=given)
-
-
-def told(*arguments: str | Path, given: str = "") -> Any:
-    result = run(*arguments, "--json", given=given)
-    assert result.exit_code == 0, (result.output, result.exception)
-    return json.loads(result.stdout)
 
 
 def kinds(store: Path) -> list[str]:

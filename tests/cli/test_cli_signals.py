@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-
-from consent_gateway.cli.main import main
+from cli_builders import through_main
 
 CASE = {
     "vectors": [{"string": "DBABTA~1YNN", "valid": True, "section_ids": [6]}, {"string": "DBABTA~1", "valid": False}]
@@ -19,15 +19,7 @@ Run = Callable[..., tuple[int, str, str]]
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    def command(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setenv("COLUMNS", "200")
-        monkeypatch.setattr("sys.argv", ["consent-gateway", "signals", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        read = capsys.readouterr()
-        return int(ended.value.code or 0), read.out, read.err
-
-    return command
+    return partial(through_main, monkeypatch, capsys, "signals")
 
 
 def write(path: Path, document: Any) -> Path:

@@ -2,32 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
+from cli_builders import run, told
 
 from builders import a_person, id_of, ref, take, with_source
-from consent_gateway.cli.main import cli
 from consent_gateway.cli.options import open_gateway
 from consent_gateway.errors import TombstoneError
 from consent_gateway.services.erasure import erase
 from consent_gateway.services.gateway import Gateway
-
-
-def run(*arguments: str | Path) -> Result:
-    return CliRunner().invoke(cli, [str(argument) for argument in arguments])
-
-
-def told(*arguments: str | Path, status: int = 0) -> Any:
-    result = run(*arguments, "--json")
-    assert result.exit_code == status, (result.output, result.exception)
-    return json.loads(result.stdout)
 
 
 @contextmanager
