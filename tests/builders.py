@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import delete, select
@@ -42,6 +43,7 @@ from consent_gateway.services.signals import record_signals
 from consent_gateway.services.subjects import import_subjects
 from consent_gateway.services.vault import Vault
 from consent_gateway.vault.keyring import Keyring
+from consent_gateway.vault.protectors import SecretFileProtector
 
 NOW = datetime(2026, 11, 18, 12, 0, tzinfo=UTC)
 NOW_S = int(NOW.timestamp())
@@ -87,6 +89,19 @@ PEOPLE_TABLES = (
     tables.quota_units,
     tables.canaries,
 )
+
+
+def a_keyring_place(directory: Path) -> Path:
+    """Return where a keyring may be made, with the secret that `sealed` seals it by beside it."""
+    secret = directory / "secret"
+    secret.write_bytes(bytes(range(32)))
+    secret.chmod(0o600)
+    return directory / "keyring.json"
+
+
+def sealed(path: Path) -> SecretFileProtector:
+    """Return what seals the keyring at a place that `a_keyring_place` made."""
+    return SecretFileProtector(path.with_name("secret"))
 
 
 def a_gateway(

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from builders import a_gateway, a_person, an_officer, id_of, ref, take, with_source
+from builders import a_gateway, a_keyring_place, a_person, an_officer, id_of, ref, sealed, take, with_source
 from consent_gateway.clock import FixedClock
 from consent_gateway.db import key_epochs, tables
 from consent_gateway.db import key_jobs as rows
@@ -35,7 +35,6 @@ from consent_gateway.services.rules import Rules
 from consent_gateway.vault.failures import VaultError
 from consent_gateway.vault.keyring import Keyring
 from consent_gateway.vault.keys import dek_context
-from consent_gateway.vault.protectors import SecretFileProtector
 
 PEOPLE, LENGTH, GRACE = 5, 7 * 86_400, 3_600
 RULES = Rules(k_floor=1, key_epoch_seconds=LENGTH, key_epoch_grace_seconds=GRACE)
@@ -43,14 +42,7 @@ RULES = Rules(k_floor=1, key_epoch_seconds=LENGTH, key_epoch_grace_seconds=GRACE
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    secret = tmp_path / "secret"
-    secret.write_bytes(bytes(range(32)))
-    secret.chmod(0o600)
-    return tmp_path / "keyring.json"
-
-
-def sealed(path: Path) -> SecretFileProtector:
-    return SecretFileProtector(path.with_name("secret"))
+    return a_keyring_place(tmp_path)
 
 
 @pytest.fixture

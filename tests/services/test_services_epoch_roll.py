@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from sqlalchemy import event, select, update
 
-from builders import a_gateway, a_person, id_of, ref, take, with_source
+from builders import a_gateway, a_keyring_place, a_person, id_of, ref, sealed, take, with_source
 from consent_gateway.clock import FixedClock
 from consent_gateway.db import key_jobs as rows
 from consent_gateway.db import subjects, tables
@@ -26,21 +26,13 @@ from consent_gateway.services.key_jobs import Pace, Runner
 from consent_gateway.services.key_pages import PAGES
 from consent_gateway.services.vault import CONTACT, open_group
 from consent_gateway.vault.keyring import Keyring
-from consent_gateway.vault.protectors import SecretFileProtector
 
 PEOPLE = 25
 
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    secret = tmp_path / "secret"
-    secret.write_bytes(bytes(range(32)))
-    secret.chmod(0o600)
-    return tmp_path / "keyring.json"
-
-
-def sealed(path: Path) -> SecretFileProtector:
-    return SecretFileProtector(path.with_name("secret"))
+    return a_keyring_place(tmp_path)
 
 
 @pytest.fixture
