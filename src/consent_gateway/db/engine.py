@@ -50,6 +50,8 @@ class Store:
     def __init__(self, url: str, *, pool_size: int = 8) -> None:
         self.engine = _engine(url, pool_size)
         self.is_sqlite = self.engine.dialect.name == "sqlite"
+        # The same pool and the same statements. The option is set once: to set it again for each use case is dear.
+        self._writing = self.engine.execution_options(begin_immediate=True)
         self._writer: threading.Lock | nullcontext[None] = threading.Lock() if self.is_sqlite else nullcontext()
 
     @contextmanager
@@ -59,10 +61,8 @@ class Store:
         Raises StoreError when the store is unreachable, locked or full, and RaceError when two writers
         raced for one unique key; in both cases nothing was written.
         """
-        with _translated(), self._writer, self.engine.connect() as plain:
-            connection = plain.execution_options(begin_immediate=True)
-            with connection.begin():
-                yield connection
+        with _translated(), self._writer, self._writing.connect() as connection, connection.begin():
+            yield connection
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
