@@ -11,7 +11,7 @@ from sqlalchemy import delete, select
 
 from consent_gateway.audit.checkpoints import Signer
 from consent_gateway.clock import Clock, FixedClock
-from consent_gateway.db import tables
+from consent_gateway.db import key_jobs, resealing, tables
 from consent_gateway.db.engine import Store
 from consent_gateway.domain.consents import ConsentKind, ConsentProperty
 from consent_gateway.domain.decisions import Answer
@@ -41,7 +41,7 @@ from consent_gateway.services.people import Resolver
 from consent_gateway.services.rules import Rules
 from consent_gateway.services.signals import record_signals
 from consent_gateway.services.subjects import import_subjects
-from consent_gateway.services.vault import Vault
+from consent_gateway.services.vault import Vault, open_bytes, open_group
 from consent_gateway.vault.keyring import Keyring
 from consent_gateway.vault.protectors import SecretFileProtector
 
@@ -288,3 +288,19 @@ def put_in_force(gateway: Gateway, text: str, *, proposer: Principal, approver: 
         found = policies.propose(work, text)
     with gateway.work(approver) as work:
         policies.activate(work, found.row["name"], found.row["version"])
+
+
+def opened(gateway: Gateway) -> dict[str, Any]:
+    """Everything that is sealed, in the clear; VaultError if any does not open."""
+    found: dict[str, Any] = {}
+    with gateway.look() as work:
+        session = work.session
+        wraps = dict(key_jobs.wraps_after(session, -1, 10_000))
+        for subject_id, dek in gateway.vault.keys(session, list(wraps)).items():
+            for group in resealing.groups_of(session, subject_id):
+                found[f"{subject_id} {group.name}"] = open_group(dek, group)
+            places = ("evidence", "signal") if subject_id else ("quarantine", "signal")
+            for place in places:
+                rows = resealing.free_of(session, place, subject_id) if subject_id else resealing.own_of(session, place)
+                found |= {f"{place} {i}": open_bytes(dek, subject_id, sealed) for i, sealed in rows}
+    return found

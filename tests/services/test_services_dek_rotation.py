@@ -18,6 +18,7 @@ from builders import (
     by,
     dump,
     id_of,
+    opened,
     ref,
     take,
     with_source,
@@ -37,7 +38,7 @@ from consent_gateway.services.items import SignalItem, SubjectItem
 from consent_gateway.services.key_jobs import Pace, Runner
 from consent_gateway.services.key_pages import PAGES
 from consent_gateway.services.replays import ReplayState, replay
-from consent_gateway.services.vault import GATEWAY_ITSELF, open_bytes, open_group
+from consent_gateway.services.vault import GATEWAY_ITSELF, open_group
 from consent_gateway.vault.envelope import DataKey
 from consent_gateway.vault.failures import VaultError
 
@@ -54,22 +55,6 @@ def crm(gateway: Gateway) -> Gateway:
     take(gateway, [SignalItem(ref(n), "1YYN", NOW_S) for n in range(PEOPLE)] + [SignalItem(STRANGER, "1YYN", NOW_S)])
     take(gateway, [SubjectItem({"member_no": "", "email": "nonsense"})])
     return gateway
-
-
-def opened(gateway: Gateway) -> dict[str, Any]:
-    """Everything that is sealed, in the clear; VaultError if any does not open."""
-    found: dict[str, Any] = {}
-    with gateway.look() as work:
-        session = work.session
-        wraps = dict(job_rows.wraps_after(session, -1, 1000))
-        for subject_id, dek in gateway.vault.keys(session, list(wraps)).items():
-            for group in resealing.groups_of(session, subject_id):
-                found[f"{subject_id} {group.name}"] = open_group(dek, group)
-            places = ("evidence", "signal") if subject_id else ("quarantine", "signal")
-            for place in places:
-                rows = resealing.free_of(session, place, subject_id) if subject_id else resealing.own_of(session, place)
-                found |= {f"{place} {i}": open_bytes(dek, subject_id, sealed) for i, sealed in rows}
-    return found
 
 
 def rotate(gateway: Gateway, number: int = 1) -> int:

@@ -65,6 +65,25 @@ def test_what_was_created_opens_again_with_the_same_roots(path, tmp_path):
     assert [entry.name for entry in tmp_path.iterdir()] == ["secret"], "no temporary file is left"
 
 
+def test_what_a_killed_writer_left_goes_with_the_next_change(path):
+    """It is a whole copy of the keyring: a key that is destroyed later must not be in it."""
+    keyring = Keyring.create(path, a_passphrase()).new_kek_epoch()
+    left, others = path.with_name(f".{path.name}.0123456789abcdef"), path.with_name(".other.json.0123456789abcdef")
+    for file in (left, others):
+        file.write_bytes(path.read_bytes())
+    assert keyring.destroy_kek_epoch(1).epochs == (2,)
+    assert not left.exists()
+    assert others.exists(), "what is not this keyring's is not touched"
+
+
+def test_what_a_killed_writer_left_and_cannot_be_removed_stops_the_change(path):
+    keyring = Keyring.create(path, a_passphrase())
+    path.with_name(f".{path.name}.0123456789abcdef").mkdir()
+    with pytest.raises(KeyringError, match="killed process"):
+        keyring.new_kek_epoch()
+    assert Keyring.open(path, a_passphrase()).epochs == (1,)
+
+
 def test_a_keyring_without_a_file_says_that_memory_is_all_there_is():
     assert (Keyring.in_memory().sealed_by, Keyring.in_memory().is_sealed) == ("memory", False)
 

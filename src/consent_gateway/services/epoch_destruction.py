@@ -42,7 +42,7 @@ def decide(work: Work, epoch: int, order: Approval | None = None) -> None:
     work.changed_registers()  # whoever is writing about people is waited for, and sees the newer keyring next
     work.gateway.vault.provider.refresh()
     require_past(work, epoch)
-    if any(d.epoch == epoch for d in key_epochs.destructions(work.session)):
+    if is_decided(work, epoch):
         raise ConflictError("this epoch is decided to be destroyed already")
     _require_nothing_under(work, epoch)
     _require_everyone_on(work, epoch)
@@ -50,6 +50,11 @@ def decide(work: Work, epoch: int, order: Approval | None = None) -> None:
     key_epochs.decide(work.session, epoch, approval.id, work.now)
     fields = {"approval": approval.id, "standing": approval.standing, "approved_by": approval.approved_by}
     work.record(EntryKind.KEK_DESTROYING, {"epoch": epoch, "proposed_by": approval.proposed_by} | fields)
+
+
+def is_decided(work: Work, epoch: int) -> bool:
+    """Tell whether it was decided to destroy an epoch, done or not."""
+    return any(d.epoch == epoch for d in key_epochs.destructions(work.session))
 
 
 def carry_out(gateway: Gateway) -> list[int]:

@@ -23,7 +23,7 @@ from pathlib import Path
 from consent_gateway.errors import KeyringError, KeyServiceError
 from consent_gateway.vault.derivation import derive, frame
 from consent_gateway.vault.keyring_document import Document, render
-from consent_gateway.vault.keyring_file import FileStamp, locked, read_private, stamp_of, write_private
+from consent_gateway.vault.keyring_file import FileStamp, locked, read_private, stamp_of, sweep, write_private
 from consent_gateway.vault.keyring_sealing import Opened, open_file, recover_file, seal, with_recovery
 from consent_gateway.vault.kms.port import Kms
 from consent_gateway.vault.protectors import UnsafeUnsealedKeyring
@@ -271,6 +271,7 @@ class Keyring:
         if home is None:
             return Keyring(change(self.roots))
         with locked(home.path.parent):
+            sweep(home.path)
             content, _ = read_private(home.path)
             held = open_file(content, home.kms, self._opened)
             changed = Opened(held.document, change(held.roots))

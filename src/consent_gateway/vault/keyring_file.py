@@ -3,7 +3,9 @@
 Reading refuses a symbolic link, a file of another owner, and one that group or others may touch at all. Writing
 goes to a temporary file in the same directory (mode 0600), which is flushed to the disk before it takes the
 name, and then the directory is flushed: after a crash the old file or the new one is there, whole. Writers take
-an advisory lock on the directory, because two lost updates would lose a key, and with it every row under it.
+an advisory lock on the directory, because two lost updates would lose a key, and with it every row under it. What a
+writer that was killed left there is a copy of the keyring that nobody knows of: the next one removes it first, so that
+no destroyed key is in it.
 
 Errors are `KeyringError`; none names a path or holds a byte of the file.
 """
@@ -12,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import glob
 import os
 import secrets
 import stat
@@ -76,7 +79,7 @@ def write_private(path: Path, content: bytes, *, replace: bool) -> FileStamp:
 
     With `replace` false an existing file is never touched: `KeyringError`.
     """
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    temporary = path.with_name(f"{_temporary(path)}{secrets.token_hex(8)}")
     try:
         stamp = _write_new(temporary, content)
         if replace:
@@ -92,6 +95,19 @@ def write_private(path: Path, content: bytes, *, replace: bool) -> FileStamp:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
     return stamp
+
+
+def sweep(path: Path) -> None:
+    """Remove what killed writers of the file at `path` left beside it; only for whoever holds the writers' lock."""
+    try:
+        for left in path.parent.glob(f"{glob.escape(_temporary(path))}*"):
+            left.unlink(missing_ok=True)
+    except OSError:
+        raise KeyringError("A copy of the keyring that a killed process left cannot be removed") from None
+
+
+def _temporary(path: Path) -> str:
+    return f".{path.name}."
 
 
 @contextlib.contextmanager

@@ -49,16 +49,20 @@ def destroy() -> None:
 @store_option
 @json_option
 def destroy_epoch(epoch: int, key_file: Path, store: Path | None, *, proposing: bool, as_json: bool) -> None:
-    """Destroy the past key EPOCH; needs an approval of exactly that (`keys approvals approve`)."""
+    """Destroy the past key EPOCH; needs an approval of exactly that (`keys approvals approve`).
+
+    What was decided and not done, because the process died, is done by the same command.
+    """
     gateway = open_gateway(store)
     actor = as_principal(gateway, key_file, SCOPE)
     with gateway.work(actor) as work:
         approval = epoch_destruction.propose(work, epoch) if proposing else None
-        if approval is None:
+        if approval is None and not epoch_destruction.is_decided(work, epoch):
             epoch_destruction.decide(work, epoch)
-    destroyed = [] if proposing else epoch_destruction.carry_out(gateway)
+    if not proposing:
+        epoch_destruction.carry_out(gateway)
     Sequencer(gateway).drain()
-    value = {"epoch": epoch, "proposal": approval and approval.id, "destroyed": epoch in destroyed}
+    value = {"epoch": epoch, "proposal": approval and approval.id, "destroyed": approval is None}
     line = f"proposed: {approval.id}" if approval else f"epoch {epoch} is destroyed"
     emit(value, as_json=as_json, show=lambda console: console.print(line, markup=False))
 
