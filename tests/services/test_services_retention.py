@@ -14,6 +14,7 @@ from builders import (
     SOURCE,
     a_consent,
     a_person,
+    a_recipient,
     a_source,
     answer_for,
     by,
@@ -28,7 +29,7 @@ from consent_gateway.db import quotas, tables
 from consent_gateway.domain.consents import ConsentKind
 from consent_gateway.domain.holds import HoldReason
 from consent_gateway.domain.ids import PurposeId
-from consent_gateway.domain.purposes import Source
+from consent_gateway.domain.purposes import RecipientKind, Source
 from consent_gateway.domain.quotas import QuotaKind
 from consent_gateway.domain.records import Processing
 from consent_gateway.domain.subjects import Choice
@@ -146,6 +147,32 @@ def test_evidence_goes_a_period_after_the_end_and_the_fact_stays(crm: Gateway) -
     assert ran(crm) == {}
     assert rows(crm, "consent_events") == 3
     assert [answer_for(crm, ref(n)).reason_code for n in (1, 2)] == before
+
+
+@pytest.mark.parametrize(
+    "elsewhere",
+    [
+        {"kind": ConsentKind.WITHDRAWN, "channel": "sms"},
+        {"kind": ConsentKind.WITHDRAWN, "recipient": "ads"},
+        {"kind": ConsentKind.WITHDRAWN, "contact_point": by("email", "other@example.org")},
+        {"kind": ConsentKind.REQUESTED},
+    ],
+    ids=["channel", "recipient", "address", "asked"],
+)
+def test_what_ends_another_consent_ends_neither_evidence_nor_person(crm: Gateway, elsewhere: dict[str, Any]) -> None:
+    """GDPR Art 7(1): the yes is still in force and has to be shown; it keeps its person too."""
+    register(crm, source="P1D", purpose="P30D")
+    with crm.work() as work:
+        registers.put_recipient(work, a_recipient("ads", kind=RecipientKind.AD_PLATFORM))
+    take(crm, [a_person(1, identifiers={"member_no": "M00001", "email": "other@example.org"})])
+    take(crm, [a_consent(ref(1), at=NOW_S - DAY)])
+    take(crm, [a_consent(ref(1), at=NOW_S, evidence=None, **elsewhere)])
+    later(crm, days=40)
+    assert ran(crm) == {"people": 2}
+    assert known(crm, 1)
+    with crm.look() as work:
+        kept = work.session.execute(select(tables.consent_events.c.evidence)).scalars().all()
+    assert [e is not None for e in kept] == [True, False]
 
 
 def test_signals_of_strangers_go_after_thirty_days_and_their_noes_stay(crm: Gateway) -> None:

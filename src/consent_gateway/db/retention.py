@@ -37,12 +37,20 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """What the ledger says of one purpose at one instant (seconds)."""
+    """What the ledger says of one purpose at one instant (seconds); None: about all channels, recipients, addresses."""
 
     purpose: str
     kind: str
     at: int
     valid_until: int | None
+    channel: str | None = None
+    recipient: str | None = None
+    contact_point: int | None = None
+
+    def closes(self, grant: Fact) -> bool:
+        """Tell whether this end is about all that a grant was about: what is said of less leaves the rest in force."""
+        about = ("channel", "recipient", "contact_point")
+        return self.at >= grant.at and all(getattr(self, name) in (None, getattr(grant, name)) for name in about)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +90,10 @@ def contacts_over(
 
 
 def evidence_over(session: Session, purposes: Mapping[str, int], after: int, limit: int) -> list[Found]:
-    """Return facts with evidence whose consent ended at or before the cutoff of the purpose."""
+    """Return facts with evidence whose consent ended at or before the cutoff of the purpose (`Fact.closes`)."""
     c, later = consent_events.c, consent_events.alias()
+    about = ((later.c.channel, c.channel), (later.c.recipient, c.recipient), (later.c.contact_point, c.contact_point))
+    as_wide = and_(*(or_(end.is_(None), end == grant) for end, grant in about))
     over = []
     for purpose, at in purposes.items():
         ended = exists().where(
@@ -92,6 +102,7 @@ def evidence_over(session: Session, purposes: Mapping[str, int], after: int, lim
             later.c.kind.in_(_ENDING),
             later.c.at >= c.at,
             later.c.at <= at,
+            as_wide,
         )
         over.append(and_(c.purpose == purpose, c.at <= at, ended))
     condition = and_(c.evidence.is_not(None), or_(false(), *over))
@@ -162,10 +173,9 @@ def facts_of(session: Session, ids: Sequence[SubjectId]) -> dict[SubjectId, list
     found: dict[SubjectId, list[Fact]] = {}
     c = consent_events.c
     for part in chunks(ids):
-        statement = select(c.subject_id, c.purpose, c.kind, c.at, c.valid_until).where(c.subject_id.in_(part))
-        for row in session.execute(statement):
-            fact = Fact(row.purpose, row.kind, row.at, row.valid_until)
-            found.setdefault(SubjectId(row.subject_id), []).append(fact)
+        columns = (c.purpose, c.kind, c.at, c.valid_until, c.channel, c.recipient, c.contact_point)
+        for subject_id, *said in session.execute(select(c.subject_id, *columns).where(c.subject_id.in_(part))):
+            found.setdefault(SubjectId(subject_id), []).append(Fact(*said))
     return found
 
 

@@ -29,7 +29,7 @@ from consent_gateway.db import audience_rows, holds, intake, merges, quotas, rec
 from consent_gateway.db import retention as rows
 from consent_gateway.db.engine import Session
 from consent_gateway.db.retention import Found, Run
-from consent_gateway.domain.consents import YES
+from consent_gateway.domain.consents import ENDS, NO, YES
 from consent_gateway.domain.ids import SubjectId
 from consent_gateway.domain.retention import Periods, periods
 from consent_gateway.services.audience_rows import whole_rows
@@ -281,6 +281,7 @@ def _by_purpose(facts: Iterable[rows.Fact]) -> dict[str, list[rows.Fact]]:
 def _is_needed(facts: Sequence[rows.Fact], cut: Cutoffs) -> bool:
     """Tell whether the facts of one purpose keep a person: a yes without an end does, and all whose period runs."""
     over = cut.purposes.get(facts[0].purpose, -1)
-    latest_no = max((f.at for f in facts if f.kind not in YES), default=-1)
-    open_yes = any(f.kind in YES and f.valid_until is None and f.at > latest_no for f in facts)
+    ends = [f for f in facts if f.kind in NO | ENDS]
+    grants = (f for f in facts if f.kind in YES and f.valid_until is None)
+    open_yes = any(not any(end.closes(grant) for end in ends) for grant in grants)
     return open_yes or any(max(f.at, f.valid_until or 0) > over for f in facts)
