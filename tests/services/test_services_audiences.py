@@ -227,6 +227,14 @@ def test_two_recipients_cannot_join_what_they_see(crm: Gateway) -> None:
     assert people_of(crm, first, "printer") == {None}  # and what is another's means nobody
 
 
+def test_two_recipients_cannot_join_their_members_by_their_order(crm: Gateway) -> None:
+    """The order follows from the names alone: the nth of one list and the nth of another are any two people."""
+    ours, theirs = (resolve(crm, use=towards(r)) for r in ("mailer", "printer"))
+    for audience in (ours, theirs):
+        names = stream(crm, audience)
+        assert names == sorted(names)
+
+
 def test_the_manifest_proves_a_member_in(crm: Gateway) -> None:
     found = resolve(crm)
     blocks = [bytes.fromhex(p.split("-")[1]) for p in stream(crm, found)]

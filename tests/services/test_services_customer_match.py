@@ -331,3 +331,13 @@ def test_a_list_without_the_second_look_is_found(crm: Gateway, monkeypatch: pyte
     monkeypatch.setattr(customer_match, "_permitted", lambda _work, _asked, ids: list(ids))
     found = [person for chunk in customer_match.stream(crm, begun, OFFICER) for person in chunk]
     assert in_any_order(found) != in_any_order(of(2, 3, 4))
+
+
+def test_the_ends_of_chunks_do_not_join_digests_with_pseudonyms(crm: Gateway) -> None:
+    """The platform reads the members too: the last of an odd number must not be the last of both lists."""
+    take(crm, [a_person(5)])
+    take(crm, [a_yes(ref(5))])
+    audience = resolve(crm)
+    ends = {json.dumps(disclose(crm, audience)[-1]) for _ in range(30)}
+    assert len(ends) > 1
+    assert in_any_order(disclose(crm, audience)) == in_any_order(of(1, 2, 3, 4, 5))

@@ -278,10 +278,11 @@ def test_an_audience_from_before_a_merge_names_the_person_once(crm: Gateway) -> 
     with crm.work() as work:
         audience = audiences.resolve(work, Everyone(), EMAIL_MARKETING)
     told = [p for chunk in audiences.stream_members(crm, audience.row.id) for p in chunk]
-    assert len(told) == 2
+    head = pseudonym(crm, ref(1))
+    assert told == sorted([head, pseudonym(crm, ref(2))])
     join(crm, ref(1), ref(2))
-    assert [p for chunk in audiences.stream_members(crm, audience.row.id) for p in chunk] == [told[0]]
-    assert pseudonym(crm, ref(2)) == pseudonym(crm, ref(1)) == told[0]
+    assert [p for chunk in audiences.stream_members(crm, audience.row.id) for p in chunk] == [head]
+    assert pseudonym(crm, ref(2)) == pseudonym(crm, ref(1)) == head
 
 
 def test_reconcile_finds_and_repairs_links_and_rows_that_are_wrong(crm: Gateway) -> None:

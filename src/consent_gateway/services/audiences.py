@@ -2,7 +2,10 @@
 
 One scan groups everyone inside the segment into classes, each class is decided once, and the members of permitted
 classes are the audience. It is one entry in the log, which commits to the manifest: the RFC 6962 root over the members'
-pseudonyms in ascending order of subject, so that a member can be proven in without listing the others.
+pseudonyms in ascending order, so that a member can be proven in without listing the others.
+
+Members are kept and read out in the order of their pseudonyms, which are another recipient's in another order: in the
+order in which people came, two recipients could join their lists line by line (promise P9).
 
 An audience is a proposal. While its members are read out they are decided again (promise P2): the same question as
 then, about the people as they are now; who withdrew, objected, was erased or was merged into somebody else since is not
@@ -36,6 +39,7 @@ from consent_gateway.domain.segments import Segment, check, parse_json, to_json,
 from consent_gateway.errors import FieldProblem, InputError, NotFoundError
 from consent_gateway.services.decider import Asked, Message, Use
 from consent_gateway.services.gateway import SYSTEM, Gateway, Work
+from consent_gateway.vault.pseudonyms import BLOCK_BYTES
 
 CHUNK = 1000
 
@@ -59,7 +63,7 @@ def resolve(work: Work, segment: Segment, use: Use, ttl_seconds: int | None = No
     shown_losses = waterfall(population, outcomes, rules.k_floor)
     sector = work.registers.sector(use.recipient)
     epoch = work.registers.epochs_of(sector).current
-    blocks = work.gateway.vault.pseudonymiser.bulk_bytes(members, sector, epoch)
+    members, blocks = _by_name(members, work.gateway.vault.pseudonymiser.bulk_bytes(members, sector, epoch))
     root = manifest_root(blocks)
     ttl = min(ttl_seconds or rules.audience_ttl_seconds, rules.audience_ttl_seconds)
     packs = [pack.name for pack in work.law.packs.packs]
@@ -176,7 +180,7 @@ def may_be_read(work: Work, asked: Asked, key: ClassKey) -> bool:
 
 def manifest_root(blocks: bytes) -> bytes:
     """Return the RFC 6962 root over the members' 16-byte pseudonym blocks, in their order."""
-    return root_from_leaves(leaf_hashes([blocks[i : i + 16] for i in range(0, len(blocks), 16)]))
+    return root_from_leaves(leaf_hashes([blocks[i : i + BLOCK_BYTES] for i in range(0, len(blocks), BLOCK_BYTES)]))
 
 
 def losses_json(item: Loss) -> dict[str, object]:
@@ -208,7 +212,6 @@ def _decide_classes(
         outcomes.append((len(ids), stage, code))
         if stage is None:
             members += ids
-    members.sort()
     return outcomes, members
 
 
@@ -222,6 +225,14 @@ def _still_permitted(work: Work, row: AudienceRow, ids: list[SubjectId]) -> list
     people = audience_rows.read_rows(work.session, asked.reading, ids, work.now)
     kept = [i for i in ids if (p := people.get(i)) is not None and may_be_read(work, asked, p.key)]
     return work.gateway.vault.pseudonymiser.bulk(kept, work.registers.sector(asked.use.recipient), row.epoch)
+
+
+def _by_name(members: list[SubjectId], blocks: bytes) -> tuple[list[SubjectId], bytes]:
+    """Return members and their 16-byte pseudonym blocks, both in ascending order of the blocks."""
+    names = [blocks[i : i + BLOCK_BYTES] for i in range(0, len(blocks), BLOCK_BYTES)]
+    named = dict(zip(names, members, strict=True))
+    names.sort()
+    return [named[name] for name in names], b"".join(names)
 
 
 def _chunks(members: list[SubjectId]) -> list[bytes]:

@@ -9,14 +9,16 @@ Each person must have said yes to this purpose on this channel with this recipie
 with less; and an address is left out if the same yes would not stand for it alone, or if it is suppressed. The entry is
 committed before the first byte: how many people at most, to whom, which platform and fields, for which reason. Then
 people are decided again chunk by chunk while they are read out (promise P2); addresses are opened inside a chunk, and
-what leaves it are digests. No digest, no address and no pseudonym is logged, and no pseudonym stands beside a digest.
+what leaves it are digests. No digest, no address and no pseudonym is logged, and no pseudonym stands beside a digest:
+people come in an order that is drawn anew for each disclosure, so that no place in it is a place in the members' list.
 """
 
 from __future__ import annotations
 
 import json
+import secrets
 from array import array
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from consent_gateway.audit.entries import EntryKind
@@ -75,7 +77,7 @@ def begin(gateway: Gateway, audience_id: str, grounds: Grounds, actor: Principal
         _check_caller(work, grounds)
         row = audiences.find(work, audience_id)
         _check(work, row, grounds)
-        chunks = tuple(_permitted_chunks(work, row))
+        chunks = _shuffled(i for chunk in _permitted_chunks(work, row) for i in chunk)
     with gateway.work(actor) as work:
         _check(work, audiences.find(work, audience_id), grounds)  # as it is registered now
         uid = work.record(EntryKind.IDENTIFIERS_DISCLOSED, _fields(work, row, grounds, sum(map(len, chunks))))
@@ -155,6 +157,13 @@ def _permitted_chunks(work: Work, row: AudienceRow) -> Iterator[array[int]]:
     while (ids := audiences.chunk_ids(work, row.id, number)) is not None:
         yield array("q", _permitted(work, audiences.asked_of(work, row), ids))
         number += 1
+
+
+def _shuffled(ids: Iterable[int]) -> tuple[array[int], ...]:
+    """Return people in chunks that nothing follows from: those of the members' list would join the two lists."""
+    drawn = array("q", ids)
+    secrets.SystemRandom().shuffle(drawn)
+    return tuple(drawn[n : n + audiences.CHUNK] for n in range(0, len(drawn), audiences.CHUNK))
 
 
 def _permitted(work: Work, asked: Asked, ids: Sequence[SubjectId]) -> list[SubjectId]:
