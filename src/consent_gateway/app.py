@@ -165,6 +165,7 @@ def build_app(settings: Settings, telemetry: Telemetry, gateway: Gateway) -> App
         settings.batch_limit_items,
         settings.decision_batch_limit_items,
         lambda: worker.failed,
+        settings.log_public,
     )
 
     @asynccontextmanager

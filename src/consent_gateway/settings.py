@@ -224,6 +224,17 @@ class Settings(BaseModel):
         description="Origin line of the audit log's checkpoints and name of its verifier key (C2SP tlog-checkpoint).",
         json_schema_extra={"attacker": "Verifiers refuse the log: they pin origin and key."},
     )
+    log_public: Annotated[bool, BeforeValidator(_switch)] = Field(
+        default=False,
+        description=(
+            "Serve the log's tiles and entry bundles to everybody, without a key, so that any C2SP client can read and "
+            "verify them; `false` asks for the scope `audit`. Checkpoints are public either way."
+        ),
+        json_schema_extra={
+            "attacker": "Everybody can read what the log says in clear: counts, versions and times of what the company "
+            "did, and nothing of a person."
+        },
+    )
     controller_country: str | None = Field(
         None,
         pattern=r"^[A-Z]{2}$",

@@ -306,7 +306,7 @@ def test_every_reply_carries_the_security_headers() -> None:
 def test_an_application_may_cache_and_style_outside_of_v1_only() -> None:
     def dress(path: str, scheme: str = "http") -> dict[bytes, bytes]:
         own = [(b"Cache-Control", b"max-age=9"), (b"content-security-policy", b"x")]
-        return dict(guard._dress(own, private=path.startswith("/v1"), tls=scheme == "https"))
+        return dict(guard._dress(own, private=guard.is_private(path), tls=scheme == "https"))
 
     assert dress("/v1/decisions")[b"cache-control"] == b"no-store"
     assert dress("/tile/0/000")[b"Cache-Control"] == b"max-age=9"

@@ -10,7 +10,7 @@ import asyncio
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import msgspec
@@ -20,6 +20,7 @@ from pydantic import BaseModel
 from consent_gateway.api.auth import authenticate
 from consent_gateway.api.batcher import DecisionBatcher
 from consent_gateway.api.bodies import parse_model
+from consent_gateway.api.guests import Guests
 from consent_gateway.api.problems import request_id
 from consent_gateway.db import intake as intake_rows
 from consent_gateway.domain.registers import Principal
@@ -57,6 +58,8 @@ class Desk:
     row_limit: int
     decision_limit: int
     log_stands: Callable[[], bool] = lambda: False  # whether the log fails to take entries
+    log_public: bool = False  # whether anybody may read the log's tiles
+    guests: Guests = field(default_factory=Guests)
 
     async def run(self, act: Callable[[], Value]) -> Value:
         """Run blocking work on a thread of our own."""

@@ -203,7 +203,7 @@ class SecurityHeaders:
             await self._app(scope, receive, send)
             return
         scope.setdefault("state", {})
-        private = scope["path"].startswith("/v1")
+        private = is_private(scope["path"])
         tls, started = scope.get("scheme") == "https", False
 
         async def dressed(message: Message) -> None:
@@ -233,8 +233,13 @@ _FIXED = (
 _TLS = (b"strict-transport-security", b"max-age=31536000; includeSubDomains")
 
 
+def is_private(path: str) -> bool:
+    """Tell whether replies under `path` are never kept by any cache: the interface, but for the log's tiles."""
+    return path.startswith("/v1") and not path.startswith("/v1/audit/tile/")
+
+
 def _dress(headers: Iterable[tuple[bytes, bytes]], *, private: bool, tls: bool) -> list[tuple[bytes, bytes]]:
-    """Add each fixed header that the reply lacks; a `private` reply (under /v1) is never cacheable (V14.3.2)."""
+    """Add each fixed header that the reply lacks; a `private` reply is never cacheable (V14.3.2)."""
     dressed = [pair for pair in headers if not (private and pair[0].lower() == b"cache-control")]
     present = {name.lower() for name, _ in dressed}
     dressed += [pair for pair in _FIXED if pair[0] not in present]

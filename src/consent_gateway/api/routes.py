@@ -25,6 +25,7 @@ from consent_gateway.api import (
     reveals,
     signals,
     subjects,
+    tiles,
 )
 
 HANDLERS: tuple[HTTPRouteHandler, ...] = (
@@ -45,6 +46,7 @@ HANDLERS: tuple[HTTPRouteHandler, ...] = (
     *audiences.HANDLERS,
     *customer_match.HANDLERS,
     *audit.HANDLERS,
+    *tiles.HANDLERS,
     *policies.HANDLERS,
     *approvals.HANDLERS,
     *keys.HANDLERS,

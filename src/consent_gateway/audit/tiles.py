@@ -14,6 +14,7 @@ Stand-alone: only the standard library and `merkle`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -23,6 +24,11 @@ TILE_HEIGHT = 8
 TILE_WIDTH = 1 << TILE_HEIGHT
 TILE_BYTES = TILE_WIDTH * HASH_BYTES
 MAX_BUNDLED_ENTRY = 65_535
+_PATH = re.compile(
+    r"tile/(?P<level>entries|[0-9]|[1-5][0-9]|6[0-3])/(?P<index>(x[0-9]{3}/){0,6}[0-9]{3})(\.p/(?P<width>[0-9]{1,3}))?",
+    re.ASCII,
+)
+_GROUPING = re.compile("[x/]")
 _GROUP = 1000  # indexes are written in groups of three decimal digits
 _LENGTH_BYTES = 2
 
@@ -78,6 +84,21 @@ def tile_path(level: int, index: int, width: int = TILE_WIDTH) -> str:
 def entries_path(index: int, width: int = TILE_WIDTH) -> str:
     """Return `tile/entries/<N>[.p/<W>]`; `width` below 256 names the partial bundle."""
     return f"tile/entries/{_index_path(index, width)}"
+
+
+def parse_tile_path(path: str) -> tuple[int | None, int, int] | None:
+    """Return (level, index, width) of what is served at `path`, None unless it is spelt exactly as the paths above.
+
+    The level of an entry bundle is None. One tile has one path: leading zeros, empty groups (`x000/005`) and widths
+    outside 1 to 255 are no paths, so that no cache keeps a tile under two names.
+    """
+    match = _PATH.fullmatch(path)
+    if match is None:
+        return None
+    index, width = int(_GROUPING.sub("", match["index"])), int(match["width"] or TILE_WIDTH)
+    level = None if match["level"] == "entries" else int(match["level"])
+    again = entries_path(index, width) if level is None else tile_path(level, index, width)
+    return (level, index, width) if 0 < width <= TILE_WIDTH and again == path else None
 
 
 def tile_width(size: int, level: int, index: int) -> int:
