@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import itertools
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from fake_kms import FakeClock, FakeKms
 from vault_builders import a_keyring, a_passphrase
 
 from consent_gateway.errors import KeyringError, KeyServiceError
+from consent_gateway.vault import custody as module
 from consent_gateway.vault.blind_index import BlindIndexer
 from consent_gateway.vault.custody import Custody, custody_of
 from consent_gateway.vault.failures import VaultError
 from consent_gateway.vault.keyring import Keyring
 from consent_gateway.vault.keys import LocalKeyProvider
 from consent_gateway.vault.pseudonyms import Pseudonymiser
+from fake_kms import FakeClock, FakeKms
 
 TTL = 900
 
@@ -87,6 +90,7 @@ def test_during_an_outage_reads_go_on_and_new_keys_are_refused(place):
         lambda: place.provider.new_deks([b"here"]),
         lambda: place.provider.wrap(dek, b"here"),
         lambda: place.provider.rewrap(wrapped, b"here"),
+        lambda: place.provider.rewrap_many([(wrapped, b"here")]),
         place.custody.keyring.new_kek_epoch,
         place.custody.keyring.new_index_generation,
     ):
@@ -231,6 +235,58 @@ def test_a_rotation_wins_over_a_refresh_that_began_before_it(place, monkeypatch)
     monkeypatch.setattr(Keyring, "reload", overtaken)
     place.custody.follow()
     assert place.custody.keyring is rolled
+
+
+def test_a_service_that_is_away_is_not_asked_by_each_who_meets_a_newer_epoch(place):
+    """Every wrap under an epoch that another process began would hold up its request for the whole of our patience."""
+    wrapped = LocalKeyProvider(place.other().new_kek_epoch()).new_dek(b"here")[1]
+    place.kms.away = True
+    place.kms.calls.clear()
+    for _ in range(50):
+        with pytest.raises(KeyServiceError):
+            place.provider.unwrap(wrapped, b"here")
+    assert place.kms.calls == {"unwrap": 1}
+    assert place.custody.failing
+    place.kms.away = False
+    place.clock.now += 1
+    assert place.provider.unwrap(wrapped, b"here")
+
+
+def test_of_many_who_meet_a_newer_epoch_one_asks(place):
+    wrapped = LocalKeyProvider(place.other().new_kek_epoch()).new_dek(b"here")[1]
+    place.kms.calls.clear()
+    with ThreadPoolExecutor(8) as pool:
+        opened = list(pool.map(lambda _: place.provider.unwrap(wrapped, b"here"), range(8)))
+    assert len(set(opened)) == 1
+    assert place.kms.calls == {"unwrap": 1}
+
+
+def test_who_waits_for_another_one_that_asks_is_told_to_come_back(place, monkeypatch):
+    place.other().new_kek_epoch()
+    monkeypatch.setattr(module, "_LONGEST_TURN", 0.01)
+    place.custody._tending.acquire()
+    with pytest.raises(KeyServiceError, match="being asked"):
+        place.custody.follow()
+    place.custody._tending.release()
+    assert place.custody.follow()
+
+
+def test_the_time_counts_from_the_question_and_not_from_a_late_answer(place):
+    place.kms.latency = 200.0
+    place.clock.now += TTL / 2
+    asked = place.clock.now
+    assert place.custody.tend()
+    place.clock.now = asked + TTL - 0.001
+    place.read()
+    place.clock.now = asked + TTL
+    with pytest.raises(KeyServiceError):
+        place.read()
+
+
+def test_a_machine_that_sleeps_does_not_stop_the_clock():
+    """CLOCK_MONOTONIC stands still while a machine is suspended: keys would outlive their right by a night."""
+    assert abs(module.since_boot() - time.clock_gettime(time.CLOCK_BOOTTIME)) < 1
+    assert Custody(a_keyring())._monotonic is module.since_boot
 
 
 def test_a_bare_keyring_gets_a_custody_and_a_custody_is_shared():

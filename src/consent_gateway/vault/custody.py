@@ -11,7 +11,11 @@ Without a time to live (local keyrings) the keyring stays until its file changes
 - at the end of it, every use is one `KeyServiceError` until `tend` succeeds. Revoking the gateway's right to its keys
   therefore takes effect within this time, everywhere.
 
-`tend` is called about once a second by one thread. Between attempts that fail it waits, twice as long each time.
+`tend` is called about once a second by one thread. Between attempts that fail it waits, twice as long each time. Who
+meets a number that is not here looks at the file at once (`follow`): one at a time, and not while an attempt that
+failed is waited out, so that a service that is away holds up nobody who asks for an answer.
+
+Time is that of the machine, its sleep included, and counts from when the service was asked.
 """
 
 from __future__ import annotations
@@ -19,23 +23,31 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from typing import TypeVar
 
 from consent_gateway.clock import Clock, system_clock
 from consent_gateway.errors import KeyringError, KeyServiceError
 from consent_gateway.vault.keyring import Keyring
 
+Answer = TypeVar("Answer")
 _FIRST_WAIT = 1.0
 _LONGEST_WAIT = 30.0
+_LONGEST_TURN = 1.0  # how long a caller waits for another one who is asking
+
+
+def since_boot() -> float:
+    """Return the seconds since the machine was started, those in which it slept among them."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 class Custody:
-    """Holds one keyring; `ttl` in seconds, None for no end; `monotonic` counts seconds. Thread-safe."""
+    """Holds one keyring; `ttl` in seconds, None for no end; `monotonic` counts seconds, never back. Thread-safe."""
 
     def __init__(
         self,
         keyring: Keyring,
         ttl: float | None = None,
-        monotonic: Callable[[], float] = time.monotonic,
+        monotonic: Callable[[], float] = since_boot,
         clock: Clock = system_clock,
     ) -> None:
         self._keyring = keyring
@@ -46,7 +58,7 @@ class Custody:
         self._holding = threading.Lock()
         self._wait = _FIRST_WAIT
         self.failing = False  # whether the last attempt to read or refresh the keyring failed
-        self._renew()
+        self._renew(self._monotonic())
 
     @property
     def keyring(self) -> Keyring:
@@ -75,9 +87,21 @@ class Custody:
             self._keyring = keyring
 
     def follow(self) -> bool:
-        """Read the keyring again if its file changed, and tell whether it did; raises what `Keyring.reload` does."""
-        former = self._keyring
-        return self._exchange(former, former.reload())
+        """Read the keyring again if its file changed, and tell whether it did; raises what `Keyring.reload` does.
+
+        `KeyServiceError` at once while an attempt that failed is waited out, and soon while another one is at it.
+        """
+        if not self._keyring.is_stale():
+            return False
+        if not self._tending.acquire(timeout=_LONGEST_TURN):
+            raise KeyServiceError("The key service is being asked for newer keys", retry_after=int(_LONGEST_TURN))
+        try:
+            if self.failing and self._monotonic() < self._next:
+                self.require_sound()
+            former = self._keyring
+            return self._attempted(lambda: self._exchange(former, former.reload()))
+        finally:
+            self._tending.release()
 
     def tend(self) -> bool:
         """Follow the file and refresh if it is time; tell whether anything was done.
@@ -89,22 +113,25 @@ class Custody:
             due = self._monotonic() >= self._next
             if not due and (self.failing or not self._keyring.is_stale()):
                 return False
-            try:
-                self._refresh(due=due)
-            except (KeyringError, KeyServiceError):
-                self._put_off()
-                raise
+            self._attempted(lambda: self._refresh(due=due))
             self._settle()
             return True
 
+    def _attempted(self, attempt: Callable[[], Answer]) -> Answer:
+        try:
+            return attempt()
+        except (KeyringError, KeyServiceError):
+            self._put_off()
+            raise
+
     def _refresh(self, *, due: bool) -> None:
         """Prove every root where the keyring has a time to live, else follow the file."""
-        former = self._keyring
+        former, asked = self._keyring, self._monotonic()
         proven = due and self._ttl is not None
         self._exchange(former, former.reopen() if proven else former.reload())
         self.failing = False
         if proven or self._ttl is None:
-            self._renew()
+            self._renew(asked)
 
     def _settle(self) -> None:
         """Ask for the destructions that are owed; a service that refuses them does not make the keys unsound."""
@@ -118,8 +145,7 @@ class Custody:
                 self._keyring = found
         return found is not former
 
-    def _renew(self) -> None:
-        now = self._monotonic()
+    def _renew(self, now: float) -> None:
         self._wait = _FIRST_WAIT
         self._ends = None if self._ttl is None else now + self._ttl
         self._next = float("inf") if self._ttl is None else now + self._ttl / 2
