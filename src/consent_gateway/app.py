@@ -12,7 +12,6 @@ from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from litestar import Litestar, Request, Response, Router, get
@@ -32,7 +31,7 @@ from consent_gateway.clock import Clock, system_clock
 from consent_gateway.db.engine import Store
 from consent_gateway.db.migrate import require_head
 from consent_gateway.domain.quotas import Limits
-from consent_gateway.errors import KeyringError, NotFoundError, TombstoneError
+from consent_gateway.errors import NotFoundError, TombstoneError
 from consent_gateway.policies.choices import AS_SHIPPED, Choices, read_choices
 from consent_gateway.policies.packs import load_builtin
 from consent_gateway.services import audit_log, policies, tombstones
@@ -50,7 +49,12 @@ from consent_gateway.vault.custody import Custody
 from consent_gateway.vault.keyring import Keyring
 from consent_gateway.vault.kms.port import Kms
 from consent_gateway.vault.kms.providers import Provider, Service, connect
-from consent_gateway.vault.protectors import PassphraseProtector, SecretFileProtector, UnsafeUnsealedKeyring
+from consent_gateway.vault.protectors import (
+    PassphraseProtector,
+    SecretFileProtector,
+    UnsafeUnsealedKeyring,
+    read_secret,
+)
 from consent_gateway.vault.tombstone_file import TombstoneFile
 from consent_gateway.web import confirmations
 from consent_gateway.web.docs import docs_routes
@@ -76,17 +80,10 @@ def key_service(settings: Settings) -> Kms:
     if settings.keyring_secret_file is not None:
         return SecretFileProtector(settings.keyring_secret_file)
     if settings.keyring_passphrase_file is not None:
-        return PassphraseProtector(_passphrase(settings.keyring_passphrase_file))
+        return PassphraseProtector(read_secret(settings.keyring_passphrase_file))
     if settings.allow_unsealed_keyring:
         return UnsafeUnsealedKeyring()
     return SecretFileProtector(settings.keyring().with_suffix(".secret"))
-
-
-def _passphrase(path: Path) -> bytes:
-    try:
-        return path.read_bytes().strip()
-    except OSError:
-        raise KeyringError("The passphrase file cannot be read") from None
 
 
 def _service(settings: Settings, provider: Provider) -> Service:
