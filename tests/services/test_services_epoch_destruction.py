@@ -16,9 +16,10 @@ from consent_gateway.db import key_epochs, tables
 from consent_gateway.db import key_jobs as rows
 from consent_gateway.domain.approvals import Action
 from consent_gateway.domain.registers import Principal
-from consent_gateway.errors import ConflictError, ForbiddenError, NotFoundError
+from consent_gateway.errors import ConflictError, ForbiddenError, KeyringError, NotFoundError
 from consent_gateway.services import (
     approvals,
+    dek_rotation,
     epoch_destruction,
     epoch_roll,
     epoch_schedule,
@@ -35,6 +36,7 @@ from consent_gateway.services.rules import Rules
 from consent_gateway.vault.failures import VaultError
 from consent_gateway.vault.keyring import Keyring
 from consent_gateway.vault.keys import dek_context
+from fake_kms import FakeKms
 
 PEOPLE, LENGTH, GRACE = 5, 7 * 86_400, 3_600
 RULES = Rules(k_floor=1, key_epoch_seconds=LENGTH, key_epoch_grace_seconds=GRACE)
@@ -173,7 +175,11 @@ def test_an_old_wrap_that_came_late_stops_it(
     crm: Gateway, clock: FixedClock, two: tuple[Principal, Principal], path: Path
 ) -> None:
     late = another(crm, path)
-    roll(crm)
+    with crm.work() as work:
+        job = epoch_roll.start(work)
+    with late.look():  # its registers are those of before the roll's end
+        pass
+    Runner(crm, PAGES).run(job.id)
     take(late, [a_person(50)])
     drain(clock)
     agree(crm, two, 1)
@@ -307,3 +313,173 @@ def test_an_order_that_ends_before_promises_nothing(crm: Gateway, two: tuple[Pri
     keeper(crm).look()
     with crm.look() as work:
         assert "ends before" in epoch_schedule.deadline(work).why
+
+
+# -- a process that slept through it -------------------------------------------------------------------------------
+
+
+def destroyed_behind(crm: Gateway, clock: FixedClock, two: tuple[Principal, Principal]) -> None:
+    """Roll, agree, destroy epoch 1, while nobody else is seen."""
+    roll(crm)
+    drain(clock)
+    agree(crm, two, 1)
+    decide(crm, two[0])
+    assert epoch_destruction.carry_out(crm) == [1]
+
+
+def test_a_process_that_slept_through_it_writes_under_the_newer_epoch(
+    crm: Gateway, clock: FixedClock, two: tuple[Principal, Principal], path: Path
+) -> None:
+    """Stopped, or on a machine that was suspended: nobody sees it for a while, and it goes on where it was."""
+    asleep = another(crm, path)
+    with asleep.look():  # its registers are in its memory
+        pass
+    destroyed_behind(crm, clock, two)
+    assert asleep.vault.provider.keyring.current_epoch == 1
+    take(asleep, [a_person(70)])
+    someone = id_of(crm, ref(70))
+    with crm.look() as work:
+        assert len(crm.vault.keys(work.session, [someone])[someone]) == 32
+        assert set(rows.wraps_by_epoch(work.session)) == {2}
+
+
+def test_a_process_that_cannot_read_the_newer_keyring_makes_no_data_key(
+    crm: Gateway, clock: FixedClock, two: tuple[Principal, Principal], path: Path, tmp_path: Path
+) -> None:
+    """A replica with a copy of its own, or an older file put back: nothing goes under a key that is no more."""
+    (tmp_path / "old").mkdir()
+    copy = tmp_path / "old" / "keyring.json"
+    copy.write_bytes(path.read_bytes())
+    copy.chmod(0o600)
+    secret = copy.with_name("secret")
+    secret.write_bytes(path.with_name("secret").read_bytes())
+    secret.chmod(0o600)
+    astray = another(crm, copy)
+    destroyed_behind(crm, clock, two)
+    with pytest.raises(KeyringError, match="older than the store"):
+        take(astray, [a_person(71)])
+    with astray.work() as work, pytest.raises(KeyringError, match="older than the store"):
+        epoch_roll.start(work)
+    with crm.look() as work:
+        assert set(rows.wraps_by_epoch(work.session)) == {2}
+
+
+def test_a_page_of_new_data_keys_goes_under_no_destroyed_epoch(
+    crm: Gateway, clock: FixedClock, two: tuple[Principal, Principal], path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asleep = another(crm, path)
+    with crm.work() as work:
+        job = dek_rotation.start(work)
+    destroyed_behind(crm, clock, two)
+    monkeypatch.setattr(asleep.vault.custody, "follow", lambda: False)  # it looked a moment before the roll
+    with pytest.raises(KeyringError, match="older than the store"):
+        Runner(asleep, PAGES).page(job.id)
+
+
+# -- promises about time -------------------------------------------------------------------------------------------
+
+
+def test_a_grace_longer_than_the_epoch_still_ends(
+    crm: Gateway, clock: FixedClock, two: tuple[Principal, Principal]
+) -> None:
+    """With an epoch of a day and a grace of a week some roll is always a moment old: each epoch has its own."""
+    crm.rules = Rules(k_floor=1, key_epoch_seconds=86_400, key_epoch_grace_seconds=7 * 86_400)
+    an_order(crm, two, epoch_seconds=86_400, grace_seconds=7 * 86_400)
+    looking = keeper(crm)
+    looking.look()
+    with crm.look() as work:
+        told = epoch_schedule.deadline(work).at
+    held = crm.vault.provider.keyring.epochs
+    assert told is not None
+    while int(clock().timestamp()) < told:
+        clock.advance(timedelta(seconds=min(21_600, told - int(clock().timestamp()))))
+        looking.look()
+        clock.advance(timedelta(seconds=DRAIN_SECONDS))
+        looking.look()
+        looking.look()
+    assert not set(held) & set(crm.vault.provider.keyring.epochs)
+
+
+def test_nothing_is_promised_while_an_epoch_is_overdue(
+    crm: Gateway, clock: FixedClock, two: tuple[Principal, Principal]
+) -> None:
+    """A data key that does not open keeps its epoch alive: a deadline that counts on its end would be a lie."""
+    an_order(crm, two)
+    looking = keeper(crm)
+    with crm.work() as work:
+        session = work.session
+        broken = session.execute(select(tables.subject_keys).limit(1)).one()
+        wrong = broken.wrapped_dek[:-1] + bytes([broken.wrapped_dek[-1] ^ 1])
+        rows.swap_wraps(session, [(wrong, broken.subject_id, broken.wrapped_dek)])
+    looking.look()
+    with crm.look() as work:
+        assert epoch_schedule.deadline(work).at is not None
+    clock.advance(timedelta(seconds=GRACE + 301))
+    looking.look()
+    with crm.look() as work:
+        found = epoch_schedule.deadline(work)
+    assert (found.at, found.why) == (None, "no promise: epoch 1 should be destroyed by now, and is not")
+
+
+def test_nothing_is_promised_while_a_roll_does_not_end(
+    crm: Gateway, clock: FixedClock, two: tuple[Principal, Principal]
+) -> None:
+    an_order(crm, two)
+    keeper(crm).look()
+    clock.advance(timedelta(seconds=LENGTH))
+    with crm.work() as work:
+        job = epoch_roll.start(work)
+    Runner(crm, PAGES).page(job.id, 2)  # and nobody goes on
+    with crm.look() as work:
+        assert epoch_schedule.deadline(work).why == "no promise: epoch 1 should be destroyed by now, and is not"
+    epoch_schedule.destroy_if_ordered(crm)
+    epoch_destruction.carry_out(crm)
+    with crm.look() as work:
+        assert epoch_schedule.deadline(work).at is not None
+    clock.advance(timedelta(seconds=301))
+    with crm.look() as work:
+        found = epoch_schedule.deadline(work)
+    assert (found.at, found.why) == (None, "no promise: the roll to epoch 3 should have ended by now, and has not")
+
+
+@pytest.mark.parametrize("days", [0, 7])
+def test_the_deadline_counts_what_the_key_service_takes(
+    store: Any, clock: FixedClock, tmp_path: Path, days: int
+) -> None:
+    """A service that waits before it destroys (AWS KMS: 7 days at least) keeps old copies of the keyring alive."""
+    kms, place = FakeKms(days=days), tmp_path / "keyring.json"
+    gateway = a_gateway(store, keyring=Keyring.create(place, kms), clock=clock, rules=RULES)
+    with gateway.work() as work:
+        registers.seed(work)
+    pair = an_officer(gateway, "first", "approve", "keys"), an_officer(gateway, "second", "approve", "keys")
+    an_order(gateway, pair)
+    keeper(gateway).look()
+    with gateway.look() as work:
+        told = epoch_schedule.deadline(work).at
+    assert told == int(clock().timestamp()) + LENGTH + GRACE + 300 + days * 86_400
+    kms.away = True
+    agree(gateway, pair, 1)
+    drain(clock)
+    decide(gateway, pair[0])
+    epoch_destruction.carry_out(gateway)
+    with gateway.look() as work:
+        assert epoch_schedule.deadline(work).why == "no promise: the key service still owes the destruction of a key"
+
+
+def test_a_roll_passes_over_an_epoch_that_is_lost_only_when_told_so(
+    crm: Gateway, clock: FixedClock, two: tuple[Principal, Principal], path: Path
+) -> None:
+    """The number of a lost key is never given to another one: what is under it would be taken for what opens."""
+    before = path.read_bytes()
+    destroyed_behind(crm, clock, two)
+    path.write_bytes(before)
+    late = another(crm, path)
+    with late.work() as work, pytest.raises(KeyringError, match="older than the store"):
+        epoch_roll.start(work)
+    with late.work() as work:
+        job = epoch_roll.start(work, over_lost=True)
+    assert (job.from_number, job.to_number) == (2, 3)
+    done = Runner(late, PAGES).run(job.id)
+    assert done.failed == PEOPLE
+    assert late.vault.provider.keyring.epochs == (1, 3)
+    take(late, [a_person(72)])

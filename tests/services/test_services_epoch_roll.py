@@ -166,7 +166,7 @@ def test_who_is_erased_meanwhile_stays_erased(crm: Gateway) -> None:
     with crm.work() as work:
         erasure.erase(work, gone, "request")
     with crm.store.transaction() as session:
-        other = crm.vault.new_key(kept)[1]
+        other = crm.vault.new_key(kept, 1)[1]
         session.execute(
             update(tables.subject_keys).where(tables.subject_keys.c.subject_id == kept).values(wrapped_dek=other)
         )
@@ -184,7 +184,7 @@ def test_people_who_come_in_under_the_old_epoch_are_found(crm: Gateway, path: Pa
         pass
     take(late, [a_person(100)])
     with crm.store.transaction() as session:  # and one that it wrote where the pass has been
-        old = late.vault.new_key(id_of(crm, ref(2)))
+        old = late.vault.new_key(id_of(crm, ref(2)), 1)
         session.execute(
             update(tables.subject_keys)
             .where(tables.subject_keys.c.subject_id == id_of(crm, ref(5)))

@@ -636,3 +636,14 @@ def test_a_directory_that_is_gone_is_a_keyring_error(tmp_path):
     assert keyring.is_stale()
     with pytest.raises(KeyringError):
         keyring.new_kek_epoch()
+
+
+def test_a_file_that_could_not_be_read_again_is_never_written(path, monkeypatch):
+    """Past the limit of a reader the whole keyring would be lost with the next start."""
+    keyring = Keyring.create(path, a_passphrase())
+    before = path.read_bytes()
+    monkeypatch.setattr(keyring_file, "MAX_BYTES", len(before))
+    with pytest.raises(KeyringError, match="too many keys"):
+        keyring.new_kek_epoch()
+    assert path.read_bytes() == before
+    assert Keyring.open(path, a_passphrase()).epochs == (1,)

@@ -8,7 +8,6 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from fake_kms import NOW, FakeClock, FakeKms
 from vault_builders import a_passphrase
 
 from consent_gateway.errors import KeyringError, KeyServiceError
@@ -17,6 +16,7 @@ from consent_gateway.vault.kms import retry
 from consent_gateway.vault.kms.port import NOT_OPENED
 from consent_gateway.vault.kms.retry import Patient
 from consent_gateway.vault.protectors import SecretFileProtector
+from fake_kms import NOW, FakeClock, FakeKms
 
 
 @pytest.fixture
@@ -105,7 +105,7 @@ def test_a_change_asks_for_what_is_new_and_a_reader_for_no_more(path, kms):
     assert kms.calls == {"unwrap": 1}
     kms.calls.clear()
     writer.destroy_kek_epoch(1)
-    assert kms.calls == {"destroy": 1}
+    assert kms.calls == {"unwrap": 1, "destroy": 1}
 
 
 def test_reopening_proves_every_root_and_changes_nothing(path, kms):
@@ -324,3 +324,37 @@ def test_whether_a_service_is_there_is_asked_once(kms):
         patient(kms).check()
     assert kms.calls == {"check": 1}
     assert FakeClock()() == 1000.0
+
+
+def test_a_service_that_lost_its_keys_has_destroyed_nothing(path, kms):
+    """It says of every key that it is gone; the one that it was at another address still holds them."""
+    keyring = Keyring.create(path, kms).new_kek_epoch()
+    kms.keys, kept = {}, kms.keys
+    gone = keyring.destroy_kek_epoch(1)
+    assert list(gone.destructions.values()) == [None]
+    with pytest.raises(KeyServiceError, match="not the one that sealed"):
+        gone.settle_destructions()
+    kms.keys = kept
+    assert gone.settle_destructions().destructions == {}
+
+
+def test_another_service_of_the_same_kind_takes_no_debts_over(path, kms):
+    keyring = Keyring.create(path, kms).new_kek_epoch()
+    kms.away_for = {"destroy"}
+    owing = keyring.destroy_kek_epoch(1)
+    with pytest.raises(KeyringError, match="still owes"):
+        owing.reseal(FakeKms())
+    kms.away_for = set()
+    assert owing.settle_destructions().reseal(FakeKms()).destructions == {}
+
+
+def test_an_epoch_of_a_number_is_made_once(path, kms):
+    """Two who begin the same epoch get the same one; a past number is never given again."""
+    one, other = Keyring.create(path, kms), Keyring.open(path, kms)
+    first = one.new_kek_epoch(2)
+    second = other.new_kek_epoch(2)
+    assert first.key_fingerprints() == second.key_fingerprints()
+    assert second.new_kek_epoch(5).epochs == (1, 2, 5)
+    with pytest.raises(KeyringError, match="past number"):
+        second.new_kek_epoch(3)
+    assert Keyring.open(path, kms).new_kek_epoch().current_epoch == 6

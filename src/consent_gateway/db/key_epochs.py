@@ -6,13 +6,14 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import delete, func, insert, select, update
 
 from consent_gateway.db.dialects import upsert
 from consent_gateway.db.engine import Session
-from consent_gateway.db.tables import key_destructions, key_holders
+from consent_gateway.db.tables import key_destructions, key_holders, key_jobs
+from consent_gateway.domain.key_jobs import JobKind
 
-_h, _d = key_holders.c, key_destructions.c
+_h, _d, _j = key_holders.c, key_destructions.c, key_jobs.c
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,16 @@ def live(session: Session, since: int) -> dict[str, tuple[int, ...]]:
     """Return the epochs that each process held which was seen at `since` or later."""
     rows = session.execute(select(_h.holder, _h.epochs).where(_h.seen_at >= since).order_by(_h.holder))
     return {row.holder: tuple(json.loads(row.epochs)) for row in rows}
+
+
+def least(session: Session) -> int:
+    """Return the earliest epoch under which a data key may be wrapped now: the last one that a roll went to.
+
+    Whoever decides to destroy an epoch changes the version of the registers, so that who writes after it sees this.
+    """
+    rolled = select(func.max(_j.to_number)).where(_j.kind == JobKind.EPOCH_ROLL.value, _j.finished_at.is_not(None))
+    destroyed = session.execute(select(func.max(_d.epoch))).scalar() or 0
+    return max(session.execute(rolled).scalar() or 1, destroyed + 1)
 
 
 def decide(session: Session, epoch: int, approval: str, now: int) -> None:

@@ -53,6 +53,23 @@ def last_finished(session: Session, kind: JobKind) -> KeyJob | None:
     return None if row is None else _job(row)
 
 
+def left_behind(session: Session, epochs: Sequence[int]) -> list[tuple[int, int]]:
+    """Return each of `epochs` that a roll went on from, ascending, and when the first such roll was finished."""
+    rolled = select(_t.to_number, _t.finished_at).where(
+        _t.kind == JobKind.EPOCH_ROLL.value, _t.finished_at.is_not(None)
+    )
+    rolls = [(row.to_number, row.finished_at) for row in session.execute(rolled)]
+    found = {epoch: [at for to, at in rolls if to > epoch] for epoch in sorted(epochs)}
+    return [(epoch, min(at)) for epoch, at in found.items() if at]
+
+
+def roll_begun(session: Session, epoch: int) -> int | None:
+    """Return when the roll to an epoch was begun; None if none was."""
+    rolls = select(func.max(_t.started_at)).where(_t.kind == JobKind.EPOCH_ROLL.value, _t.to_number == epoch)
+    found: int | None = session.execute(rolls).scalar()
+    return found
+
+
 def newest(session: Session, limit: int) -> list[KeyJob]:
     """Return the jobs that were started last, the newest first."""
     return [_job(row) for row in session.execute(select(key_jobs).order_by(_t.id.desc()).limit(limit))]

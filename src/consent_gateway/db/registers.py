@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import insert, select, update
 from sqlalchemy.sql import Select
 
-from consent_gateway.db import policies
+from consent_gateway.db import key_epochs, policies
 from consent_gateway.db.dialects import insert_ignoring, upsert
 from consent_gateway.db.engine import Session
 from consent_gateway.db.generations import load as load_generations
@@ -85,6 +85,7 @@ def load(session: Session) -> Registers:
         notices=notice_book(session),
         epochs=_epochs(_rows(session, select(pseudonym_epochs).order_by(pseudonym_epochs.c.epoch))),
         index=load_generations(session),
+        least_epoch=key_epochs.least(session),
     )
 
 

@@ -55,6 +55,7 @@ class Registers:
     notices: NoticeBook = NO_NOTICES
     epochs: Mapping[str, Epochs] = field(default_factory=dict)  # by sector; one that was never rolled is not here
     index: Generations = Generations()  # noqa: RUF009 - frozen
+    least_epoch: int = 1  # no data key is wrapped under an earlier key epoch any more
 
     def slots_of(self, purpose: PurposeId) -> list[tuple[PurposeId, Channel, int]]:
         """Return the slots that an event about `purpose` can change: its own and those of narrower purposes."""

@@ -40,7 +40,7 @@ def _seal(work: Work, ids: Sequence[SubjectId], drafts: Sequence[Draft], facts: 
         if fact.profile:
             groups[PROFILE] = fact.profile
         people[subject_id] = groups
-    keys, sealed = work.gateway.vault.new_people(people)
+    keys, sealed = work.gateway.vault.new_people(people, work.registers.least_epoch)
     arrivals.add_keys(work.session, keys)
     arrivals.add_sealed(work.session, sealed)
 

@@ -15,7 +15,7 @@ its writers are held off by the registers.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from consent_gateway.audit.canonical import canonical_json
 from consent_gateway.audit.entries import EntryKind
@@ -50,7 +50,7 @@ class _Resealed:
     """What a person's rows hold under the new key."""
 
     subject_id: SubjectId
-    dek: bytes
+    dek: bytes = field(repr=False)
     wrapped: bytes
     groups: list[SealedGroup]
     free: dict[str, list[rows.Free]]
@@ -90,6 +90,9 @@ def page(work: Work, job: KeyJob, limit: int) -> Step:
         return Step(job.position, finished=True)
     if GATEWAY_ITSELF in found:
         work.changed_registers()  # who writes under its key holds the registers, and is waited for
+    else:
+        work.hold_registers()  # who decides that an epoch goes waits for this, or is seen by it
+    work.gateway.vault.require_epoch(work.registers.least_epoch)
     live = [*subject_rows.lock_all(work.session, found), GATEWAY_ITSELF]
     wraps = rows.lock_keys(work.session, set(live) & set(found))
     done = failed = 0
@@ -111,7 +114,7 @@ def _opened(work: Work, subject_id: SubjectId, wrapped: bytes) -> _Resealed:
     """Open all of a person under the old key and seal it under a new one; nothing is written yet."""
     vault, session = work.gateway.vault, work.session
     old = vault.unwrap(subject_id, wrapped)
-    dek, fresh = vault.new_key(subject_id)
+    dek, fresh = vault.new_key(subject_id, work.registers.least_epoch)
 
     def anew(found: Sequence[rows.Free]) -> list[rows.Free]:
         return [(i, seal_bytes(dek, subject_id, open_bytes(old, subject_id, sealed))) for i, sealed in found]

@@ -9,8 +9,10 @@ It cannot be taken back, so it is two acts of one transaction each, with the irr
 
 Why no reader fails. A wrap under the epoch is in no row since the roll ended. One that was read before is used up by
 transactions that are over: `DRAIN_SECONDS` have passed, and no store lets one idle longer. Nobody wraps under it any
-more: every process that was seen lately holds a newer epoch, a new process reads the newer keyring, and whoever is
-writing now is waited for. A process counts as gone when it was not seen for `ALIVE_SECONDS`.
+more: whoever is writing now is waited for, and whoever writes later sees other registers, which say under which epoch
+at least a data key may be wrapped (`Registers.least_epoch`). That holds for a process that was stopped or whose machine
+slept, and for one with an older keyring. So that none of them has to be refused, every process that was seen in the
+last `ALIVE_SECONDS` must hold a newer epoch.
 """
 
 from __future__ import annotations

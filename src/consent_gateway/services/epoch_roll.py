@@ -21,12 +21,18 @@ from consent_gateway.services.key_jobs import Step
 from consent_gateway.vault.keys import LocalKeyProvider, dek_context
 
 
-def start(work: Work) -> KeyJob:
-    """Begin to roll the epoch, or return the roll that is not finished yet."""
+def start(work: Work, *, over_lost: bool = False) -> KeyJob:
+    """Begin to roll the epoch, or return the roll that is not finished yet.
+
+    KeyringError for a keyring older than the store: the epoch that it lacks would be given a second time, with another
+    key. `over_lost`: it is lost for good, and its number is passed over.
+    """
     provider = work.gateway.vault.provider
     work.changed_registers()  # one at a time from here on
     provider.refresh()
-    current = provider.keyring.current_epoch
+    if not over_lost:
+        work.gateway.vault.require_epoch(work.registers.least_epoch)
+    current = max(provider.keyring.current_epoch, work.registers.least_epoch)
     total = sum(rows.wraps_by_epoch(work.session).values())
     job, begun = key_jobs.begin(work, JobKind.EPOCH_ROLL, total, current, current + 1)
     if begun:
@@ -36,8 +42,9 @@ def start(work: Work) -> KeyJob:
 
 def page(work: Work, job: KeyJob, limit: int) -> Step:
     """Re-wrap the next `limit` data keys."""
-    provider = work.gateway.vault.provider
-    _promote(provider, job.to_number or 0)
+    provider, epoch = work.gateway.vault.provider, job.to_number or 0
+    if provider.keyring.current_epoch < epoch:
+        return Step(job.position, outside=lambda: _promote(provider, epoch))
     found = rows.wraps_after(work.session, job.position, limit)
     if not found:
         return _end_of_pass(work, job)
@@ -56,11 +63,13 @@ def left_under(work: Work, epoch: int) -> int:
 
 
 def _promote(provider: LocalKeyProvider, epoch: int) -> None:
-    """Have the epoch in the keyring, written durably by whoever is first; a crash before leaves it to the next page."""
+    """Have the epoch in the keyring, written durably by whoever is first; a crash before leaves it to the next page.
+
+    Outside of a transaction: a key service is asked for it, and may be slow.
+    """
+    provider.refresh()
     if provider.keyring.current_epoch < epoch:
-        provider.refresh()
-    if provider.keyring.current_epoch < epoch:
-        provider.use(provider.keyring.new_kek_epoch())
+        provider.use(provider.keyring.new_kek_epoch(epoch))
 
 
 def _end_of_pass(work: Work, job: KeyJob) -> Step:

@@ -60,19 +60,26 @@ def order(work: Work) -> Approval | None:
 
 
 def deadline(work: Work) -> Deadline:
-    """Return by when an erasure of now reaches every older backup: rest of the epoch, roll, grace."""
+    """Return by when an erasure of now reaches every older backup: rest of the epoch, roll, grace, the service's time.
+
+    Nothing is promised while anything that should be over is not: what has been late once says nothing of when it ends.
+    """
     length = work.gateway.rules.key_epoch_seconds
     if length is None:
         return Deadline(None, "no promise: no schedule is set")
     found = order(work)
     if found is None:
         return Deadline(None, "no promise: no schedule approved")
+    late = _late(work)
+    if late is not None:
+        return Deadline(None, f"no promise: {late}", found.id)
     begun = _begun(work)
     ends = work.now if begun is None else max(work.now, begun + length)
     grace = max(work.gateway.rules.key_epoch_grace_seconds, DRAIN_SECONDS)
-    at = ends + _roll_seconds(work) + grace + _SLACK_SECONDS
-    if found.valid_until is not None and found.valid_until < at:
+    decided = ends + _roll_seconds(work) + grace + _SLACK_SECONDS
+    if found.valid_until is not None and found.valid_until < decided:
         return Deadline(None, "no promise: the standing order ends before", found.id)
+    at = decided + work.gateway.vault.provider.keyring.destruction_seconds
     return Deadline(at, "the epoch ends, is rolled, and is destroyed after its grace", found.id)
 
 
@@ -81,9 +88,21 @@ def deadline(work: Work) -> Deadline:
 
 def _begun(work: Work) -> int | None:
     """Return when the current epoch began; None for one that no roll began: nobody knows how old it is."""
-    current = work.gateway.vault.provider.keyring.current_epoch
-    rolls = [j for j in job_rows.newest(work.session, 50) if j.kind is JobKind.EPOCH_ROLL and j.to_number == current]
-    return max((job.started_at for job in rolls), default=None)
+    return job_rows.roll_begun(work.session, work.gateway.vault.provider.keyring.current_epoch)
+
+
+def _late(work: Work) -> str | None:
+    """Return what should be over by now and is not."""
+    for epoch, due in _past(work):
+        if work.now >= due + _SLACK_SECONDS:
+            return f"epoch {epoch} should be destroyed by now, and is not"
+    for roll in job_rows.unfinished(work.session, JobKind.EPOCH_ROLL):
+        takes = max(_roll_seconds(work), roll.total // _SLOWEST_PER_SECOND)
+        if work.now >= roll.started_at + takes + _SLACK_SECONDS:
+            return f"the roll to epoch {roll.to_number} should have ended by now, and has not"
+    if None in work.gateway.vault.provider.keyring.destructions.values():
+        return "the key service still owes the destruction of a key"
+    return None
 
 
 def _due(work: Work) -> bool:
@@ -95,13 +114,15 @@ def _due(work: Work) -> bool:
 
 
 def _ready(work: Work) -> list[int]:
-    roll = job_rows.last_finished(work.session, JobKind.EPOCH_ROLL)
-    grace = max(work.gateway.rules.key_epoch_grace_seconds, DRAIN_SECONDS)
-    if roll is None or roll.finished_at is None or work.now < roll.finished_at + grace:
-        return []
     decided = {d.epoch for d in key_epochs.destructions(work.session)}
-    epochs = work.gateway.vault.provider.keyring.epochs
-    return [epoch for epoch in epochs if epoch < (roll.to_number or 0) and epoch not in decided]
+    return [epoch for epoch, due in _past(work) if work.now >= due and epoch not in decided]
+
+
+def _past(work: Work) -> list[tuple[int, int]]:
+    """Return each past epoch of the keyring that a finished roll left behind, with the end of its own grace."""
+    grace = max(work.gateway.rules.key_epoch_grace_seconds, DRAIN_SECONDS)
+    left = job_rows.left_behind(work.session, work.gateway.vault.provider.keyring.epochs)
+    return [(epoch, at + grace) for epoch, at in left]
 
 
 def _decided(gateway: Gateway, epoch: int) -> bool:

@@ -175,7 +175,7 @@ def own_key(work: Work) -> bytes:
     """Return the gateway's own data key: subject 0, made when it is first needed."""
     keys = work.gateway.vault.keys(work.session, [GATEWAY_ITSELF])
     if GATEWAY_ITSELF not in keys:
-        dek, wrapped = work.gateway.vault.new_key(GATEWAY_ITSELF)
+        dek, wrapped = work.gateway.vault.new_key(GATEWAY_ITSELF, work.registers.least_epoch)
         subject_rows.add_keys(work.session, [{"subject_id": GATEWAY_ITSELF, "wrapped_dek": wrapped}])
         return dek
     return keys[GATEWAY_ITSELF]

@@ -26,13 +26,15 @@ BULK_PAGE = 4_000  # where a command does nothing else: fewer flushes
 class Step:
     """What one page did: where it ended, how many rows it changed and could not read; `finished` with nothing left.
 
-    A `position` of `START` begins a new pass.
+    A `position` of `START` begins a new pass. `outside` is done after the transaction, and then the page anew: it asks
+    somebody who may be slow, while nobody who writes waits.
     """
 
     position: int
     done: int = 0
     failed: int = 0
     finished: bool = False
+    outside: Callable[[], None] | None = None
 
 
 PageOf = Callable[[Work, KeyJob, int], Step]
@@ -65,12 +67,19 @@ class Runner:
 
     def page(self, job_id: int, limit: int = PAGE) -> KeyJob:
         """Do the next page and return the job; ConflictError while another process is at it."""
+        job, step = self._page(job_id, limit)
+        while step is not None and step.outside is not None:
+            step.outside()
+            job, step = self._page(job_id, limit)
+        return job
+
+    def _page(self, job_id: int, limit: int) -> tuple[KeyJob, Step | None]:
         with self.gateway.work(SYSTEM) as work:
             job = _claimed(work, job_id, self.holder)
             if job.finished_at is not None:
-                return job
+                return job, None
             step = self.pages[job.kind](work, job, limit)
-            return _advanced(work, job, step)
+            return _advanced(work, job, step), step
 
     def run(self, job_id: int, pace: Pace | None = None, told: Callable[[KeyJob], None] = lambda _: None) -> KeyJob:
         """Do pages until the job is finished, telling of each."""

@@ -102,14 +102,30 @@ class Vault:
         """Return a keyed 32-byte digest by which the same content is recognised: a plain one could be guessed from."""
         return hmac.digest(self.provider.keyring.audit_commitment_key(), b"content/v1\0" + content, "sha256")
 
-    def new_key(self, subject_id: SubjectId) -> tuple[bytes, bytes]:
-        """Return a fresh data key for a person and its wrapping."""
+    def new_key(self, subject_id: SubjectId, least_epoch: int) -> tuple[bytes, bytes]:
+        """Return a fresh data key for a person and its wrapping; `least_epoch` and errors: `require_epoch`."""
+        self.require_epoch(least_epoch)
         return self.provider.new_dek(dek_context(subject_id))
 
+    def require_epoch(self, least: int) -> None:
+        """Raise `KeyringError` unless the keyring holds an epoch from `least` on; its file is looked at first.
+
+        `least` is the registers' of this transaction, which holds them. An epoch before it may be destroyed by now: a
+        process that slept, or was given an older keyring, would put people under a key that nobody has.
+        """
+        if self.provider.keyring.current_epoch < least:
+            self.provider.refresh()
+        if self.provider.keyring.current_epoch < least:
+            raise KeyringError("The keyring is older than the store: bring the newest one")
+
     def new_people(
-        self, people: Mapping[SubjectId, Mapping[str, Mapping[str, Any]]]
+        self, people: Mapping[SubjectId, Mapping[str, Mapping[str, Any]]], least_epoch: int
     ) -> tuple[list[tuple[SubjectId, bytes]], list[SealedGroup]]:
-        """Return the wrapping of a fresh data key for each person, and each of their first groups sealed under it."""
+        """Return the wrapping of a fresh data key for each person, and each of their first groups sealed under it.
+
+        `least_epoch` and errors: `require_epoch`.
+        """
+        self.require_epoch(least_epoch)
         made = self.provider.new_deks([dek_context(i) for i in people])
         sealed = DataKey.seal_all(
             [(dek, _plain(i, groups)) for (i, groups), (dek, _) in zip(people.items(), made, strict=True)]

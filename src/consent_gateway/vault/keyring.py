@@ -24,7 +24,7 @@ from consent_gateway.errors import KeyringError, KeyServiceError
 from consent_gateway.vault.derivation import derive, frame
 from consent_gateway.vault.keyring_document import Document, render
 from consent_gateway.vault.keyring_file import FileStamp, locked, read_private, stamp_of, sweep, write_private
-from consent_gateway.vault.keyring_sealing import Opened, open_file, recover_file, seal, with_recovery
+from consent_gateway.vault.keyring_sealing import Opened, open_file, prove, recover_file, seal, with_recovery
 from consent_gateway.vault.kms.port import Kms
 from consent_gateway.vault.protectors import UnsafeUnsealedKeyring
 from consent_gateway.vault.recovery import RecoveryKey
@@ -174,9 +174,13 @@ class Keyring:
             for number in sorted(roots)
         }
 
-    def new_kek_epoch(self) -> Keyring:
-        """Add the next key epoch and return the keyring in which it is the current one."""
-        return self._change(lambda roots: replace(roots, kek=_with_next(roots.kek)))
+    def new_kek_epoch(self, number: int | None = None) -> Keyring:
+        """Add the next key epoch, or that of a `number`, and return the keyring in which it is the current one.
+
+        One of that number that the file has by now is taken as it is, so that of two who add it one does. Raises
+        `KeyringError` for a number that is past.
+        """
+        return self._change(lambda roots: replace(roots, kek=_with_next(roots.kek, number)))
 
     def destroy_kek_epoch(self, epoch: int) -> Keyring:
         """Destroy one past epoch; what is still wrapped under it is lost for ever, here and in every backup.
@@ -199,6 +203,11 @@ class Keyring:
     def destructions(self) -> Mapping[str, datetime | None]:
         """Keys of destroyed roots that still exist at the service: by when each is gone, None while that is owed."""
         return self._home.document.doomed if self._home and self._home.document else {}
+
+    @property
+    def destruction_seconds(self) -> int:
+        """How long the service takes to destroy the key of a root that left the file; 0 without such a service."""
+        return self._home.kms.destruction_seconds if self._home else 0
 
     def settle_destructions(self, now: datetime | None = None) -> Keyring:
         """Ask the service again for every destruction that it owes, and forget those that are done at `now`.
@@ -295,8 +304,11 @@ def _number(value: int) -> bytes:
     return value.to_bytes(4, "big")
 
 
-def _with_next(roots: Mapping[int, bytes]) -> Mapping[int, bytes]:
-    return {**roots, max(roots) + 1: draw()}
+def _with_next(roots: Mapping[int, bytes], number: int | None = None) -> Mapping[int, bytes]:
+    wanted = max(roots) + 1 if number is None else number
+    if wanted < max(roots):
+        raise KeyringError("A key of a past number is never made")
+    return roots if wanted in roots else {**roots, wanted: draw()}
 
 
 def _without(roots: Mapping[int, bytes], number: int) -> Mapping[int, bytes]:
@@ -307,6 +319,8 @@ def _without(roots: Mapping[int, bytes], number: int) -> Mapping[int, bytes]:
 
 def _settled(held: Opened, kms: Kms, now: datetime | None) -> Document:
     document = seal(held, held.roots, kms)
+    if None in document.doomed.values():
+        prove(document, held.roots, kms)
     done = {key: kms.schedule_destroy(key).by for key, by in document.doomed.items() if by is None}
     left = {key: by for key, by in {**document.doomed, **done}.items() if by and not (now and by <= now)}
     return replace(document, doomed=left)

@@ -77,8 +77,11 @@ def stamp_of(path: Path) -> FileStamp | None:
 def write_private(path: Path, content: bytes, *, replace: bool) -> FileStamp:
     """Write `content` at `path` atomically and durably, mode 0600, and return its stamp.
 
-    With `replace` false an existing file is never touched: `KeyringError`.
+    With `replace` false an existing file is never touched: `KeyringError`. The same for more than 1 MiB, which
+    `read_private` would refuse for ever after.
     """
+    if len(content) > MAX_BYTES:
+        raise KeyringError("The keyring holds too many keys to be read again: destroy past epochs and generations")
     temporary = path.with_name(f"{_temporary(path)}{secrets.token_hex(8)}")
     try:
         stamp = _write_new(temporary, content)

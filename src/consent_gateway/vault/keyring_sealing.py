@@ -77,7 +77,7 @@ def seal(held: Opened | None, roots: Roots, kms: Kms, *, anew: bool = False) -> 
     kept = {} if anew else {name: entry for name, entry in document.entries.items() if name in roots.by_name()}
     fresh = {name: root for name, root in roots.by_name().items() if name not in kept}
     entries = kept | (_seal_entries(document, kms, fresh, _probe(kept, roots)) if fresh else {})
-    if document.kind != kms.kind and None in document.doomed.values():
+    if anew and None in document.doomed.values():  # of the same kind it may be another one all the same
         raise KeyringError("The key service that is left still owes the destruction of keys")
     doomed = dict(document.doomed) if document.kind == kms.kind else {}
     if kms.has_own_keys and not anew:
@@ -85,6 +85,20 @@ def seal(held: Opened | None, roots: Roots, kms: Kms, *, anew: bool = False) -> 
         doomed |= dict.fromkeys(sorted(gone))
     document = replace(document, kind=kms.kind, entries=entries, doomed=doomed)
     return with_recovery(document, roots, document.recovery)
+
+
+def prove(document: Document, roots: Roots, kms: Kms) -> None:
+    """Raise `KeyServiceError` unless the service gives back a root that it was given long ago.
+
+    One that lost its keys, or another one at the same address, says of every key that it is gone.
+    """
+    asked = [_bound(document, _PROBE)]
+    try:
+        same = hmac.compare_digest(_each(kms.unwrap(asked), asked)[0], roots.tombstone)
+    except KeyringError:
+        same = False
+    if not same:
+        raise KeyServiceError("The key service is not the one that sealed the keyring; it destroyed nothing")
 
 
 def with_recovery(document: Document, roots: Roots, recovery: RecoveryKey | None) -> Document:

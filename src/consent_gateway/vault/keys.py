@@ -174,8 +174,10 @@ class LocalKeyProvider:
     def rewrap_many(self, wraps: Iterable[tuple[bytes, bytes]]) -> list[WrappedDek | None]:
         """Move wraps, each with its context, to the current epoch: in the same order, None for one that does not open.
 
-        One that is under the current epoch is returned as it is, the same object. Raises `KeyringError` as `unwrap`.
+        One that is under the current epoch is returned as it is, the same object. Raises `KeyringError` as `unwrap`
+        and `KeyServiceError` as `wrap`.
         """
+        self.custody.require_sound()
         wraps = list(wraps)
         if {wrapped[2:6] for wrapped, _ in wraps} - {epoch.to_bytes(4, "big") for epoch in self.keyring.epochs}:
             self.refresh()

@@ -74,6 +74,7 @@ class _Local:
 
     __slots__ = ()
     has_own_keys = False
+    destruction_seconds = 0
 
     def schedule_destroy(self, _key: str) -> Destruction:
         """Destroy nothing: the key is that of the whole file, and leaves it with the root."""

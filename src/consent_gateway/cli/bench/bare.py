@@ -53,7 +53,7 @@ def crypto(gateway: Gateway, people: Sequence[Input]) -> Sealed:
         }
         for person, forms in people
     }
-    return tokens, *gateway.vault.new_people(contents)
+    return tokens, *gateway.vault.new_people(contents, 1)
 
 
 def crypto_rate(gateway: Gateway, people: Sequence[Input], size: int) -> float:

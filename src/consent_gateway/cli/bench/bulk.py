@@ -40,4 +40,4 @@ def _person(row: tuple[Any, ...], now: int) -> tuple[Any, ...]:
 
 
 def _key(gateway: Gateway, number: int) -> tuple[int, bytes]:
-    return number, gateway.vault.new_key(SubjectId(number))[1]
+    return number, gateway.vault.new_key(SubjectId(number), 1)[1]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +29,14 @@ rate_option = click.option("--rate", type=click.IntRange(min=1), help="Most rows
 
 
 @click.command("roll-epoch")
+@click.option("--over-lost", is_flag=True, help="Pass over the number of an epoch that is lost for good.")
 @rate_option
 @key_option(SCOPE)
 @store_option
 @json_option
-def roll_epoch(rate: int | None, key_file: Path, store: Path | None, *, as_json: bool) -> None:
+def roll_epoch(rate: int | None, key_file: Path, store: Path | None, *, over_lost: bool, as_json: bool) -> None:
     """Begin the next key epoch and re-wrap every data key, or go on with a roll that was stopped."""
-    run_job(store, key_file, epoch_roll.start, rate, as_json=as_json)
+    run_job(store, key_file, partial(epoch_roll.start, over_lost=over_lost), rate, as_json=as_json)
 
 
 @click.group("destroy")

@@ -27,6 +27,7 @@ from consent_gateway.errors import KeyringError, KeyServiceError
 from consent_gateway.vault.kms.port import NOT_OPENED, Bound, Destruction
 
 LEAST_DAYS, MOST_DAYS = 7, 30
+_DAY_SECONDS = 86_400
 _REFUSED = frozenset(
     {
         "IncorrectKeyException",
@@ -55,6 +56,11 @@ class AwsKms:
     days: int = LEAST_DAYS
     kind: str = field(default="aws", init=False)
     has_own_keys: bool = field(default=True, init=False)
+
+    @property
+    def destruction_seconds(self) -> int:
+        """The days that the service waits."""
+        return self.days * _DAY_SECONDS
 
     def create_key(self, label: str) -> str:
         """Return the living key of the alias, or make one; `KeyServiceError` if the alias names a dying one."""

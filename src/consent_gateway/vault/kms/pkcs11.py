@@ -43,6 +43,7 @@ class Pkcs11Kms:
     prefix: str = "consent-gateway"
     kind: str = field(default="pkcs11", init=False)
     has_own_keys: bool = field(default=True, init=False)
+    destruction_seconds: int = field(default=0, init=False)
 
     def create_key(self, label: str) -> str:
         """Return the label of the key, and make it unless it is there."""

@@ -49,6 +49,10 @@ class Kms(Protocol):
     def has_own_keys(self) -> bool:
         """Whether `create_key` makes a key of its own for each label."""
 
+    @property
+    def destruction_seconds(self) -> int:
+        """How long a key opens, or can be brought back, after its destruction was asked for; 0: it is gone at once."""
+
     def create_key(self, label: str) -> str:
         """Make a key and return how to name it from now on; the same label again finds the same living key.
 

@@ -44,6 +44,11 @@ class Patient:
         """As the provider behind."""
         return self.kms.has_own_keys
 
+    @property
+    def destruction_seconds(self) -> int:
+        """As the provider behind."""
+        return self.kms.destruction_seconds
+
     def create_key(self, label: str) -> str:
         """As the provider's, with patience."""
         return self._patiently(lambda: self.kms.create_key(label))

@@ -45,6 +45,7 @@ class Transit:
     prefix: str = "consent-gateway"
     kind: str = field(default="transit", init=False)
     has_own_keys: bool = field(default=True, init=False)
+    destruction_seconds: int = field(default=0, init=False)
 
     def create_key(self, label: str) -> str:
         """Make the key of `label` unless it exists: the engine takes the second creation for a question."""

@@ -51,6 +51,10 @@ class FakeKms:
         self.away_for: set[str] = set()  # calls that are not answered
         self.lies = False  # answers with the plaintext of another key
 
+    @property
+    def destruction_seconds(self) -> int:
+        return self.days * 86_400
+
     def create_key(self, label: str) -> str:
         return self._serve("create", lambda: self._create(f"key-{label}"))
 
