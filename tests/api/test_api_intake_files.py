@@ -159,6 +159,7 @@ STORED: Stored = {
         ("member_no", "email", "phone", "device_id", "openid", "given_name", "family_name", "birth_date", "language"),
         SEALED,
     )
+    | {"postal_address": SEALED}
     | {"traits": CHECKED, "subscriber": (T.circumstances.c.subscriber,), "collection": SEALED}
     | {"country": (T.subjects.c.regions, T.audience_rows.c.regions)},
     wire.CollectionIn: {
@@ -175,6 +176,7 @@ STORED: Stored = {
             *("notice", "notice_version", "language", "method", "place"),
         )
     },
+    wire.SensitiveIn: {"subject": SEALED, "fields": SEALED},
     wire.NoticeShownIn: {"subject": SEALED}
     | {name: (T.notice_views.c[name],) for name in ("notice", "notice_version", "language", "at", "place")},
     wire.ChoiceIn: {"subject": SEALED} | {name: (T.choice_events.c[name],) for name in ("choice", "active", "at")},
@@ -213,6 +215,9 @@ STORED: Stored = {
     wire.TraitIn: {
         "id": (T.traits.c.id, T.subject_traits.c.trait),
         **{name: (T.traits.c[name],) for name in ("type", "origin", "event_type", "description", "sensitive")},
+    },
+    wire.FieldIn: {
+        name: (T.vault_fields.c[name],) for name in ("id", "category", "purposes", "retention", "description")
     },
     wire.ExportsIn: {name: (T.exports.c[name],) for name in ("year", "people", "sensitive_people")},
     wire.SegmentIn: {"text": SEALED, **{name: (T.segments.c[name],) for name in ("id", "expression", "description")}},

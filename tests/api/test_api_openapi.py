@@ -186,6 +186,7 @@ GOOD: dict[str, Any] = {
         "transfer_mechanism": "none", "sector": "house", "party": {"contact": "Jo", "email": "jo@house.example"},
     },
     "/v1/traits": {"id": "visits", "type": "integer", "origin": "declared", "description": ""},
+    "/v1/fields": {"id": "diet", "category": "health", "purposes": ["direct_marketing"], "retention": "P90D"},
     "/v1/exports": {"year": 2026, "people": 40_000, "sensitive_people": 0},
     "/v1/segments": {"id": "all", "text": "everyone", "description": ""},
     "/v1/consents/receipt": {
@@ -272,6 +273,7 @@ ROWS: dict[str, Any] = {
         "subject": {"email": "anna@example.org"}, "purpose": "direct_marketing", "kind": "given", "channel": "email",
         "at": "2026-01-31T12:00:00Z", "properties": ["affirmative"], "evidence": {"form": 1}, "imported": False,
     },
+    "/v1/sensitive": {"subject": {"email": "anna@example.org"}, "fields": {"diet": "no nuts", "place": None}},
     "/v1/notices_shown": {
         "subject": {"email": "anna@example.org"}, "notice": "privacy", "notice_version": 1, "language": "en",
         "at": "2026-01-31T12:00:00Z", "place": "/signup",

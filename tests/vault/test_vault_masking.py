@@ -78,6 +78,11 @@ MADE_OF = {
         st.sampled_from(["", "-05", "-05-06", "-12-31"]),
         lambda d, h: d + h,
     ),
+    "postal_address": (
+        st.sampled_from("XY"),
+        st.tuples(LETTERS, st.sampled_from(["1", "22 b, 10115", "7\n10115"]), LETTERS),
+        lambda d, h: f"{h[0]}str. {h[1]} {d}{h[2]}",
+    ),
     "language": (st.just(""), st.sampled_from(["de", "zh-CN", "en"]), lambda d, h: d + h),
 }
 
@@ -95,6 +100,20 @@ def test_a_mask_depends_on_nothing_but_what_it_declares(data):
     shown = data.draw(declared)
     one, other = (made_of(shown, data.draw(hidden)) for _ in range(2))
     assert mask(kind, one) == mask(kind, other)
+
+
+@pytest.mark.parametrize(
+    ("address", "view"),
+    [
+        ("Marktstr. 5\n10115 Berlin", "B***"),
+        ("1 Main St, Springfield, IL 62701", "I***"),
+        ("北京市朝阳区建国路1号", "北***"),
+        ("12345 7-9", "***"),
+        ("Hof X", "***"),
+    ],
+)
+def test_of_an_address_the_last_word_begins(address, view):
+    assert mask("postal_address", address) == view
 
 
 def test_a_mask_that_shows_the_length_is_found(monkeypatch):

@@ -24,6 +24,7 @@ from consent_gateway.services.events import import_contacts, import_events
 from consent_gateway.services.gateway import Work
 from consent_gateway.services.intake import Confirmation, Incoming, Intake
 from consent_gateway.services.notices import record_shown
+from consent_gateway.services.sensitive import record_sensitive
 from consent_gateway.services.signals import record_signals
 from consent_gateway.services.subjects import import_subjects
 from consent_gateway.telemetry import Event
@@ -36,11 +37,13 @@ _USE_CASES: dict[str, Callable[..., Intake]] = {
     "contacts": import_contacts,
     "signals": record_signals,
     "notices_shown": record_shown,
+    "sensitive": record_sensitive,
 }
 _GPC_KINDS = frozenset({"consents", "choices"})
 _CSV_COLUMNS = (
     "member_no", "email", "phone", "device_id", "openid",
     "country", "given_name", "family_name", "birth_date", "language", "subscriber",
+    "postal_address",
 )  # fmt: skip
 _IDENTIFIER_COLUMNS = frozenset(_CSV_COLUMNS[:5])
 _TRAIT = "trait."
@@ -113,6 +116,12 @@ async def record_signal_items(request: Request[Any, Any, Any]) -> Response[bytes
 async def record_shown_items(request: Request[Any, Any, Any]) -> Response[bytes]:
     """Append which version of a notice was shown to whom, in which language."""
     return await _items(request, "notices_shown")
+
+
+@post("/v1/sensitive", status_code=200, tags=["intake"], **documented(BatchIn, IntakeOut, items="sensitive"))
+async def record_sensitive_items(request: Request[Any, Any, Any]) -> Response[bytes]:
+    """Take in sensitive values of known people: declared fields alone, and only where the law permits to hold them."""
+    return await _items(request, "sensitive")
 
 
 async def _items(request: Request[Any, Any, Any], kind: str) -> Response[bytes]:
@@ -281,4 +290,5 @@ HANDLERS = (
     import_contact_items,
     record_signal_items,
     record_shown_items,
+    record_sensitive_items,
 )

@@ -10,15 +10,17 @@ import msgspec
 from litestar import Request, Response, get, post
 
 from consent_gateway.api.desk import body_as, desk_of, documented
-from consent_gateway.api.wire import ExportsIn, PurposeIn, RecipientIn, SegmentIn, SourceIn, TraitIn
+from consent_gateway.api.wire import ExportsIn, FieldIn, PurposeIn, RecipientIn, SegmentIn, SourceIn, TraitIn
 from consent_gateway.db import records as record_rows
 from consent_gateway.db import registers as register_rows
+from consent_gateway.domain.fields import CITED
 from consent_gateway.domain.ids import NoticeId, PurposeId, RecipientId, SegmentId, SourceId, TraitId
 from consent_gateway.domain.purposes import Recipient, Source
 from consent_gateway.domain.segments import Segment, parse_json, parse_text, to_text
 from consent_gateway.errors import FieldProblem, InputError
 from consent_gateway.services import records, registers
 from consent_gateway.services.exports import declare_exports
+from consent_gateway.services.fields import put_field
 from consent_gateway.services.gateway import Work
 
 Call = Request[Any, Any, Any]
@@ -158,6 +160,30 @@ async def list_traits(request: Call) -> Response[bytes]:
     return await desk_of(request).read(request, "ingest", act)
 
 
+@post("/v1/fields", status_code=200, tags=["registers"], **documented(FieldIn, None))
+async def declare_field(request: Call) -> Response[bytes]:
+    """Declare a sensitive field, or for what and how long one of our own is kept (GDPR Art 5(1)(e), 9; PIPL Art 28)."""
+    data = await body_as(request, FieldIn, "admin")
+
+    def act(work: Work) -> dict[str, Any]:
+        put_field(work, data.definition())
+        return {"id": data.id}
+
+    return await desk_of(request).write(request, "admin", act)
+
+
+@get("/v1/fields", tags=["registers"])
+async def list_fields(request: Call) -> Response[bytes]:
+    """List the registered fields, with the articles by which each is sensitive."""
+
+    def act(work: Work) -> dict[str, Any]:
+        fields = sorted(work.registers.fields.values(), key=lambda f: f.id)
+        cited = {f.id: () if f.category is None else CITED[f.category] for f in fields}
+        return {"items": [asdict(f) | {"cites": cited[f.id]} for f in fields]}
+
+    return await desk_of(request).read(request, "ingest", act)
+
+
 @post("/v1/exports", status_code=200, tags=["registers"], **documented(ExportsIn, None))
 async def put_exports(request: Call) -> Response[bytes]:
     """Declare how many people's data left China this year: beyond the thresholds a transfer needs a mechanism."""
@@ -229,6 +255,8 @@ HANDLERS = (
     list_recipients,
     put_trait,
     list_traits,
+    declare_field,
+    list_fields,
     put_exports,
     list_exports,
     save_segment,

@@ -92,6 +92,7 @@ class EntryKind(StrEnum):
     KEYRING_RECOVERED = "keyring.recovered"
     INDEX_MOVED = "index.moved"
     RETENTION_RUN = "retention.run"
+    SENSITIVE_RECORDED = "sensitive.recorded"
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from consent_gateway.cli.options import emit, json_option
 from consent_gateway.errors import InputError, UnavailableError
 
-KINDS = ("subjects", "consents", "choices", "events", "contacts", "signals")
+KINDS = ("subjects", "consents", "choices", "events", "contacts", "signals", "sensitive")
 _COUNTS = ("received", "accepted", "created", "updated", "joined", "duplicates", "suppressed", "rejected")
 _REJECTED = 1
 

@@ -26,9 +26,10 @@ from consent_gateway.db.tables import (
     slots,
     sources,
     traits,
+    vault_fields,
 )
 from consent_gateway.domain.epochs import Epochs
-from consent_gateway.domain.fields import RevealField
+from consent_gateway.domain.fields import Category, FieldDefinition
 from consent_gateway.domain.ids import NoticeId, PurposeId, RecipientId, SourceId, TraitId
 from consent_gateway.domain.purposes import (
     Basis,
@@ -84,6 +85,7 @@ def load(session: Session) -> Registers:
         exports={e.year: e for e in map(_exports, _rows(session, select(exports)))},
         notices=notice_book(session),
         epochs=_epochs(_rows(session, select(pseudonym_epochs).order_by(pseudonym_epochs.c.epoch))),
+        fields={f.id: f for f in map(_field, _rows(session, select(vault_fields)))},
         index=load_generations(session),
         least_epoch=key_epochs.least(session),
     )
@@ -127,6 +129,12 @@ def put_source(session: Session, source: Source) -> None:
         "retention": source.retention,
     }
     upsert(session, sources, [row])
+
+
+def put_field(session: Session, field: FieldDefinition) -> None:
+    """Write what is registered about one field."""
+    row = {c.name: getattr(field, c.name) for c in vault_fields.columns}
+    upsert(session, vault_fields, [row | {"purposes": json.dumps(list(field.purposes))}])
 
 
 def add_trait(session: Session, trait: TraitDefinition, description: str) -> None:
@@ -222,7 +230,7 @@ def _purpose(row: Any) -> Purpose:
         sensitive=tuple(json.loads(row.sensitive)),
         bases=tuple(Basis(name) for name in json.loads(row.bases)),
         requested=PurposeId(row.requested) if row.requested else None,
-        reveals=tuple(RevealField(name) for name in json.loads(row.reveals)),
+        reveals=tuple(json.loads(row.reveals)),
     )
 
 
@@ -249,6 +257,16 @@ def _source(row: Any) -> Source:
         notice=NoticeId(row.notice) if row.notice else None,
         purposes=tuple(PurposeId(p) for p in json.loads(row.purposes)),
         retention=row.retention,
+    )
+
+
+def _field(row: Any) -> FieldDefinition:
+    return FieldDefinition(
+        row.id,
+        None if row.category is None else Category(row.category),
+        tuple(PurposeId(p) for p in json.loads(row.purposes)),
+        row.retention,
+        row.description,
     )
 
 

@@ -287,6 +287,13 @@ def sealed(session: Session, ids: Iterable[SubjectId], name: str) -> dict[Subjec
     return found
 
 
+def drop_sealed(session: Session, ids: Iterable[SubjectId], name: str) -> None:
+    """Delete the group `name` of subjects."""
+    for part in chunks(ids):
+        held = sealed_groups.c.subject_id.in_(part) & (sealed_groups.c.name == name)
+        session.execute(delete(sealed_groups).where(held))
+
+
 def delete_person(session: Session, subject_id: SubjectId) -> dict[str, int]:
     """Delete every row of a person and return how many went from each table."""
     counts = {}

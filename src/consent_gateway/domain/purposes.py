@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from consent_gateway.domain.fields import RevealField
 from consent_gateway.domain.ids import NoticeId, PurposeId, RecipientId, SourceId
 
 
@@ -126,7 +125,7 @@ class Purpose:
     sensitive: tuple[str, ...] = ()
     bases: tuple[Basis, ...] = ()
     requested: PurposeId | None = None
-    reveals: tuple[RevealField, ...] = ()
+    reveals: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from consent_gateway.domain.consents import Standings
 from consent_gateway.domain.epochs import FIRST_EPOCHS, Epochs
+from consent_gateway.domain.fields import FieldDefinition
 from consent_gateway.domain.generations import Generations
 from consent_gateway.domain.ids import PurposeId, RecipientId, SourceId, TraitId
 from consent_gateway.domain.notices import NO_NOTICES, NoticeBook
@@ -54,6 +55,7 @@ class Registers:
     exports: Mapping[int, Exports] = field(default_factory=dict)  # by year; a year that is not here is not known
     notices: NoticeBook = NO_NOTICES
     epochs: Mapping[str, Epochs] = field(default_factory=dict)  # by sector; one that was never rolled is not here
+    fields: Mapping[str, FieldDefinition] = field(default_factory=dict)
     index: Generations = Generations()  # noqa: RUF009 - frozen
     least_epoch: int = 1  # no data key is wrapped under an earlier key epoch any more
 

@@ -17,10 +17,11 @@ from consent_gateway.domain.purposes import Channel
 
 TICKET = re.compile(r"[A-Z]{2,5}-[0-9]{1,6}", re.ASCII)
 # What each contact field is for; a field that is not here can be had for any channel.
-REACHES: dict[RevealField, frozenset[Channel]] = {
+REACHES: dict[str, frozenset[Channel]] = {
     RevealField.EMAIL: frozenset({Channel.EMAIL}),
     RevealField.PHONE: frozenset({Channel.SMS, Channel.CALL}),
     RevealField.DEVICE_ID: frozenset({Channel.PUSH}),
+    RevealField.POSTAL_ADDRESS: frozenset({Channel.POST}),
 }
 
 
@@ -49,15 +50,15 @@ class Grounds:
 
     reason: RevealReason
     ticket: str
-    fields: tuple[RevealField, ...]
+    fields: tuple[str, ...]
     view: View = View.MASKED
 
 
-def not_allowed(asked: Sequence[RevealField], allowed: Collection[RevealField]) -> Iterator[int]:
+def not_allowed(asked: Sequence[str], allowed: Collection[str]) -> Iterator[int]:
     """Yield the places of the fields that a purpose does not list."""
     return (n for n, field in enumerate(asked) if field not in allowed)
 
 
-def not_reached(asked: Sequence[RevealField], channel: Channel) -> Iterator[int]:
+def not_reached(asked: Sequence[str], channel: Channel) -> Iterator[int]:
     """Yield the places of the contact fields that `channel` does not write to."""
     return (n for n, field in enumerate(asked) if channel not in REACHES.get(field, (channel,)))

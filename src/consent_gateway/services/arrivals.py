@@ -13,7 +13,7 @@ from consent_gateway.db.subjects import Token
 from consent_gateway.domain.ids import SubjectId
 from consent_gateway.services import lasting_names
 from consent_gateway.services.audience_rows import contact_bits
-from consent_gateway.services.drafts import Draft, Facts, contact_points, put_together, trait_columns
+from consent_gateway.services.drafts import Draft, Facts, contact_content, put_together, trait_columns
 from consent_gateway.services.gateway import Work
 from consent_gateway.services.vault import CONTACT, PROFILE
 from consent_gateway.vault.normal_forms import Normalised
@@ -36,7 +36,7 @@ def create(work: Work, drafts: Sequence[Draft]) -> None:
 def _seal(work: Work, ids: Sequence[SubjectId], drafts: Sequence[Draft], facts: Sequence[Facts]) -> None:
     people: dict[SubjectId, dict[str, dict[str, Any]]] = {}
     for subject_id, draft, fact in zip(ids, drafts, facts, strict=True):
-        groups: dict[str, dict[str, Any]] = {CONTACT: {"points": contact_points(draft.identifiers)}}
+        groups: dict[str, dict[str, Any]] = {CONTACT: contact_content(draft.identifiers, fact.address)}
         if fact.profile:
             groups[PROFILE] = fact.profile
         people[subject_id] = groups

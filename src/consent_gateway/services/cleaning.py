@@ -23,7 +23,7 @@ from consent_gateway.services.intake import Incoming, Refusals
 from consent_gateway.services.items import SubjectItem
 from consent_gateway.services.people import phone_region
 from consent_gateway.vault.checksums import doubtful
-from consent_gateway.vault.normal_forms import Normalised, Rejected
+from consent_gateway.vault.normal_forms import Normalised, Rejected, postal_address
 from consent_gateway.vault.normalisers import normalise
 
 _NAMES = ("given_name", "family_name")
@@ -44,6 +44,7 @@ class Clean:
     profile: dict[str, str]
     traits: dict[str, int | str]
     told: Told | None = None
+    address: str | None = None
 
 
 def clean_all(work: Work, refusals: Refusals, rows: Iterable[tuple[Incoming[SubjectItem], SubjectItem]]) -> list[Clean]:
@@ -62,14 +63,14 @@ def _clean(
     born = _birth(item.birth_date, work.instant.date(), problems)
     profile = _profile(item, problems)
     traits = read_traits(work.registers, item.traits, problems)
-    told = _told(work, item, problems)
+    told, address = _told(work, item, problems), _address(item.postal_address, problems)
     tokens = {token(form): form for form in forms}
     if not forms and not problems:
         problems.append(FieldProblem("$", "no_identifier", "a row needs at least one identifier"))
     if problems:
         refusals.refuse(row, *problems)
         return None
-    return Clean(row, tokens, region, born, profile, traits, told)
+    return Clean(row, tokens, region, born, profile, traits, told, address)
 
 
 def _identifiers(item: SubjectItem, region: str, problems: list[FieldProblem]) -> list[Normalised]:
@@ -97,6 +98,16 @@ def _region(country: str | None, problems: list[FieldProblem]) -> str:
     if isinstance(form, Rejected):
         problems.append(FieldProblem("$.country", form.code, form.message))
         return ""
+    return form.value
+
+
+def _address(text: str | None, problems: list[FieldProblem]) -> str | None:
+    if not text:
+        return None
+    form = postal_address(text)
+    if isinstance(form, Rejected):
+        problems.append(FieldProblem("$.postal_address", form.code, form.message))
+        return None
     return form.value
 
 

@@ -14,7 +14,7 @@ from consent_gateway.db import audience_rows
 from consent_gateway.db import subjects as subject_rows
 from consent_gateway.domain.audiences import COVERED, OUTDATED_NOTICE, ClassKey, consent_code
 from consent_gateway.domain.consents import ConsentEvent, fold
-from consent_gateway.domain.fields import IDENTIFIER_FIELDS, RevealField
+from consent_gateway.domain.fields import CONTACT_FIELDS, IDENTIFIER_FIELDS, PROFILE_FIELDS, RevealField
 from consent_gateway.domain.ids import SubjectId
 from consent_gateway.domain.merges import Clusters
 from consent_gateway.domain.reveals import REACHES
@@ -23,7 +23,8 @@ from consent_gateway.services.clusters import ledgers_of_people
 from consent_gateway.services.decider import Asked
 from consent_gateway.services.gateway import Work
 from consent_gateway.services.people import find_points
-from consent_gateway.services.vault import CONTACT, PROFILE, open_group
+from consent_gateway.services.sensitive import held_in
+from consent_gateway.services.vault import CONTACT, PROFILE, SENSITIVE, open_group
 from consent_gateway.vault.normalisers import stored
 
 Values = dict[str, list[str]]
@@ -34,7 +35,7 @@ def open_fields(
     work: Work,
     asked: Asked,
     members: Clusters,
-    fields: Collection[RevealField],
+    fields: Collection[str],
     also: Callable[[ClassKey], bool] = lambda _: True,
 ) -> dict[SubjectId, Values]:
     """Return the fields of each of `members` (by the subject that was named), in the clear.
@@ -45,26 +46,29 @@ def open_fields(
     everyone = sorted({i for found in members.values() for i in found})
     opened = _opened(work, everyone, fields)
     found = {i: _merged([opened[m] for m in of if m in opened], fields) for i, of in members.items()}
-    for field in sorted(REACHES.keys() & set(fields)):
+    for field in sorted(REACHES.keys() & IDENTIFIER_FIELDS & set(fields)):
         _drop_closed(work, asked, members, field, found, also)
     return found
 
 
-def _opened(
-    work: Work, ids: Sequence[SubjectId], fields: Collection[RevealField]
-) -> dict[SubjectId, list[tuple[str, str]]]:
+def _opened(work: Work, ids: Sequence[SubjectId], fields: Collection[str]) -> dict[SubjectId, list[tuple[str, str]]]:
     """Return `(field, value)` of each subject; only the groups that are needed are read."""
     deks = work.gateway.vault.keys(work.session, ids)
     found: dict[SubjectId, list[tuple[str, str]]] = {i: [] for i in ids if i in deks}
-    for name, needed in ((CONTACT, IDENTIFIER_FIELDS), (PROFILE, set(RevealField) - IDENTIFIER_FIELDS)):
+    declared = set(fields) - set(RevealField)
+    for name, needed in ((CONTACT, CONTACT_FIELDS), (PROFILE, PROFILE_FIELDS), (SENSITIVE, declared)):
         if needed.isdisjoint(fields):
             continue
         for subject_id, group in subject_rows.sealed(work.session, ids, name).items():
-            found[subject_id] += _pairs(open_group(deks[subject_id], group))
+            found[subject_id] += _pairs(name, open_group(deks[subject_id], group))
     return found
 
 
-def _pairs(content: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def _pairs(group: str, content: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield `(field, value)` of the content of a group."""
+    if group == SENSITIVE:
+        yield from ((name, value) for name, (value, _) in held_in(content).items())
+        return
     for name, value in content.items():
         if name == "points":
             yield from ((kind, text) for kind, text in value)
@@ -72,8 +76,8 @@ def _pairs(content: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             yield name, value
 
 
-def _merged(parts: Sequence[list[tuple[str, str]]], fields: Collection[RevealField]) -> Values:
-    values: Values = {field.value: [] for field in sorted(fields)}
+def _merged(parts: Sequence[list[tuple[str, str]]], fields: Collection[str]) -> Values:
+    values: Values = {str(field): [] for field in sorted(fields)}
     for name, value in (pair for part in parts for pair in part):
         if name in values and value not in values[name]:
             values[name].append(value)
@@ -87,7 +91,7 @@ def _drop_closed(
     work: Work,
     asked: Asked,
     members: Clusters,
-    field: RevealField,
+    field: str,
     found: Mapping[SubjectId, Values],
     also: Callable[[ClassKey], bool],
 ) -> None:
@@ -99,15 +103,14 @@ def _drop_closed(
     for i, values in found.items():
         ledger = ledgers[members[i][0]]
         if any(event.contact_point is not None for event in ledger):
-            points = _points(work, field, values[field.value])
+            points = _points(work, str(field), values[field])
             key = people[i].key
             alone = {v: _alone(work, asked, key, ledger, point) for v, point in points.items()}
-            values[field.value] = [v for v, one in alone.items() if also(one) and _is_open(work, asked, one)]
+            values[field] = [v for v, one in alone.items() if also(one) and _is_open(work, asked, one)]
 
 
-def _points(work: Work, field: RevealField, values: Sequence[str]) -> dict[str, int]:
+def _points(work: Work, kind: str, values: Sequence[str]) -> dict[str, int]:
     """Return the contact point of each value by its keyed hash; one that is not found is none that may be given."""
-    kind = field.value
     forms = {v: stored(kind, v) for v in values}
     held = find_points(work, {work.token(form): form for form in forms.values()})
     return {v: held[token].id for v, form in forms.items() if (token := work.token(form)) in held}

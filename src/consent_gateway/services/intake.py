@@ -102,13 +102,16 @@ class Refusals:
                 good.append((row, row.item))
         return good
 
-    def quarantine(self, work: Work, kind: str, source: SourceId) -> list[Rejection]:
-        """Keep every refused row, sealed under the gateway's own key, with its reasons in the clear."""
+    def quarantine(self, work: Work, kind: str, source: SourceId, *, content: bool = True) -> list[Rejection]:
+        """Keep every refused row, sealed under the gateway's own key, with its reasons in the clear.
+
+        Without `content` only the reasons are kept: of rows that there is no ground to hold.
+        """
         if not self._rows:
             return []
         dek = own_key(work)
         ordered = sorted(self._rows.items())
-        tokens = {row: _tokens_in(work, raw) for row, (raw, _) in ordered}
+        tokens = {row: _tokens_in(work, raw) if content else None for row, (raw, _) in ordered}
         ids = intake_rows.put_quarantine(
             work.session,
             [

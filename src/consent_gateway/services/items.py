@@ -32,6 +32,7 @@ class SubjectItem:
     language: str | None = None
     traits: Mapping[str, object] = field(default_factory=dict)
     told: Told | None = None
+    postal_address: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +69,14 @@ class NoticeShownItem:
     language: str
     at: int
     place: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SensitiveItem:
+    """Sensitive values of one person by declared field; None takes a value back."""
+
+    subject: SubjectRef
+    fields: Mapping[str, str | None]
 
 
 @dataclass(frozen=True, slots=True)

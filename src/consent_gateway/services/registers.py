@@ -19,7 +19,7 @@ from consent_gateway.audit.entries import EntryKind
 from consent_gateway.db import registers as register_rows
 from consent_gateway.db import subjects
 from consent_gateway.db.tables import CONSENT_SLOTS
-from consent_gateway.domain.fields import SENSITIVE_FIELDS
+from consent_gateway.domain.fields import SENSITIVE_FIELDS, RevealField
 from consent_gateway.domain.ids import PurposeId, RecipientId, SegmentId, SubjectId, TraitId, is_slug
 from consent_gateway.domain.purposes import Basis, Channel, Mark, Purpose, PurposeKind, Recipient, RecipientKind, Source
 from consent_gateway.domain.scopes import SCOPE_BITS
@@ -125,7 +125,7 @@ def put_purpose(work: Work, purpose: Purpose, channels: Sequence[Channel]) -> No
     if purpose.parent is not None and purpose.parent not in known:
         raise InputError(fields=(FieldProblem("$.parent", "unknown_purpose", "the wider purpose is not registered"),))
     _check_requested(known, purpose)
-    _check_reveals(purpose)
+    _check_reveals(work, purpose)
     held = known.get(purpose.id)
     if held is not None and (held.kind, held.parent) != (purpose.kind, purpose.parent):
         raise ConflictError("a purpose keeps its kind and its place: answers that were given depend on them")
@@ -214,6 +214,8 @@ def put_trait(
     if (origin == TraitOrigin.DECLARED) != (event_type is None):
         raise InputError(fields=(FieldProblem("$.event_type", "mismatch", "needed exactly for event-derived traits"),))
     work.changed_registers()  # one at a time from here on: a trait is declared once, and a slot holds one trait
+    if trait_id in work.registers.fields:
+        raise ConflictError("a field of the vault has this name: it is no trait")
     held = work.registers.traits.get(trait_id)
     if held is not None:
         if (held.type, held.origin, held.event_type) != (kind, origin, event_type):
@@ -261,9 +263,12 @@ def _check_requested(known: Mapping[PurposeId, Purpose], purpose: Purpose) -> No
         raise InputError(fields=(FieldProblem("$.requested", "unknown_purpose", "no such purpose is registered"),))
 
 
-def _check_reveals(purpose: Purpose) -> None:
-    if Mark.SENSITIVE_FIELDS not in purpose.marks and not SENSITIVE_FIELDS.isdisjoint(purpose.reveals):
-        message = "birth_date and device_id need the mark sensitive_fields"
+def _check_reveals(work: Work, purpose: Purpose) -> None:
+    declared = {f.id for f in work.registers.fields.values() if f.category is not None}
+    if any(f not in set(RevealField) and f not in declared for f in purpose.reveals):
+        raise InputError(fields=(FieldProblem("$.reveals", "unknown_field", "a field is not declared"),))
+    if Mark.SENSITIVE_FIELDS not in purpose.marks and not (SENSITIVE_FIELDS | declared).isdisjoint(purpose.reveals):
+        message = "birth_date, device_id and every field that was declared sensitive need the mark sensitive_fields"
         raise InputError(fields=(FieldProblem("$.reveals", "mark_missing", message),))
 
 
@@ -274,7 +279,7 @@ def _declared(purpose: Purpose) -> dict[str, object]:
         "sensitive": sorted(purpose.sensitive),
         "bases": sorted(b.value for b in purpose.bases),
         "requested": purpose.requested,
-        "reveals": sorted(f.value for f in purpose.reveals),
+        "reveals": sorted(str(f) for f in purpose.reveals),
     }
     return {name: value for name, value in said.items() if value}
 

@@ -12,8 +12,8 @@ personal data still.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from consent_gateway.audit.canonical import canonical_json
 from consent_gateway.audit.entries import EntryKind
@@ -67,6 +67,7 @@ def reveal(work: Work, use: Use, grounds: Grounds, pseudonyms: Sequence[str]) ->
     window = _take(work, use, pseudonyms)
     named, members = _lock(work, pseudonyms)
     _check_fields(work, use, grounds)
+    use = _with_sensitive(work, use, grounds)
     decisions = decide_about(work, use, named)
     touched = _alarm(work, use, members)
     permitted = {i: members[i] for i, d in zip(named, decisions, strict=True) if i is not None and d.answer.permitted}
@@ -119,8 +120,31 @@ def _check_fields(work: Work, use: Use, grounds: Grounds) -> None:
         FieldProblem(f"$.fields[{n}]", "other_channel", f"{grounds.fields[n]} is not what this channel writes to")
         for n in not_reached(grounds.fields, use.channel)
     ]
+    problems += [
+        FieldProblem(f"$.fields[{n}]", "other_purpose", f"{grounds.fields[n]} is not held for this purpose")
+        for n in _held_for_others(work, use, grounds)
+    ]
     if problems or not grounds.fields:
         raise InputError(fields=tuple(problems))
+
+
+def _held_for_others(work: Work, use: Use, grounds: Grounds) -> Iterator[int]:
+    """Yield the places of the fields that are held, but not for this purpose nor a wider one (GDPR Art 5(1)(b))."""
+    wider = set(work.registers.purposes.ancestors(use.purpose))
+    for n, name in enumerate(grounds.fields):
+        field = work.registers.fields.get(name)
+        if field is not None and wider.isdisjoint(field.purposes):
+            yield n
+
+
+def _with_sensitive(work: Work, use: Use, grounds: Grounds) -> Use:
+    """Return the use with the categories of the sensitive fields that are asked for: the law decides by them too.
+
+    GDPR Art 9(2)(a), Civ. 1798.121, PIPL Art 28-29; as with the traits of a segment.
+    """
+    asked = (work.registers.fields[name].category for name in grounds.fields if name in work.registers.fields)
+    found = {category.value for category in asked if category is not None}
+    return replace(use, sensitive=tuple(sorted({*use.sensitive, *found}))) if found else use
 
 
 def _purpose(work: Work, use: Use) -> Purpose:
@@ -149,7 +173,7 @@ def _said(use: Use, grounds: Grounds, window: Approval | None) -> dict[str, obje
         "purpose": use.purpose,
         "channel": use.channel.value,
         "recipient": use.recipient,
-        "fields": sorted(f.value for f in grounds.fields),
+        "fields": sorted(str(f) for f in grounds.fields),
         "view": grounds.view.value,
         "reason": grounds.reason.value,
         "ticket": grounds.ticket,

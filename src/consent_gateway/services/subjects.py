@@ -23,7 +23,7 @@ from consent_gateway.services.arrivals import add_identifiers, create
 from consent_gateway.services.audience_rows import refresh_flags, refresh_merged, refresh_standings
 from consent_gateway.services.circumstances import refresh_circumstances
 from consent_gateway.services.cleaning import Clean, clean_all
-from consent_gateway.services.drafts import Draft, Facts, contact_points, put_together, trait_columns
+from consent_gateway.services.drafts import POSTAL_ADDRESS, Draft, Facts, contact_points, put_together, trait_columns
 from consent_gateway.services.gateway import Work
 from consent_gateway.services.intake import Incoming, Intake, Refusals, keep_counts, require_size, require_source
 from consent_gateway.services.items import SubjectItem, SubjectRef
@@ -245,9 +245,10 @@ def _reseal(
 ) -> list[SealedGroup]:
     """Return the sealed groups that change, one row version on."""
     changed = []
-    if added:
-        content = open_group(dek, contact)
+    content = open_group(dek, contact) if added or fact.address else {}
+    if added or content.get(POSTAL_ADDRESS) != fact.address:
         content["points"] += contact_points(added)
+        content |= {POSTAL_ADDRESS: fact.address} if fact.address else {}
         changed.append(seal_group(dek, contact.subject_id, CONTACT, contact.row_version + 1, content))
     held = open_group(dek, profile) if profile else {}
     if held | fact.profile != held:

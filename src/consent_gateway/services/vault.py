@@ -30,7 +30,7 @@ from consent_gateway.vault.normal_forms import Normalised
 from consent_gateway.vault.pseudonyms import Pseudonymiser
 from consent_gateway.vault.shared_key import SharedKey
 
-CONTACT, PROFILE, EVIDENCE, AUDIT_KEY = "contact", "profile", "evidence", "audit_key"
+CONTACT, PROFILE, SENSITIVE, EVIDENCE, AUDIT_KEY = "contact", "profile", "sensitive", "evidence", "audit_key"
 SEALED_REPLY = b"\0"  # how a reply begins that is kept under the gateway's own key; no JSON begins so
 SCHEMA_VERSION = 1
 GATEWAY_ITSELF = SubjectId(0)  # owns what belongs to nobody yet: quarantined rows

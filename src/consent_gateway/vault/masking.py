@@ -57,6 +57,12 @@ def mask_date(value: str) -> str:
     return f"{value[:4]}-{STARS}"
 
 
+def mask_address(value: str) -> str:
+    """Return `B***`: the first letter of the last word, which is the town or the country; without one, three stars."""
+    words = [word for word in value.replace(",", " ").split() if word[0].isalpha()]
+    return f"{words[-1][0] if words and len(words[-1]) > 1 else ''}{STARS}"
+
+
 _MASKERS: Final[Mapping[str, Callable[[str], str]]] = {
     "email": mask_email,
     "phone": mask_phone,
@@ -69,4 +75,5 @@ _MASKERS: Final[Mapping[str, Callable[[str], str]]] = {
     "openid": mask_id,
     "date": mask_date,
     "birth_date": mask_date,
+    "postal_address": mask_address,
 }

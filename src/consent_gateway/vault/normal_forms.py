@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 
 CACHED: Final = 65_536  # how many answers of a library are remembered; values of people, so that it is a bound
 MAX_NAME = 200
+MIN_ADDRESS, MAX_ADDRESS, MAX_LINES = 5, 300, 6
 MIN_BIRTH_YEAR = 1900
 
 
@@ -72,6 +73,7 @@ _NO_DEVICE = re.compile(r"[0:.\-]+")
 _OPENID = re.compile(r"[!-~]{1,255}")
 _DAY = re.compile(r"([0-9]{4})-([0-9]{2})-([0-9]{2})")
 _YEAR = re.compile(r"[0-9]{4}")
+_LINE_ENDS = frozenset("\n")
 _JOINERS = frozenset("\u200c\u200d")  # spelling, not formatting, in Persian and Indic names
 
 
@@ -121,6 +123,21 @@ def name(value: str) -> Normalised | Rejected:
     if not 1 <= len(text) <= MAX_NAME:
         return Rejected("name_length", f"A name has 1 to {MAX_NAME} characters")
     return Normalised("name", text, 1)
+
+
+def postal_address(value: str) -> Normalised | Rejected:
+    """Return NFC, its one to six lines without outer blanks and each run of blanks one; 5 to 300 characters.
+
+    It is no identifier: people who live together share one, and no index is made of it.
+    """
+    lines = [" ".join(line.split()) for line in unicodedata.normalize("NFC", value).splitlines()]
+    text = "\n".join(line for line in lines if line)
+    if has_controls(text, allowed=_LINE_ENDS):
+        return Rejected("address_control_character", "An address holds no control or invisible characters")
+    if not MIN_ADDRESS <= len(text) <= MAX_ADDRESS or text.count("\n") >= MAX_LINES:
+        message = f"An address has {MIN_ADDRESS} to {MAX_ADDRESS} characters on at most {MAX_LINES} lines"
+        return Rejected("address_length", message)
+    return Normalised("postal_address", text, 1)
 
 
 def country(value: str) -> Normalised | Rejected:

@@ -37,6 +37,7 @@ from consent_gateway.api.wire.intake import (
     IntakeOut,
     NoticeShownIn,
     RejectionOut,
+    SensitiveIn,
     SubjectIn,
 )
 from consent_gateway.api.wire.ledger import ConfirmedOut, HistoryIn, HistoryOut, RequestOut, StateIn, StateOut
@@ -48,7 +49,16 @@ from consent_gateway.api.wire.records import (
     ReceiptIn,
     ReceiptOut,
 )
-from consent_gateway.api.wire.registers import ExportsIn, NoticeIn, PurposeIn, RecipientIn, SegmentIn, SourceIn, TraitIn
+from consent_gateway.api.wire.registers import (
+    ExportsIn,
+    FieldIn,
+    NoticeIn,
+    PurposeIn,
+    RecipientIn,
+    SegmentIn,
+    SourceIn,
+    TraitIn,
+)
 
 __all__ = [
     "ITEMS",
@@ -74,6 +84,7 @@ __all__ = [
     "ErasureOut",
     "EventIn",
     "ExportsIn",
+    "FieldIn",
     "HistoryIn",
     "HistoryOut",
     "IntakeOut",
@@ -94,6 +105,7 @@ __all__ = [
     "RejectionOut",
     "RequestOut",
     "SegmentIn",
+    "SensitiveIn",
     "ShortDecisionOut",
     "SourceIn",
     "StateIn",

@@ -37,6 +37,7 @@ from consent_gateway.services.items import (
     ContactItem,
     EventItem,
     NoticeShownItem,
+    SensitiveItem,
     SignalItem,
     SubjectItem,
 )
@@ -64,6 +65,9 @@ class SubjectIn(Strict):
     country: Region | None = Field(None, description="ISO 3166-1 alpha-2, or US-CA for a US state; absent: unknown")
     given_name: Text | None = None
     family_name: Text | None = None
+    postal_address: Annotated[str, StringConstraints(max_length=300, pattern=NO_NUL)] | None = Field(
+        None, description="as it is written on a letter, without the name: up to six lines"
+    )
     birth_date: Annotated[str, StringConstraints(max_length=32)] | None = None
     language: Language | None = None
     traits: dict[str, bool | int | str] = Field(default_factory=dict, max_length=16)
@@ -84,6 +88,7 @@ class SubjectIn(Strict):
             self.language,
             self.traits,
             self._told(),
+            self.postal_address,
         )
 
     def _told(self) -> Told | None:
@@ -177,6 +182,20 @@ class ChoiceIn(Strict):
         return ChoiceItem(self.subject.ref(), self.choice, self.active, int(self.at.timestamp()))
 
 
+SensitiveText = Annotated[str, StringConstraints(min_length=1, max_length=500, pattern=NO_NUL)]
+
+
+class SensitiveIn(Strict):
+    """Sensitive values of one known person; null takes a value back."""
+
+    subject: SubjectRefIn
+    fields: dict[str, SensitiveText | None] = Field(max_length=16, description="by declared field; at least one")
+
+    def item(self) -> SensitiveItem:
+        """Return the plain value."""
+        return SensitiveItem(self.subject.ref(), self.fields)
+
+
 class EventIn(Strict):
     """One thing a person did; `key` names it within its source, `value` is in minor units."""
 
@@ -221,7 +240,9 @@ class SignalIn(Strict):
         return SignalItem(self.subject.ref(), self.raw, int(self.at.timestamp()), self.kind, self.displayed)
 
 
-ITEMS: dict[str, type[SubjectIn | ConsentIn | ChoiceIn | EventIn | ContactIn | SignalIn | NoticeShownIn]] = {
+ITEMS: dict[
+    str, type[SubjectIn | ConsentIn | ChoiceIn | EventIn | ContactIn | SignalIn | NoticeShownIn | SensitiveIn]
+] = {
     "subjects": SubjectIn,
     "consents": ConsentIn,
     "choices": ChoiceIn,
@@ -229,6 +250,7 @@ ITEMS: dict[str, type[SubjectIn | ConsentIn | ChoiceIn | EventIn | ContactIn | S
     "contacts": ContactIn,
     "signals": SignalIn,
     "notices_shown": NoticeShownIn,
+    "sensitive": SensitiveIn,
 }
 
 

@@ -16,7 +16,8 @@ from consent_gateway.api.wire.base import (
     Text,
 )
 from consent_gateway.api.wire.records import Duration, PartyIn, ProcessingIn
-from consent_gateway.domain.fields import RevealField
+from consent_gateway.domain.fields import Category as FieldCategory
+from consent_gateway.domain.fields import FieldDefinition
 from consent_gateway.domain.ids import PurposeId
 from consent_gateway.domain.purposes import (
     Basis,
@@ -55,7 +56,7 @@ class PurposeIn(Strict):
     bases: list[Annotated[Basis, Field(strict=False)]] = Field(
         default_factory=list, max_length=6, description="bases that a question may name besides `basis`"
     )
-    reveals: list[Annotated[RevealField, Field(strict=False)]] = Field(
+    reveals: list[Slug] = Field(
         default_factory=list, max_length=16, description="fields of the vault that may be revealed for it"
     )
     requested: Slug | None = Field(None, description="of a request for consent: the purpose that consent is asked for")
@@ -146,6 +147,25 @@ class TraitIn(Strict):
     event_type: Slug | None = None
     description: Text = ""
     sensitive: Category | None = Field(None, description="category of sensitive data that the values are or give away")
+
+
+class FieldIn(Strict):
+    """A sensitive field that the vault may hold, or how long one of the gateway's own fields is kept for what."""
+
+    id: Slug
+    category: Annotated[FieldCategory, Field(strict=False)] | None = Field(
+        None, description="why the law calls it sensitive; null for a field of the gateway's own, such as family_name"
+    )
+    purposes: list[Slug] = Field(min_length=1, max_length=32, description="what it is held for, and nothing else")
+    retention: Duration = Field(
+        "", description="an ISO 8601 duration: how long it is kept after a purpose needed it last; absent: as these say"
+    )
+    description: Text = ""
+
+    def definition(self) -> FieldDefinition:
+        """Return the plain value."""
+        purposes = tuple(sorted({PurposeId(p) for p in self.purposes}))
+        return FieldDefinition(self.id, self.category, purposes, self.retention, self.description)
 
 
 class ExportsIn(Strict):

@@ -9,7 +9,6 @@ from pydantic import BaseModel, Field, StringConstraints
 from consent_gateway.api.wire.answers import LawReasonOut
 from consent_gateway.api.wire.base import EntryOut, Identifier, Slug, Strict
 from consent_gateway.api.wire.intake import SubjectIn
-from consent_gateway.domain.fields import RevealField
 from consent_gateway.domain.purposes import Basis, Channel
 from consent_gateway.domain.quotas import QuotaKind
 from consent_gateway.domain.reveals import Grounds, RevealReason, View
@@ -23,7 +22,7 @@ class RevealIn(Strict):
 
     purpose: Slug
     channel: Annotated[Channel, Field(strict=False)]
-    fields: list[Annotated[RevealField, Field(strict=False)]] = Field(
+    fields: list[Slug] = Field(
         min_length=1, max_length=16, description="from the `reveals` of the purpose; a contact field: for its channel"
     )
     reason: Annotated[RevealReason, Field(strict=False)]

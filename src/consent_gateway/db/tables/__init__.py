@@ -84,6 +84,7 @@ from consent_gateway.db.tables.registers import (
     slots,
     sources,
     traits,
+    vault_fields,
 )
 from consent_gateway.db.tables.retention import retention_runs, subject_sources
 from consent_gateway.db.tables.reveals import canaries, quota_units, quotas, reveal_windows
@@ -162,6 +163,7 @@ __all__ = [
     "suppressions",
     "tombstones",
     "traits",
+    "vault_fields",
     "vocabularies",
     "waiting_opt_outs",
 ]

@@ -96,6 +96,16 @@ traits = Table(
     Column("sensitive", String(63)),  # category
 )
 
+vault_fields = Table(
+    "vault_fields",
+    metadata,
+    Column("id", String(63), primary_key=True),
+    Column("category", String(32)),  # why it is sensitive; NULL: a field of our own
+    Column("purposes", Text, nullable=False),  # JSON list of purpose ids: what it is held for
+    Column("retention", String(16), nullable=False, server_default=""),  # ISO 8601 duration, or empty
+    Column("description", Text, nullable=False),
+)
+
 pseudonym_epochs = Table(
     "pseudonym_epochs",
     metadata,
@@ -148,6 +158,7 @@ CLASSES: Classes = {
     "notices": {"operator": "id version language title text text_sha256 material purposes", "time": "published_at"},
     "sources": {"operator": "id name channel party notice purposes retention"},
     "traits": {"operator": "id type origin event_type slot description sensitive"},
+    "vault_fields": {"operator": "id category purposes retention description"},
     "pseudonym_epochs": {"operator": "sector epoch", "time": "begun_at counts_until"},
     "exports": {"operator": "year people sensitive_people", "time": "declared_at"},
     "segments": {"operator": "id expression description", "time": "saved_at"},
