@@ -11,7 +11,6 @@ from typing import Any
 
 import httpx
 import pytest
-from fake_kms import FakeKms
 from vault_builders import a_passphrase
 
 from consent_gateway.clock import system_clock
@@ -20,6 +19,7 @@ from consent_gateway.vault.keyring import Keyring
 from consent_gateway.vault.kms import providers, transit
 from consent_gateway.vault.kms.port import NOT_OPENED, Bound, Kms
 from consent_gateway.vault.kms.providers import Service, connect
+from fake_kms import FakeKms
 from kms_servers import PIN, ROOT_TOKEN, TOKEN_LABEL, Bao, a_bao, a_softhsm, an_aws, private_file
 
 REFUSED = re.escape(NOT_OPENED)

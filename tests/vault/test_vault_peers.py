@@ -14,7 +14,6 @@ from collections import Counter
 import pytest
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM, AESSIV
-from fake_kms import FakeKms
 from vault_builders import a_keyring, a_passphrase
 
 from consent_gateway.vault import envelope
@@ -26,6 +25,7 @@ from consent_gateway.vault.keys import LocalKeyProvider, dek_context
 from consent_gateway.vault.kms.port import Bound
 from consent_gateway.vault.recovery import RecoveryKey, public_of
 from consent_gateway.vault.roots import Roots
+from fake_kms import FakeKms
 
 DEK = bytes(range(32))
 HERE = SealContext(7, "contact", 1, 3)

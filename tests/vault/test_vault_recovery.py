@@ -6,12 +6,12 @@ import json
 from pathlib import Path
 
 import pytest
-from fake_kms import FakeKms
 from vault_builders import a_passphrase
 
 from consent_gateway.errors import KeyringError
 from consent_gateway.vault.keyring import Keyring
 from consent_gateway.vault.recovery import RecoveryKey, public_of, unseal
+from fake_kms import FakeKms
 
 PRIVATE = bytes(range(1, 33))
 KEY = RecoveryKey(public_of(PRIVATE), 3, 5)

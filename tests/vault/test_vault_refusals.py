@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_kms import FakeClock, FakeKms
 from vault_builders import a_keyring, a_passphrase
 
 from consent_gateway.errors import InputError, KeyringError, KeyServiceError, TombstoneError
@@ -25,6 +24,7 @@ from consent_gateway.vault.shares import Share, combine
 from consent_gateway.vault.shares import split as split_in_shares
 from consent_gateway.vault.tombstone_file import TombstoneFile
 from consent_gateway.vault.tombstones import START, decode, header, line_key, seal
+from fake_kms import FakeClock, FakeKms
 
 PRIVATE = bytes(range(1, 33))
 SECRET = bytes(range(7, 39))
