@@ -9,9 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PrivateKey
 
-from consent_gateway.audit.checkpoints import Signer
+from consent_gateway.audit.checkpoints import Signer, parse_checkpoint, subtree_message
 from consent_gateway.audit.log import EMPTY_HEAD, Head, Integration, sequence
+from consent_gateway.audit.notes import COSIGNATURE_ED25519, COSIGNATURE_MLDSA44, NoteSignature, VerifierKey, parse_note
 from consent_gateway.audit.tiles import encode_bundle, entries_path, level_tiles, tile_path, tree_tiles
 
 SHARED = Path(__file__).resolve().parents[3] / "shared"
@@ -76,6 +79,29 @@ def subproof(m: int, leaves: Sequence[bytes], *, whole: bool = True) -> list[byt
     if m <= k:
         return [*subproof(m, leaves[:k], whole=whole), mth(leaves[k:])]
     return [*subproof(m - k, leaves[k:], whole=False), mth(leaves[:k])]
+
+
+class Witness:
+    """A witness that signs whatever it is shown, by Ed25519 (0x04) or ML-DSA-44 (0x06)."""
+
+    def __init__(self, name: str, number: int = 1, *, post_quantum: bool = False) -> None:
+        seed = bytes([number]) * 32
+        self._pq = MLDSA44PrivateKey.from_seed_bytes(seed) if post_quantum else None
+        self._ed = Ed25519PrivateKey.from_private_bytes(seed)
+        public = (self._pq or self._ed).public_key().public_bytes_raw()
+        self.key = VerifierKey(name, COSIGNATURE_MLDSA44 if post_quantum else COSIGNATURE_ED25519, public)
+
+    @property
+    def vkey(self) -> str:
+        return self.key.vkey
+
+    def line(self, note: bytes, time: int = 1_700_000_007) -> bytes:
+        text = parse_note(note).text
+        if self._pq is not None:
+            signature = self._pq.sign(subtree_message(self.key.name, time, parse_checkpoint(text)))
+        else:
+            signature = self._ed.sign(f"cosignature/v1\ntime {time}\n{text}".encode())
+        return NoteSignature(self.key.name, self.key.key_id, time.to_bytes(8, "big") + signature).line.encode()
 
 
 class MemoryLogStore:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import sys
+import types
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
-from audit_fakes import ORIGIN, SEED, flip, need, vector
+from audit_fakes import ORIGIN, SEED, Witness, flip, need, vector
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from consent_gateway.audit import checkpoints
 from consent_gateway.audit.checkpoints import (
     Checkpoint,
     Signer,
@@ -20,6 +24,7 @@ from consent_gateway.audit.checkpoints import (
     parse_checkpoint,
     pinned_key,
     subtree_message,
+    witness_key,
 )
 from consent_gateway.audit.merkle import EMPTY_ROOT
 from consent_gateway.audit.notes import (
@@ -268,3 +273,63 @@ def test_junk_is_a_value_error_and_nothing_else(data: bytes) -> None:
     ):
         with contextlib.suppress(ValueError):
             read()
+
+
+def test_a_line_that_stands_twice_is_no_second_signature() -> None:
+    witness = Witness("w.example")
+    line = witness.line(NOTE)
+    assert open_checkpoint(NOTE + line + line, SIGNER.key).signed_by(SIGNER.key)  # an unknown key: ignored
+    for twice, keys in ((NOTE + line + line, [witness.key]), (NOTE + NOTE.rsplit(b"\n", 2)[1] + b"\n", [])):
+        with pytest.raises(ValueError, match="twice"):
+            open_checkpoint(twice, SIGNER.key, keys)
+    later = open_checkpoint(NOTE + line + witness.line(NOTE, 1_700_000_008), SIGNER.key, [witness.key])
+    assert [signature.time for signature in later.signatures] == [None, 1_700_000_007, 1_700_000_008]
+
+
+@pytest.mark.parametrize("post_quantum", [False, True])
+def test_cosignatures_end_where_their_time_does(*, post_quantum: bool) -> None:
+    witness = Witness("w.example", post_quantum=post_quantum)
+    last = open_checkpoint(NOTE + witness.line(NOTE, 2**63 - 1), SIGNER.key, [witness.key])
+    assert last.signatures[1].time == 2**63 - 1
+    with pytest.raises(ValueError, match="beyond"):
+        open_checkpoint(NOTE + witness.line(NOTE, 2**63), SIGNER.key, [witness.key])
+    for length in (4, 8, 9, 71, 2427):
+        blob = from_base64(witness.line(NOTE).decode().split()[-1])[: 4 + length]
+        short = NoteSignature(witness.key.name, blob[:4], blob[4:]).line.encode()
+        if short != witness.line(NOTE):
+            with pytest.raises(ValueError, match="does not verify"):
+                open_checkpoint(NOTE + short, SIGNER.key, [witness.key])
+
+
+def test_a_known_key_of_another_type_verifies_nothing() -> None:
+    key = VerifierKey("old.example", 0x05, bytes(32))
+    line = NoteSignature(key.name, key.key_id, bytes(64)).line.encode()
+    with pytest.raises(ValueError, match="type of a known key"):
+        open_checkpoint(NOTE + line, SIGNER.key, [key])
+
+
+def test_an_older_cryptography_says_what_it_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
+    quantum, classic = Witness("q.example", post_quantum=True), Witness("w.example")
+    cosigned = NOTE + quantum.line(NOTE) + classic.line(NOTE)
+    monkeypatch.setitem(sys.modules, "cryptography.hazmat.primitives.asymmetric.mldsa", None)
+    older = types.ModuleType("older_checkpoints")
+    monkeypatch.setitem(sys.modules, older.__name__, older)
+    exec(compile(Path(checkpoints.__file__).read_text(encoding="utf-8"), checkpoints.__file__, "exec"), older.__dict__)  # noqa: S102
+    assert older.open_checkpoint(cosigned, SIGNER.key, [classic.key]).checkpoint.size == 7
+    with pytest.raises(ValueError, match="no ML-DSA-44"):
+        older.open_checkpoint(cosigned, SIGNER.key, [quantum.key])
+
+
+def test_names_in_a_post_quantum_cosignature_have_255_bytes() -> None:
+    head = Checkpoint(ORIGIN, 7, ROOT)
+    assert len(subtree_message("w" * 255, 0, head)) == len(subtree_message("w", 0, head)) + 254
+    with pytest.raises(ValueError, match="255"):
+        subtree_message("é" * 128, 0, head)
+
+
+def test_witness_keys_are_of_the_type_of_a_witness() -> None:
+    for witness in (Witness("w.example"), Witness("w.example", post_quantum=True)):
+        assert witness_key(witness.vkey) == witness.key
+    for vkey in (SIGNER.vkey, VerifierKey("w", 0x05, b"x").vkey, "w"):
+        with pytest.raises(ValueError):
+            witness_key(vkey)

@@ -158,3 +158,10 @@ def test_an_index_outside_the_tree_has_no_proof(index: int, size: int) -> None:
 def test_a_tile_of_another_length_is_not_hashed() -> None:
     with pytest.raises(ValueError, match="tile 0/0 has 31 bytes"):
         inclusion_proof(0, 4, lambda _level, _index, _width: bytes(31))
+
+
+def test_a_root_is_of_a_size_that_the_tree_had() -> None:
+    store, _ = filled([b"a", b"b"])
+    for size in (-1, 3):
+        with pytest.raises(ValueError, match="never had"):
+            root_at(size, 2, store.read_tile)

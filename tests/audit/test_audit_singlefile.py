@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import contextlib
 import importlib.util
+import json
 import subprocess
 import sys
 from base64 import b64decode, b64encode
@@ -13,7 +14,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from audit_fakes import filled, vector, worked_entries
+from audit_fakes import Witness, filled, vector, worked_entries
 
 from consent_gateway.audit import command, singlefile
 from consent_gateway.audit.commitments import commit, opening_salt
@@ -51,17 +52,37 @@ def material(folder: Path) -> tuple[str, dict[str, str]]:
     return signer.vkey, names | {"salt": opening_salt(key, uid, "payload").hex()}
 
 
+def only_cryptography(folder: Path) -> Path:
+    """Make a folder for the module path that holds `cryptography`, what it is built on, and nothing else."""
+    folder.mkdir()
+    for name in ("cryptography", "_cffi_backend"):
+        found = importlib.util.find_spec(name)
+        assert found is not None
+        assert found.origin is not None
+        origin = Path(found.origin)
+        whole = origin.parent if origin.name == "__init__.py" else origin
+        (folder / whole.name).symlink_to(whole)
+    return folder
+
+
+ALONE = "import runpy, sys; sys.path.append(sys.argv.pop(1)); runpy.run_path(sys.argv.pop(1), run_name='__main__')"
+
+
 def test_it_runs_alone(tmp_path: Path) -> None:
     vkey, at = material(tmp_path)
     script = tmp_path / "verify.py"
     script.write_text(build_single_file(), encoding="utf-8")
+    packages = only_cryptography(tmp_path / "packages")
 
-    def run(*arguments: str) -> tuple[int, str]:
-        done = subprocess.run(
-            [sys.executable, "-I", "-W", "error", script, *arguments], capture_output=True, text=True, check=False
-        )
+    def run(*arguments: str, code: str = ALONE) -> tuple[int, str]:
+        # -I: neither the environment nor this folder; -S: no site-packages
+        command_line = [sys.executable, "-I", "-S", "-W", "error", "-c", code, packages, script, *arguments]
+        done = subprocess.run(command_line, capture_output=True, text=True, check=False)
+        assert "Traceback" not in done.stderr, done.stderr
         return done.returncode, done.stdout
 
+    absent = "import importlib.util as u; raise SystemExit(any(map(u.find_spec, ('consent_gateway', 'click'))))"
+    assert run(code=absent) == (0, "")
     assert run("receipt", vkey, at["receipt"], at["entry"]) == (0, "ok entry 42 of 300, log gateway.example/audit\n")
     assert run("receipt", vkey, at["receipt"], at["other"])[0] == 1
     status, text = run("tree", vkey, at["log"], at["old"])
@@ -69,6 +90,22 @@ def test_it_runs_alone(tmp_path: Path) -> None:
     assert run("prefix", vkey, at["old"], at["new"], at["proof"])[0] == 0
     assert run("prefix", vkey, at["new"], at["old"], at["proof"])[0] == 1
     assert run() == (2, "")
+    assert run("receipt", "--help")[0] == 0
+    status, text = run("tree", vkey, at["log"], "--json")
+    assert (status, json.loads(text)["size"]) == (0, 300)
+
+
+def test_the_file_itself_can_share_its_work(tmp_path: Path) -> None:
+    vkey, at = material(tmp_path)
+    script = tmp_path / "verify.py"
+    script.write_text(build_single_file(), encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-I", script, "tree", vkey, at["log"], "--jobs", "2"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout.startswith("ok 300 entries")) == (0, True), done.stderr
 
 
 def test_the_command_answers_with_its_status(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -81,15 +118,59 @@ def test_the_command_answers_with_its_status(tmp_path: Path, capsys: pytest.Capt
         (1, ("payload", at["logged"], "payload", "no hex", at["payload"])),
         (1, ("receipt", vkey, at["receipt"], str(tmp_path / "absent"))),
         (1, ("tree", vkey, str(tmp_path))),
+        (0, ("checkpoint", vkey, at["new"])),
+        (1, ("checkpoint", vkey, at["new"], "--policy", at["old"])),
+        (0, ("tree", vkey, at["log"], at["old"], at["new"], "--jobs", "1")),
+        (1, ("tree", vkey, at["log"], "--strict")),
+        (0, ("--help",)),
         (2, ("tree", vkey)),
+        (2, ("tree", vkey, at["log"], "--jobs", "0")),
+        (2, ("checkpoint", vkey, at["new"], "--witness")),
         (2, ("steal", vkey)),
         (2, ()),
     ]:
         assert command.main(arguments) == want, arguments
     out, err = capsys.readouterr()
-    assert out.count("ok ") == 3
-    assert out.count("FAIL ") == 4
-    assert err.count("usage:") == 3
+    assert out.count("ok ") == 5
+    assert out.count("FAIL ") == 6
+    assert err.count("usage:") == 5
+
+
+def test_a_program_reads_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    vkey, at = material(tmp_path)
+
+    def run(*arguments: str) -> Any:
+        command.main([*arguments, "--json"])
+        return json.loads(capsys.readouterr().out)
+
+    tree = run("tree", vkey, at["log"], at["old"])
+    assert {name: tree[name] for name in ("check", "ok", "code", "size", "origin", "earlier", "cosigned")} == {
+        "check": "tree",
+        "ok": True,
+        "code": "ok",
+        "size": 300,
+        "origin": "gateway.example/audit",
+        "earlier": [100],
+        "cosigned": [],
+    }
+    assert run("receipt", vkey, at["receipt"], at["entry"])["index"] == 42
+    wrong = run("receipt", vkey, at["receipt"], at["other"])
+    assert (wrong["ok"], wrong["code"], wrong["index"]) == (False, "inclusion", 42)
+    lost = run("checkpoint", vkey, str(tmp_path / "absent"))
+    assert (lost["code"], lost["message"]) == ("input", f"{tmp_path / 'absent'}: No such file or directory")
+    asked = run("receipt", vkey, at["receipt"], at["entry"], Witness("w.example").vkey)
+    assert (asked["code"], asked["message"]) == ("witness", "not cosigned by w.example; group all has 0 of 1")
+
+
+def test_a_terminal_sees_how_far_it_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vkey, at = material(tmp_path)
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    assert command.main(["tree", vkey, at["log"]]) == 0
+    assert capsys.readouterr().err == "\r" + " " * len("300 of 300 entries (100 %)") + "\r"
+    command._progress(16_384, 20_000)
+    assert capsys.readouterr().err == "\r16384 of 20000 entries (81 %)"
 
 
 def test_it_imports_nothing_but_the_standard_library_and_cryptography() -> None:
@@ -108,7 +189,7 @@ def test_a_name_defined_twice_or_a_missing_module_stops_the_build() -> None:
     with pytest.raises(ValueError, match="split is defined by a and by b"):
         singlefile._check_names({"a": "def split(): ...", "b": "x = 1\nsplit: int = 2"})
     with pytest.raises(ValueError, match="does not include"):
-        singlefile._cut_imports("from consent_gateway.audit.entries import Entry\n")
+        singlefile._cut_imports("from consent_gateway.audit.log import Head\n")
 
 
 # --- planted bugs: each changes one line of the verifier, and the shared vectors must notice
@@ -163,10 +244,10 @@ BUGS = {
     "the root not compared": ("return sn == 0 and node == root", "return sn == 0"),
     "old root not compared": ("nodes) == (old_root, new_root)", "nodes)[1:] == (new_root,)"),
     "power of two not special": ("if old & (old - 1) == 0 else", "if False else"),
-    "signature not checked": (".verify(blob, text.encode())", ""),
+    "signature not checked": ("return ed25519_holds(key.public_key, blob, text.encode()), None", "return True, None"),
     "origin not compared": ("if opened.checkpoint.origin != log.name:", "if False:"),
     "sizes in any spelling": ("if str(number) != text or", "if"),
-    "a failing signature kept": ('raise ValueError("a signature by a known key does not verify") from None', "time = 0"),
+    "a failing signature kept": ('raise ValueError("a signature by a known key does not verify")', "pass"),
     "any version of receipt": ("if header != RECEIPT_HEADER:", "if False:"),
 }  # fmt: skip
 

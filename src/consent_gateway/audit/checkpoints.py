@@ -6,7 +6,8 @@ timestamped cosignatures: Ed25519 over `cosignature/v1`, the time and the text (
 `subtree/v1` message (0x06, which does not cover extension lines).
 
 Rules for whoever opens a note: a signature by an unknown key is ignored; a signature that claims a known key and
-does not verify rejects the whole note; a note without any signature by the log's key is rejected. The origin must
+does not verify rejects the whole note, and so does a line by a known key that stands there twice (a reader that
+counts lines would count it twice); a note without any signature by the log's key is rejected. The origin must
 be the log's key name, so that one key cannot speak for two logs.
 
 Stand-alone: standard library, `cryptography`, and `merkle` and `notes` of this package.
@@ -132,16 +133,20 @@ def parse_checkpoint(text: str) -> Checkpoint:
 def open_note(data: bytes, keys: Sequence[VerifierKey]) -> tuple[Note, tuple[Verified, ...]]:
     """Return the note and its signatures by `keys`, all verified (at least one).
 
-    Raises ValueError when the note is malformed, when a signature that claims one of `keys` fails, or when there is
-    none by any of them. The note's text is not interpreted.
+    Raises ValueError when the note is malformed, when a signature that claims one of `keys` fails or stands there
+    twice, or when there is none by any of them. A witness may have signed at several times: whoever asks for a number
+    of witnesses counts keys, not signatures. The note's text is not interpreted.
     """
     note = parse_note(data)
-    verified = tuple(
-        _verify(key, note.text, signature.signature)
+    claimed = [
+        (key, signature.signature)
         for signature in note.signatures
         for key in keys
         if (signature.name, signature.key_id) == (key.name, key.key_id)
-    )
+    ]
+    if len(set(claimed)) != len(claimed):
+        raise ValueError("a signature by a known key stands there twice")
+    verified = tuple(_verify(key, note.text, signature) for key, signature in claimed)
     if not verified:
         raise ValueError("no signature by a known key")
     return note, verified
@@ -170,6 +175,23 @@ def pinned_key(vkey: str) -> VerifierKey:
     return key
 
 
+def witness_key(vkey: str) -> VerifierKey:
+    """Return the witness key in `vkey`; raises ValueError unless its type is one of a cosignature (0x04, 0x06)."""
+    key = parse_vkey(vkey)
+    if key.algorithm not in {COSIGNATURE_ED25519, COSIGNATURE_MLDSA44}:
+        raise ValueError("a witness is pinned by a key of type 0x04 or 0x06")
+    return key
+
+
+def ed25519_holds(public_key: bytes, signature: bytes, message: bytes) -> bool:
+    """Tell whether the signature is this key's (RFC 8032 5.1.7, without the cofactor; no second spelling of S or R)."""
+    try:
+        Ed25519PublicKey.from_public_bytes(public_key).verify(signature, message)
+    except InvalidSignature:
+        return False
+    return True
+
+
 def subtree_message(witness: str, time: int, checkpoint: Checkpoint) -> bytes:
     """Return the bytes that an ML-DSA-44 cosignature of the whole tree covers (C2SP tlog-cosignature)."""
     return b"".join((
@@ -185,41 +207,51 @@ def subtree_message(witness: str, time: int, checkpoint: Checkpoint) -> bytes:
 
 def _verify(key: VerifierKey, text: str, blob: bytes) -> Verified:
     """Return the verified signature; raises ValueError when it does not hold or its type is not known here."""
+    check = _VERIFIERS.get(key.algorithm)
+    if check is None:
+        raise ValueError("the type of a known key cannot be verified")
     try:
-        time = _VERIFIERS[key.algorithm](key, text, blob)
-    except KeyError:
-        raise ValueError("the type of a known key cannot be verified") from None
-    except InvalidSignature:
-        raise ValueError("a signature by a known key does not verify") from None
+        holds, time = check(key, text, blob)
     except UnsupportedAlgorithm:
-        raise ValueError("the installed cryptography lacks this signature type") from None
+        raise ValueError("the installed cryptography has no ML-DSA-44; a newer release has") from None
+    if not holds:
+        raise ValueError("a signature by a known key does not verify")
     return Verified(key, time)
 
 
-def _verify_log(key: VerifierKey, text: str, blob: bytes) -> None:
+def _verify_log(key: VerifierKey, text: str, blob: bytes) -> tuple[bool, None]:
     """Check a plain Ed25519 signature over the text (type 0x01)."""
-    Ed25519PublicKey.from_public_bytes(key.public_key).verify(blob, text.encode())
+    return ed25519_holds(key.public_key, blob, text.encode()), None
 
 
-def _verify_cosignature(key: VerifierKey, text: str, blob: bytes) -> int:
-    """Check a timestamped Ed25519 cosignature (type 0x04); return its time."""
-    time = int.from_bytes(blob[:_TIME_BYTES], "big")
-    message = f"cosignature/v1\ntime {time}\n{text}".encode()
-    Ed25519PublicKey.from_public_bytes(key.public_key).verify(blob[_TIME_BYTES:], message)
-    return time
+def _verify_cosignature(key: VerifierKey, text: str, blob: bytes) -> tuple[bool, int]:
+    """Check a timestamped Ed25519 cosignature (type 0x04); its time comes with the answer."""
+    time, signature = _timestamped(blob)
+    return ed25519_holds(key.public_key, signature, f"cosignature/v1\ntime {time}\n{text}".encode()), time
 
 
-def _verify_mldsa(key: VerifierKey, text: str, blob: bytes) -> int:
-    """Check a timestamped ML-DSA-44 cosignature (type 0x06); return its time."""
+def _verify_mldsa(key: VerifierKey, text: str, blob: bytes) -> tuple[bool, int]:
+    """Check a timestamped ML-DSA-44 cosignature (type 0x06); its time comes with the answer."""
     if _load_mldsa44 is None:
         raise UnsupportedAlgorithm("ML-DSA-44")
-    time = int.from_bytes(blob[:_TIME_BYTES], "big")
+    time, signature = _timestamped(blob)
     message = subtree_message(key.name, time, parse_checkpoint(text))
-    _load_mldsa44(key.public_key).verify(blob[_TIME_BYTES:], message)  # FIPS 204, empty context
-    return time
+    try:
+        _load_mldsa44(key.public_key).verify(signature, message)  # FIPS 204, empty context
+    except InvalidSignature:
+        return False, time
+    return True, time
 
 
-_VERIFIERS: dict[int, Callable[[VerifierKey, str, bytes], int | None]] = {
+def _timestamped(blob: bytes) -> tuple[int, bytes]:
+    """Return time and signature of a cosignature; ValueError for a time beyond 2^63-1 (C2SP tlog-cosignature)."""
+    time = int.from_bytes(blob[:_TIME_BYTES], "big")
+    if time >= 1 << 63:
+        raise ValueError("the time of a cosignature is beyond 2^63-1")
+    return time, blob[_TIME_BYTES:]
+
+
+_VERIFIERS: dict[int, Callable[[VerifierKey, str, bytes], tuple[bool, int | None]]] = {
     ED25519: _verify_log,
     COSIGNATURE_ED25519: _verify_cosignature,
     COSIGNATURE_MLDSA44: _verify_mldsa,

@@ -28,7 +28,7 @@ from typing import TypeVar
 from consent_gateway.audit.canonical import canonical_json
 from consent_gateway.audit.commitments import verify_opening
 from consent_gateway.audit.jws import DetachedJws, Jwk, JwsSigner, parse_jwks, parse_jws
-from consent_gateway.audit.verifier import Finding
+from consent_gateway.audit.verifier.findings import Finding
 
 _Read = TypeVar("_Read")
 RECEIPT_COMMITMENT = "subject"  # the name of the commitment in the entry `receipt.issued`

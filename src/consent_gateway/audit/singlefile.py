@@ -13,16 +13,25 @@ from collections.abc import Iterator
 from importlib.resources import files
 
 PACKAGE = "consent_gateway.audit"
+_FOLDERS = frozenset({"verifier"})  # packages whose modules are all included: what they export is there by its name
 STANDALONE_MODULES = (
     "canonical",
     "commitments",
+    "entries",
     "merkle",
     "tiles",
     "proofs",
     "notes",
     "checkpoints",
     "receipts",
-    "verifier",
+    "witness_policy",
+    "verifier.findings",
+    "verifier.trust",
+    "verifier.files",
+    "verifier.proofs",
+    "verifier.strict",
+    "verifier.walk",
+    "verifier.directory",
     "jws",
     "consent_receipts",
     "command",
@@ -31,10 +40,14 @@ _HEAD = '''#!/usr/bin/env python3
 """Verify a consent gateway's audit log and receipts: Python 3.11+ and `cryptography`, nothing of the product.
 
     python verify.py receipt VKEY PROOF ENTRY [WITNESS_VKEY...]
-    python verify.py tree VKEY DIR [OLD_NOTE]
+    python verify.py tree VKEY DIR [OLD_NOTE...]
     python verify.py prefix VKEY OLD_NOTE NEW_NOTE PROOF
+    python verify.py checkpoint VKEY NOTE
     python verify.py payload ENTRY NAME SALT_HEX PAYLOAD
     python verify.py consent DOCUMENT JWKS [ENTRY]
+    python verify.py CHECK --help
+
+VKEY is the log's public key, from a source that is not the log. Witnesses: --witness VKEY, --policy FILE.
 
 Generated from the product's own modules, each under its name below.
 """
@@ -57,13 +70,13 @@ def build_single_file() -> str:
     sources = {name: _source(name) for name in STANDALONE_MODULES}
     _check_names(sources)
     rule = "# " + "-" * 76
-    parts = (f"\n\n{rule}\n# {name}.py\n{rule}\n\n{_cut_imports(source)}" for name, source in sources.items())
+    parts = (f"\n\n{rule}\n# {name}\n{rule}\n\n{_cut_imports(source)}" for name, source in sources.items())
     return _HEAD + "".join(parts) + _TAIL
 
 
 def _source(name: str) -> str:
     """Return the source text of one module of this package."""
-    return files(PACKAGE).joinpath(f"{name}.py").read_text(encoding="utf-8")
+    return files(PACKAGE).joinpath(f"{name.replace('.', '/')}.py").read_text(encoding="utf-8")
 
 
 def _cut_imports(source: str) -> str:
@@ -79,7 +92,7 @@ def _cut_imports(source: str) -> str:
 def _is_cut(statement: ast.ImportFrom) -> bool:
     """Tell whether the one file must not hold this import; raises ValueError when it cannot do without."""
     module = statement.module or ""
-    if module.startswith(PACKAGE) and module.removeprefix(f"{PACKAGE}.") not in STANDALONE_MODULES:
+    if module.startswith(PACKAGE) and module.removeprefix(f"{PACKAGE}.") not in {*STANDALONE_MODULES, *_FOLDERS}:
         raise ValueError(f"the one-file verifier does not include {module}")
     return module == "__future__" or module.startswith(PACKAGE)
 

@@ -46,11 +46,11 @@ def vkey(store: Path | None) -> None:
     click.echo(open_gateway(store).signer.vkey)
 
 
-@audit.command("verify", context_settings={"ignore_unknown_options": True})
-@click.argument("arguments", nargs=-1)
+@audit.command("verify", context_settings={"ignore_unknown_options": True, "help_option_names": []})
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def verify(arguments: tuple[str, ...]) -> None:
-    """Verify receipts, exported logs and checkpoints without any store: receipt | tree | prefix | payload."""
-    raise click.exceptions.Exit(verifier.main(arguments))
+    """Verify receipts, exported logs and checkpoints without any store; `--help` lists the checks."""
+    raise click.exceptions.Exit(verifier.main(arguments, "consent-gateway audit verify"))
 
 
 @audit.command("verifier")

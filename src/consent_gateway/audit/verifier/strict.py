@@ -1,0 +1,93 @@
+"""What holds of honest entries beyond their hashes: their form, their uids, the course of their times.
+
+A tree commits to bytes, whatever they say. A log of this product holds canonical entries of the closed list alone,
+each uid once, so anything else was not written by it. Times are a different matter: writers have clocks of their own,
+so entries a little out of order are honest and a clock that was set back is no fraud; the largest step back is
+reported, never refused.
+
+Memory stays flat however long the log is: uids go to temporary files by their first byte, and each of them is looked
+through by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
+from tempfile import TemporaryFile
+from typing import IO
+
+from consent_gateway.audit.commitments import UID_BYTES
+from consent_gateway.audit.entries import parse_entry
+from consent_gateway.audit.verifier.findings import FoundError
+
+Fact = tuple[bytes, int]
+"""Uid and time (epoch milliseconds) of an entry."""
+_INDEX_BYTES = 8
+_RECORD = UID_BYTES + _INDEX_BYTES
+_SHARES = 64
+
+
+def entry_facts(first: int, entries: Sequence[bytes]) -> list[Fact]:
+    """Return uid and time of each entry, `first` being the index of the first; FoundError for one of another form."""
+    facts = []
+    for index, entry in enumerate(entries, first):
+        try:
+            read = parse_entry(entry)
+        except ValueError as error:
+            raise FoundError("entry", f"entry {index}: {_reason(error)}", index) from None
+        facts.append((read.uid, read.at))
+    return facts
+
+
+def _reason(error: ValueError) -> str:
+    """Return what is wrong; a kind that is not in the list is quoted by the enumeration, and is left out here."""
+    text = str(error)
+    return "its kind is not one that this verifier knows" if "is not a valid EntryKind" in text else text
+
+
+class EntryFacts:
+    """Takes the facts of all entries in order; its temporary files are closed with `stack`."""
+
+    def __init__(self, stack: ExitStack) -> None:
+        self._shares: list[IO[bytes]] = [stack.enter_context(_share()) for _ in range(_SHARES)]
+        self._latest = 0
+        self._count = 0
+        self.step_back = 0
+        self.step_back_index: int | None = None
+
+    def take(self, facts: Iterable[Fact]) -> None:
+        """Add the facts of the next entries."""
+        for uid, at in facts:
+            self._shares[uid[0] % _SHARES].write(uid + self._count.to_bytes(_INDEX_BYTES, "big"))
+            if self._latest - at > self.step_back:
+                self.step_back, self.step_back_index = self._latest - at, self._count
+            self._latest = max(self._latest, at)
+            self._count += 1
+
+    def check_uids(self) -> None:
+        """Raise FoundError at the first entry whose uid an earlier one has."""
+        again = [index for share in self._shares if (index := _first_repeated(share)) is not None]
+        if again:
+            raise FoundError("uid", f"entry {min(again)} has the uid of an earlier one", min(again))
+
+    @property
+    def details(self) -> dict[str, object]:
+        """Return what a finding says: how many entries, the largest step back of their times and where it is."""
+        return {"entries": self._count, "step_back_ms": self.step_back, "step_back_index": self.step_back_index}
+
+
+def _share() -> IO[bytes]:
+    """Return a file that is gone when it is closed."""
+    return TemporaryFile()
+
+
+def _first_repeated(share: IO[bytes]) -> int | None:
+    """Return the index of the first record whose uid stands before it in the file; records are in order of index."""
+    seen: set[bytes] = set()
+    share.seek(0)
+    while record := share.read(_RECORD):
+        uid = record[:UID_BYTES]
+        if uid in seen:
+            return int.from_bytes(record[UID_BYTES:], "big")
+        seen.add(uid)
+    return None

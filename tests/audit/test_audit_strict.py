@@ -1,0 +1,121 @@
+"""The strict check: the form of every entry, doubled uids, clocks that went back; and work spread over processes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+from audit_fakes import ORIGIN, SEED, filled, flip
+
+from consent_gateway.audit.checkpoints import Signer
+from consent_gateway.audit.entries import Entry, EntryKind, entry_bytes
+from consent_gateway.audit.verifier import Finding, verify_directory
+from consent_gateway.audit.verifier.findings import FoundError
+from consent_gateway.audit.verifier.strict import EntryFacts
+
+VKEY = Signer(ORIGIN, SEED).vkey
+
+
+def entry(number: int, at: int | None = None) -> bytes:
+    uid = sha256(b"%d" % number).digest()[:16]
+    return entry_bytes(Entry(EntryKind.ADMIN_ACTION, 1000 * number if at is None else at, "key:ops", uid))
+
+
+HONEST = [entry(number) for number in range(600)]
+
+
+def strictly(folder: Path, entries: Sequence[bytes]) -> Finding:
+    folder.mkdir()
+    root = filled(entries)[0].export(folder)
+    assert verify_directory(VKEY, root).ok
+    return verify_directory(VKEY, root, strict=True)
+
+
+def test_an_honest_log_is_of_one_form(tmp_path: Path) -> None:
+    finding = strictly(tmp_path / "log", HONEST)
+    assert finding.ok
+    assert finding.details["strict"] == {"entries": 600, "step_back_ms": 0, "step_back_index": None}
+    assert strictly(tmp_path / "none", HONEST[:1]).ok
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        (b"{}", "missing or unknown members"),
+        (HONEST[300].replace(b'"v":1', b'"v": 1'), "canonical form"),
+        (HONEST[300].replace(b"admin.action", b"admin.actiom"), "its kind is not one that this verifier knows"),
+        (HONEST[300].replace(b"admin.action", b"consent.recorded")[:-1], "not JSON"),
+        (b"[" * 60_000, "not JSON"),
+    ],
+)
+def test_another_form_is_found_and_named(tmp_path: Path, bad: bytes, message: str) -> None:
+    finding = strictly(tmp_path / "log", [*HONEST[:300], bad, *HONEST[301:]])
+    assert (finding.ok, finding.code, finding.index) == (False, "entry", 300)
+    assert finding.message.startswith("entry 300: ")
+    assert message in finding.message
+    assert "actiom" not in finding.message
+
+
+def test_a_doubled_uid_is_found_at_its_second_place(tmp_path: Path) -> None:
+    twice = [*HONEST[:400], entry(7, at=1), *HONEST[400:], entry(8, at=1)]
+    finding = strictly(tmp_path / "log", twice)
+    assert (finding.ok, finding.code, finding.index) == (False, "uid", 400)
+
+
+def test_a_clock_that_went_back_is_told_and_is_no_fraud(tmp_path: Path) -> None:
+    back = [*HONEST[:100], *(entry(number, at=1000 * number - 50_000) for number in range(100, 600))]
+    finding = strictly(tmp_path / "log", back)
+    assert finding.ok
+    assert finding.details["strict"] == {"entries": 600, "step_back_ms": 49_000, "step_back_index": 100}
+
+
+def test_uids_are_compared_over_all_shares() -> None:
+    uids = [sha256(b"%d" % number).digest()[:16] for number in range(2000)]
+    with ExitStack() as stack:
+        facts = EntryFacts(stack)
+        facts.take((uid, 0) for uid in uids)
+        facts.check_uids()
+        facts.take([(uids[1999], 0), (uids[3], 0)])
+        with pytest.raises(FoundError) as found:
+            facts.check_uids()
+    assert found.value.finding.index == 2000
+
+
+def test_processes_find_what_one_finds(tmp_path: Path) -> None:
+    entries = [b"%d" % number for number in range(20_000)]
+    store, _ = filled(entries)
+    root = store.export(tmp_path)
+    calls: list[tuple[int, int]] = []
+    early = filled(entries[:17_000])[0].checkpoint
+    assert early is not None
+
+    def check() -> Finding:
+        return verify_directory(VKEY, root, jobs=2, earlier=early, progress=lambda *at: calls.append(at))
+
+    found = check()
+    assert found.ok
+    assert found == verify_directory(VKEY, root, earlier=early)
+    assert calls == [(16_384, 20_000), (20_000, 20_000)]
+    for path in ("tile/0/070", "tile/0/003"):
+        (root / path).write_bytes(flip((root / path).read_bytes(), 3))
+    found = check()
+    assert (found.code, found.index) == ("tile", 3 * 256)  # always the first, whoever was faster
+
+
+def test_a_wrong_hash_high_in_the_tree_is_found_by_the_first_entry_below_it(tmp_path: Path) -> None:
+    root = filled([b"%d" % number for number in range(66_000)], batch=10_000)[0].export(tmp_path)
+    assert verify_directory(VKEY, root).ok
+    for path, bit, index in (
+        ("tile/1/000", 8 * 32 * 200, 200 * 256),
+        ("tile/2/000.p/1", 0, 0),
+        ("tile/1/001.p/1", 0, 65_536),
+    ):
+        data = (root / path).read_bytes()
+        (root / path).write_bytes(flip(data, bit))
+        finding = verify_directory(VKEY, root)
+        assert (finding.code, finding.index) == ("tile", index)
+        assert finding.message == f"entry {index} is the first below a wrong hash in {path}"
+        (root / path).write_bytes(data)
