@@ -29,7 +29,7 @@ from builders import (
 from consent_gateway.clock import FixedClock
 from consent_gateway.db import subjects, tables
 from consent_gateway.db.engine import Store
-from consent_gateway.domain.ids import SubjectId
+from consent_gateway.domain.ids import RecipientId, SubjectId
 from consent_gateway.domain.segments import Everyone
 from consent_gateway.errors import NotFoundError, StoreError, TombstoneError
 from consent_gateway.services import audiences, registers, tombstones
@@ -327,13 +327,16 @@ def test_who_was_merged_and_erased_together_is_erased_together(crm: Gateway, tmp
 def test_what_was_quarantined_about_them_goes_too(crm: Gateway, tmp_path: Path) -> None:
     named = {"member_no": "M00001", "email": "person2@example.org"}  # two people: refused
     with crm.work() as work:
-        import_subjects(work, SOURCE, [Incoming(1, json.dumps(named).encode(), SubjectItem(named, "DE"))], "0" * 64)
+        own = crm.vault.pseudonym(subject_id(work, ref(1)), RecipientId("self"), work.registers)
+        unread = Incoming(2, json.dumps({"guardian": {"pseudonym": own}}).encode(), None)
+        rows = [Incoming(1, json.dumps(named).encode(), SubjectItem(named, "DE")), unread]
+        import_subjects(work, SOURCE, rows, "0" * 64)
     backup = back_up(crm.store, tmp_path / "backup")
     forget(crm, 1)
     restore(crm.store, backup)
     started = opened(crm.store, tmp_path)
     with started.look() as work:
-        assert [bytes(s) for s in work.session.execute(select(tables.quarantine.c.sealed)).scalars()] == [b""]
+        assert [bytes(s) for s in work.session.execute(select(tables.quarantine.c.sealed)).scalars()] == [b"", b""]
 
 
 def test_many_are_erased_again_in_several_pieces(crm: Gateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

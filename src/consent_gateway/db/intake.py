@@ -5,12 +5,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import delete, func, insert, select, update
 
 from consent_gateway.db.dialects import insert_ignoring
 from consent_gateway.db.engine import Session
 from consent_gateway.db.subjects import Token
 from consent_gateway.db.tables import idempotency_keys, imports, quarantine, quarantine_identifiers
+
+_QUARANTINE = 0x72656675736564  # "refused"
+
+
+def hold_quarantine(session: Session, *, keeping: bool) -> None:
+    """Order those who keep refused rows against who erases somebody in them; until the transaction ends.
+
+    Those who keep share the lock, and take no other after it; an erasure takes it alone. SQLite has one writer anyway.
+    """
+    if session.dialect.name != "sqlite":
+        function = func.pg_advisory_xact_lock_shared if keeping else func.pg_advisory_xact_lock
+        session.execute(select(function(_QUARANTINE)))
 
 
 def put_quarantine(session: Session, rows: Sequence[dict[str, Any]]) -> list[int]:
@@ -29,6 +41,7 @@ def tie_quarantine(session: Session, pairs: Sequence[tuple[Token, int]]) -> None
 
 def forget_quarantined(session: Session, tokens: Sequence[Token]) -> int:
     """Empty every kept row that contains one of the identifiers; its reasons stay. Returns how many those were."""
+    hold_quarantine(session, keeping=False)
     emptied = 0
     for token in tokens:
         tied = (quarantine_identifiers.c.kind == token.kind) & (quarantine_identifiers.c.token == token.value)

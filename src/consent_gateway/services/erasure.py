@@ -112,7 +112,8 @@ def _erase_subject(work: Work, subject_id: SubjectId, reason: str) -> Erasure:
     # The opening of this very entry would outlive the person: it is not kept.
     work.openings = [opening for opening in work.openings if opening.subject_id != subject_id]
     _keep_line(work, subject_id, reason, forms, uid)
-    intake.forget_quarantined(work.session, [name for form in forms for name in lasting_names.names(work, form)])
+    names = [name for form in forms for name in lasting_names.names(work, form)]
+    intake.forget_quarantined(work.session, [*names, lasting_names.of_subject(work, subject_id)])
     counts = subjects.delete_person(work.session, subject_id)
     return Erasure(len(forms), sum(counts.values()), uid)
 

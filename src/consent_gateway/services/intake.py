@@ -19,7 +19,7 @@ from consent_gateway.domain.ids import SourceId
 from consent_gateway.errors import FieldProblem, InputError
 from consent_gateway.services import lasting_names
 from consent_gateway.services.gateway import Work
-from consent_gateway.services.people import identifiers_in
+from consent_gateway.services.people import identifiers_in, people_in
 from consent_gateway.services.vault import GATEWAY_ITSELF, seal_bytes
 
 Item = TypeVar("Item")
@@ -109,6 +109,8 @@ class Refusals:
         """
         if not self._rows:
             return []
+        # The last lock that an intake takes: an erasure that is under way ends first, and one that begins finds these.
+        intake_rows.hold_quarantine(work.session, keeping=True)
         dek = own_key(work)
         ordered = sorted(self._rows.items())
         tokens = {row: _tokens_in(work, raw) if content else None for row, (raw, _) in ordered}
@@ -133,14 +135,14 @@ class Refusals:
 
 
 def _tokens_in(work: Work, raw: bytes) -> list[Token] | None:
-    """Return the lasting tokens of every identifier in a refused row, as far as it can be read.
+    """Return the ties of a refused row: lasting tokens of every identifier in it, and of whom its pseudonyms name.
 
-    A kept row is tied to them, so that an erasure reaches it. None: one of them belongs to an erased person.
+    By them an erasure reaches it. None: it names somebody who was erased.
     """
-    forms = identifiers_in(raw)
-    if forms and lasting_names.erased(work, forms):
+    forms, named = identifiers_in(raw), people_in(work, raw)
+    if (forms and lasting_names.erased(work, forms)) or named - subject_rows.existing(work.session, named):
         return None
-    return [lasting_names.names(work, form)[0] for form in forms]
+    return [lasting_names.names(work, form)[0] for form in forms] + [lasting_names.of_subject(work, i) for i in named]
 
 
 def require_source(work: Work, source: str) -> SourceId:

@@ -13,10 +13,14 @@ from typing import TypeVar
 from consent_gateway.db import subjects
 from consent_gateway.db.subjects import Token
 from consent_gateway.domain.generations import Generations
+from consent_gateway.domain.ids import SubjectId
 from consent_gateway.services.gateway import Work
+from consent_gateway.vault.blind_index import INDEX_BYTES
 from consent_gateway.vault.normal_forms import Normalised
+from consent_gateway.vault.tombstones import SubjectHasher
 
 Held = TypeVar("Held")
+_SUBJECT = "subject"  # beside the kinds of identifiers
 FORMERLY = Generations().counts  # the generation of tokens that strangers left before
 
 
@@ -27,6 +31,16 @@ def names(work: Work, form: Normalised) -> list[Token]:
     if vault.holds(FORMERLY):
         found.append(vault.token(form, FORMERLY))
     return found
+
+
+def of_subject(work: Work, subject_id: SubjectId) -> Token:
+    """Return the token by which a refused row is kept that names somebody by a pseudonym."""
+    return tied_to(SubjectHasher(work.gateway.vault.provider.keyring).hash(subject_id))
+
+
+def tied_to(subject: bytes) -> Token:
+    """Return the same for a subject of whom the keyed hash is left (`vault.tombstones.SubjectHasher`)."""
+    return Token(_SUBJECT, subject[:INDEX_BYTES])
 
 
 def by_name(work: Work, held: Mapping[Normalised, Held]) -> dict[Token, Held]:

@@ -15,11 +15,13 @@ from consent_gateway.services.gateway import Work
 from consent_gateway.services.items import SubjectRef
 from consent_gateway.vault.normal_forms import Normalised, Rejected
 from consent_gateway.vault.normalisers import normalise
+from consent_gateway.vault.pseudonyms import MAX_CHARS
 
 PSEUDONYM = "pseudonym"
 NOBODY = SubjectId(-1)  # is looked up where a name means nobody: the same queries as for somebody who is gone
 _KINDS = frozenset(IdentifierKind)
 _MAX_DEPTH = 8
+_WRITTEN_LIKE = {IdentifierKind.EMAIL: "@", IdentifierKind.PHONE: "+"}
 UNKNOWN = FieldProblem("$.subject", "unknown_subject", "nobody with this identifier is known")
 NOT_A_POINT = FieldProblem("$.contact_point", "not_a_contact_point", "name an address, not a pseudonym")
 UNKNOWN_POINT = FieldProblem("$.contact_point", "unknown_contact_point", "nobody has this contact point")
@@ -37,28 +39,53 @@ def phone_region(region: str | None) -> str | None:
 
 
 def identifiers_in(raw: bytes) -> list[Normalised]:
-    """Return every identifier in a row that could not be taken in, as far as it can be read: JSON, at any depth."""
+    """Return every identifier in a row that could not be taken in, as far as it can be read: JSON, at any depth.
+
+    What stands under another name, or in the column of another field, counts if it is written like an address or like
+    a number with its country: such rows are refused for that very reason.
+    """
+    return [form for key, text, region in _texts_in(raw) for form in _forms_of(key, text, region)]
+
+
+def people_in(work: Work, raw: bytes) -> set[SubjectId]:
+    """Return whom the caller's pseudonyms in such a row name, also who is gone by now."""
+    resolve, recipient = work.gateway.vault.resolve, work.actor.recipient
+    names = (text for _, text, _ in _texts_in(raw) if text.startswith("p") and len(text) <= MAX_CHARS)
+    found = (resolve(name, recipient, work.registers, work.now) for name in names)
+    return {i for i in found if i is not None}
+
+
+def _texts_in(raw: bytes) -> Iterator[tuple[str, str, str | None]]:
+    """Yield every text of a row with the name that it stands under, and the country that is said beside it."""
     try:
         document = json.loads(raw)
     except (ValueError, RecursionError):
-        return []
-    return list(_walk(document, None, _MAX_DEPTH))
-
-
-def _walk(value: object, region: str | None, depth: int) -> Iterator[Normalised]:
-    if depth == 0 or not isinstance(value, (dict, list)):
         return
-    if isinstance(value, list):
+    yield from _walk("", document, None, _MAX_DEPTH)
+
+
+def _walk(key: str, value: object, region: str | None, depth: int) -> Iterator[tuple[str, str, str | None]]:
+    if isinstance(value, (str, int)):  # a member number that is sent as a number is refused as one
+        yield key, str(value), region
+    elif isinstance(value, list) and depth:
         for item in value:
-            yield from _walk(item, region, depth - 1)
-        return
+            yield from _walk(key, item, region, depth - 1)
+    elif isinstance(value, dict) and depth:
+        here = _region_said(value) or region
+        for name, item in value.items():
+            yield from _walk(name, item, here, depth - 1)
+
+
+def _region_said(value: Mapping[str, object]) -> str | None:
     named = value.get("region") or value.get("country")
-    here = named if isinstance(named, str) else region
-    for key, item in value.items():
-        form = normal_form(key, item, here, "$") if key in _KINDS and isinstance(item, str) else None
-        if isinstance(form, Normalised):
-            yield form
-        yield from _walk(item, here, depth - 1)
+    form = normalise("region", named) if isinstance(named, str) else None
+    return form.value if isinstance(form, Normalised) else None
+
+
+def _forms_of(key: str, text: str, region: str | None) -> list[Normalised]:
+    kinds = [kind for kind, mark in _WRITTEN_LIKE.items() if mark in text and kind != key]
+    forms = (normal_form(kind, text, region, "$") for kind in ([key, *kinds] if key in _KINDS else kinds))
+    return [form for form in forms if isinstance(form, Normalised)]
 
 
 def named_by(work: Work, pseudonym: str) -> SubjectId:

@@ -28,7 +28,7 @@ from consent_gateway.domain.subjects import SUPPRESSED_BY
 from consent_gateway.errors import TombstoneError
 from consent_gateway.services.audience_rows import whole_rows
 from consent_gateway.services.gateway import UID_BYTES, Gateway, Work
-from consent_gateway.services.lasting_names import FORMERLY
+from consent_gateway.services.lasting_names import FORMERLY, tied_to
 from consent_gateway.vault.tombstone_file import TombstoneFile
 from consent_gateway.vault.tombstones import BEGUN, LASTING, Burial, SubjectHasher, decode, encode
 
@@ -160,7 +160,8 @@ def _carry_out(work: Work, burials: Sequence[Burial], returned: Mapping[bytes, S
     )
     again = {(kind, t): b.at for b in burials for kind, number, t in b.suppressed if number == LASTING}
     _suppress(work, {(kind, t): at for (kind, t), at in again.items() if kind in _REACHABLE})
-    intake.forget_quarantined(work.session, [Token(kind, t) for kind, t in again])
+    named = [tied_to(b.subject) for b in burials if b.subject is not None]
+    intake.forget_quarantined(work.session, [*(Token(kind, t) for kind, t in again), *named])
     erasures.add(work.session, [ErasureRow(b.uid, b.at, encode(b), work.now) for b in burials])
     for uid, subject_id in back.items():
         work.record(EntryKind.ERASURE_REPLAYED, {"erasure": uid.hex(), "rows": rows[subject_id]})

@@ -34,6 +34,7 @@ from consent_gateway.vault.custody import Custody, custody_of
 from consent_gateway.vault.keyring import Keyring
 
 BLOCK_BYTES = 16
+MAX_CHARS = 44  # of a pseudonym as text
 _ZEROS = bytes(8)
 _MAX_EPOCH, _MAX_ID = (1 << 32) - 1, (1 << 63) - 1
 _MAX_CIPHERS = 1024

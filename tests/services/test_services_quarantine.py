@@ -1,0 +1,146 @@
+"""Refused rows are kept for a while, sealed; an erasure reaches each that names its person, however it does."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from sqlalchemy import select, text
+
+from builders import SOURCE, a_gateway, a_person, id_of, ref, take, with_source
+from consent_gateway.db import tables
+from consent_gateway.db.engine import Store
+from consent_gateway.domain.ids import RecipientId
+from consent_gateway.errors import FieldProblem, StoreError
+from consent_gateway.services.consents import record_consents
+from consent_gateway.services.erasure import erase
+from consent_gateway.services.gateway import Gateway, Work
+from consent_gateway.services.intake import Incoming
+from consent_gateway.services.people import identifiers_in
+from consent_gateway.services.subjects import import_subjects
+
+WRONG = (FieldProblem("$.birth_date", "birth_date_impossible", "no such day"),)
+TELEPHONE = {"member_no": "M00001", "phone": "+4930901820", "openid": "4711"}
+
+
+@pytest.fixture
+def crm(gateway: Gateway) -> Gateway:
+    """Two people, the first with a telephone."""
+    with_source(gateway)
+    take(gateway, [a_person(1, identifiers=TELEPHONE | {"email": "person1@example.org"}), a_person(2)])
+    return gateway
+
+
+def refused(row: Any) -> Incoming[Any]:
+    return Incoming(1, json.dumps(row).encode(), None, WRONG)
+
+
+def refuse(gateway: Gateway, row: Any) -> None:
+    with gateway.work() as work:
+        assert import_subjects(work, SOURCE, [refused(row)], "0" * 64).rejected == 1
+
+
+def forget(gateway: Gateway, number: int) -> None:
+    who = id_of(gateway, ref(number))
+    with gateway.work() as work:
+        erase(work, who, "request")
+
+
+def kept(gateway: Gateway) -> list[bool]:
+    """Of each refused row, whether its content is still there."""
+    with gateway.look() as work:
+        sealed = work.session.execute(select(tables.quarantine.c.sealed).order_by(tables.quarantine.c.id)).scalars()
+        return [bytes(s) != b"" for s in sealed]
+
+
+def name_of(gateway: Gateway, number: int) -> str:
+    who = id_of(gateway, ref(number))
+    with gateway.look() as work:
+        return gateway.vault.pseudonym(who, RecipientId("self"), work.registers)
+
+
+NAMED: dict[str, Any] = {
+    "phone of a country in lower case": {"phone": "030 901820", "country": "de"},
+    "phone of a state": {"phone": "030 901820", "country": " DE "},
+    "address in a column of another": {"phone": "person1@example.org", "member_no": "0"},
+    "address under a name that is not known": {"e_mail": " Person1@Example.ORG"},
+    "number under a name that is not known": {"mobile": "+49 30 901820"},
+    "number as a number": {"openid": 4711},
+    "what no column names": {"member_no": "0", "surplus": ["Anna", "person1@example.org"]},
+}
+
+
+@pytest.mark.parametrize("row", NAMED.values(), ids=NAMED)
+def test_an_erasure_empties_what_names_its_person(crm: Gateway, row: dict[str, Any]) -> None:
+    refuse(crm, row)
+    refuse(crm, {"email": "somebody.else@example.org"})
+    assert kept(crm) == [True, True]
+    forget(crm, 1)
+    assert kept(crm) == [False, True]
+
+
+def test_an_erasure_empties_what_names_its_person_by_a_pseudonym(crm: Gateway) -> None:
+    """A refused consent carries evidence: an address, a wording, a name."""
+    row = {"subject": {"pseudonym": name_of(crm, 1)}, "purpose": "?", "evidence": {"ip": "192.0.2.7"}}
+    other = {"subject": {"pseudonym": name_of(crm, 2)}}
+    with crm.work() as work:
+        record_consents(work, SOURCE, [refused(row), Incoming(2, json.dumps(other).encode(), None, WRONG)], "0" * 64)
+    assert kept(crm) == [True, True]
+    forget(crm, 1)
+    assert kept(crm) == [False, True]
+
+
+def test_nothing_is_kept_about_somebody_who_is_gone(crm: Gateway) -> None:
+    name = name_of(crm, 1)
+    forget(crm, 1)
+    refuse(crm, {"guardian": {"pseudonym": name}, "evidence": {"ip": "192.0.2.7"}})
+    refuse(crm, {"mail": "person1@example.org"})
+    refuse(crm, {"guardian": {"pseudonym": "p1-" + "0" * 32}})  # made up: of nobody
+    assert kept(crm) == [False, False, True]
+
+
+def test_what_is_read_as_an_identifier() -> None:
+    found = identifiers_in(json.dumps([{"x": {"mail": "a@b.de"}}, "A@b.de", {"n": "+4930901820"}, "a", 1]).encode())
+    assert [(f.kind, f.value) for f in found] == [("email", "a@b.de"), ("email", "a@b.de"), ("phone", "+4930901820")]
+    assert identifiers_in(b"no JSON, a@b.de") == []
+
+
+# -- two at once -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def replica(crm: Gateway) -> Iterator[Gateway]:
+    store = Store(crm.store.engine.url.render_as_string(hide_password=False))
+    yield a_gateway(store, keyring=crm.vault.provider.keyring)
+    store.dispose()
+
+
+def impatient(work: Work) -> Work:
+    work.session.execute(text("SET LOCAL lock_timeout = '50ms'"))
+    return work
+
+
+@pytest.mark.postgres
+@pytest.mark.parametrize("store_url", ["postgres"], indirect=True)
+def test_an_erasure_waits_for_a_row_that_is_being_kept(crm: Gateway, replica: Gateway) -> None:
+    who = id_of(crm, ref(1))
+    with crm.work() as work:
+        import_subjects(work, SOURCE, [refused({"email": "person1@example.org"})], "0" * 64)
+        with pytest.raises(StoreError), replica.work() as other:
+            erase(impatient(other), who, "request")
+    forget(crm, 1)
+    assert kept(crm) == [False]
+
+
+@pytest.mark.postgres
+@pytest.mark.parametrize("store_url", ["postgres"], indirect=True)
+def test_a_row_is_kept_only_after_an_erasure_that_is_under_way(crm: Gateway, replica: Gateway) -> None:
+    who = id_of(crm, ref(1))
+    with crm.work() as work:
+        erase(work, who, "request")
+        with pytest.raises(StoreError), replica.work() as other:
+            import_subjects(impatient(other), SOURCE, [refused({"email": "person1@example.org"})], "0" * 64)
+    refuse(crm, {"email": "person1@example.org"})
+    assert kept(crm) == [False]
