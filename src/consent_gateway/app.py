@@ -207,9 +207,9 @@ def report(telemetry: Telemetry, error: Exception) -> None:
 
 
 def _settle_tombstones(telemetry: Telemetry, gateway: Gateway) -> None:
-    """Carry out again what a restored backup brought back, before anything is listened for."""
-    if tombstones.settle(gateway).erasures:
-        telemetry.log.warning(Event.TOMBSTONES_REPLAYED)
+    """Carry out again what a restored backup brought back, before anything is listened for; later the worker does."""
+    gateway.on_replayed = lambda: telemetry.log.warning(Event.TOMBSTONES_REPLAYED)
+    tombstones.settle(gateway)
 
 
 @get("/openapi.json", include_in_schema=False, sync_to_thread=False)

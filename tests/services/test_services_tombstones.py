@@ -41,10 +41,11 @@ from consent_gateway.services.merges import merge, unmerge
 from consent_gateway.services.people import normal_form
 from consent_gateway.services.reconcile import reconcile
 from consent_gateway.services.subjects import import_subjects
-from consent_gateway.services.tombstones import Replay, compare, rebuild, settle
+from consent_gateway.services.tombstones import Replay, compare, rebuild, settle, settle_again
 from consent_gateway.services.worker import Worker
 from consent_gateway.vault.keyring import Keyring
 from consent_gateway.vault.tombstone_file import TombstoneFile
+from consent_gateway.vault.tombstones import BEGUN, Burial
 from fakes import faults_of
 
 KEYRING = Keyring.in_memory()
@@ -337,6 +338,72 @@ def test_what_was_quarantined_about_them_goes_too(crm: Gateway, tmp_path: Path) 
     started = opened(crm.store, tmp_path)
     with started.look() as work:
         assert [bytes(s) for s in work.session.execute(select(tables.quarantine.c.sealed)).scalars()] == [b"", b""]
+
+
+# -- under a running process -----------------------------------------------------------------------------------------
+
+
+def test_a_store_that_is_restored_under_a_running_process_is_settled_again(crm: Gateway, tmp_path: Path) -> None:
+    told = [0]
+    crm.on_replayed = lambda: told.append(1)
+    Worker(crm, fail)._round(tally=True, housekeep=False)
+    backup = back_up(crm.store, tmp_path / "backup")
+    forget(crm, 1, 2)
+    assert settle_again(crm) == Replay()
+    restore(crm.store, backup)
+    assert served(crm) == 10
+    Worker(crm, fail)._round(tally=True, housekeep=False)
+    assert served(crm) == 8
+    assert told == [0, 1]
+    assert reconcile(crm).clean
+    assert settle_again(crm) == Replay()
+
+
+def test_nothing_is_served_from_a_store_that_was_set_back_until_it_is_settled(crm: Gateway, tmp_path: Path) -> None:
+    backup = back_up(crm.store, tmp_path / "backup")
+    forget(crm, 1)
+    restore(crm.store, backup)
+    file = file_of(crm).path
+    crm.tombstones = Torn(KEYRING, file)
+    errors: list[Exception] = []
+    Worker(crm, errors.append)._round(tally=True, housekeep=False)
+    assert {type(e) for e in errors} == {TombstoneError}
+    for unit in (crm.work, crm.look):
+        with pytest.raises(TombstoneError) as caught, unit():
+            pass
+        assert caught.value.retry_after
+    crm.tombstones = TombstoneFile(KEYRING, file)
+    Worker(crm, fail)._round(tally=True, housekeep=False)
+    assert served(crm) == 9
+
+
+def test_a_log_that_became_shorter_is_looked_into(crm: Gateway, tmp_path: Path) -> None:
+    """More lines than are looked at regularly may lie behind it."""
+    backup = back_up(crm.store, tmp_path / "backup")
+    forget(crm, 1)
+    for _ in range(2):
+        Worker(crm, fail)._round(tally=True, housekeep=False)
+    restore(crm.store, backup)
+    crm.tombstones = Narrow(KEYRING, file_of(crm).path)
+    assert settle_again(crm) == Replay(1, 1)
+
+
+class Narrow(TombstoneFile):
+    """A file of which only the first line is looked at regularly."""
+
+    def newest(self) -> list[bytes]:
+        return [b.uid for b in self.read() if b.reason == BEGUN]
+
+
+class Torn(TombstoneFile):
+    """A file that is lost after its last lines were looked at."""
+
+    def read(self) -> list[Burial]:
+        raise TombstoneError("there is no tombstone file at the configured path")
+
+
+def fail(error: Exception) -> None:
+    raise error
 
 
 def test_many_are_erased_again_in_several_pieces(crm: Gateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -41,6 +41,14 @@ def count(session: Session) -> int:
     return session.execute(select(func.count()).select_from(erasures)).scalar() or 0
 
 
+def known(session: Session, uids: Iterable[bytes]) -> set[bytes]:
+    """Return which erasures there are."""
+    found: set[bytes] = set()
+    for part in chunks(uids):
+        found.update(map(bytes, session.execute(select(erasures.c.uid).where(erasures.c.uid.in_(part))).scalars()))
+    return found
+
+
 def unfiled(session: Session, limit: int) -> list[ErasureRow]:
     """Return the oldest erasures whose line is not known to be in the file."""
     statement = select(erasures).where(erasures.c.filed_at.is_(None)).order_by(erasures.c.id).limit(limit)

@@ -25,10 +25,10 @@ from consent_gateway.db.subjects import Token
 from consent_gateway.domain.audiences import ClassKey
 from consent_gateway.domain.ids import RecipientId, SubjectId
 from consent_gateway.domain.registers import Principal, Registers
-from consent_gateway.errors import AuthenticationError
+from consent_gateway.errors import AuthenticationError, TombstoneError
 from consent_gateway.services.closed_keys import ClosedKeys
 from consent_gateway.services.decider import Asked, Decider
-from consent_gateway.services.filing import file_open
+from consent_gateway.services.filing import RETRY_SECONDS, file_open
 from consent_gateway.services.keeping import keep_points, keep_set
 from consent_gateway.services.law import Standing
 from consent_gateway.services.rules import Rules
@@ -182,16 +182,21 @@ class Gateway:
     kept: set[str] = field(default_factory=set)  # digests of what is in the store for replays; only ever a repetition
     tombstones: TombstoneFile | None = None  # None: keys that no file holds have no lasting tombstones either
 
+    behind: bool = False  # whether the store lacks erasures that the tombstone file has: nothing is served until it has
+    on_replayed: Callable[[], None] = lambda: None
+    log_size: int = 0  # of the log, when it was last looked at
+
     residue_since: int | None = None  # since when (seconds) erased bytes may be in the write-ahead log
 
     @contextmanager
-    def work(self, actor: Principal = SYSTEM) -> Iterator[Work]:
+    def work(self, actor: Principal = SYSTEM, *, curing: bool = False) -> Iterator[Work]:
         """Run one use case in one transaction; commits on leaving, rolls back on any exception.
 
-        TombstoneError after the commit of an erasure: it stands, and is not to be acknowledged yet.
+        TombstoneError after the commit of an erasure: it stands, and is not to be acknowledged yet. And before anything
+        is done while the store is behind the tombstone file, except for work that is `curing` that.
         """
         with self.store.transaction() as session:
-            work = self._begin(session, actor)
+            work = self._begin(session, actor, curing=curing)
             yield work
             work.flush()
         self._settle(work)
@@ -220,7 +225,14 @@ class Gateway:
         with self.store.reading() as session:
             yield self._begin(session, actor)
 
-    def _begin(self, session: Session, actor: Principal) -> Work:
+    def forget(self) -> None:
+        """Forget what is remembered of the store: it is another one than it was."""
+        self.registers.snapshot = None
+        self.kept = set()
+
+    def _begin(self, session: Session, actor: Principal, *, curing: bool = False) -> Work:
+        if self.behind and not curing:
+            raise TombstoneError("the store was set back: erasures are carried out again", retry_after=RETRY_SECONDS)
         work = Work(self, session, self.clock().astimezone(UTC), actor, self.registers.fresh(session))
         if not work.is_live(actor):
             raise AuthenticationError

@@ -1,6 +1,7 @@
 """Compare the tombstone file with the store before anything is served, and carry out again what a backup brought back.
 
-The file lies outside of the backups (THREATS 28). At every start:
+The file lies outside of the backups (THREATS 28). At every start, and again when a running process sees that the store
+was set back under it (`settle_again`, every few seconds):
 
 - the store says it was written, and the file lacks it: the file was lost, cut or exchanged. Nothing starts
   (`TombstoneError`) until an operator restores it, or has it rebuilt out of what there is;
@@ -19,7 +20,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from consent_gateway.audit.entries import EntryKind
-from consent_gateway.db import audience_rows, erasures, intake, merges, subjects
+from consent_gateway.db import audience_rows, erasures, intake, log_store, merges, subjects
 from consent_gateway.db.engine import Session
 from consent_gateway.db.erasures import ErasureRow
 from consent_gateway.db.subjects import Token
@@ -73,7 +74,38 @@ def settle(gateway: Gateway) -> Replay:
     if found.lost:
         raise TombstoneError(f"the tombstone file lacks {found.lost} erasures that were written to it")
     gateway.file_tombstones()
-    return _replay(gateway, found.lacking)
+    done = _replay(gateway, found.lacking)
+    if done.erasures:
+        gateway.on_replayed()
+    return done
+
+
+def settle_again(gateway: Gateway) -> Replay:
+    """Settle if the store was set back under a running process; nothing is served from when that is seen.
+
+    For whoever looks regularly, and for whoever finds that the log's head went back. TombstoneError as `settle`: then
+    nothing is served until file and store agree.
+    """
+    if gateway.tombstones is None or not (gateway.behind or _is_set_back(gateway, gateway.tombstones)):
+        return Replay()
+    gateway.behind = True
+    gateway.forget()
+    done = settle(gateway)
+    gateway.behind = False
+    return done
+
+
+def _is_set_back(gateway: Gateway, file: TombstoneFile) -> bool:
+    """Tell whether the file has erasures that the store lacks, or the log is shorter than it was.
+
+    A line is written after the commit of its erasure, so no other store lacks one.
+    """
+    newest = file.newest()
+    with gateway.store.reading() as session:
+        lacking = set(newest) - erasures.known(session, newest)
+        head = log_store.checkpoint(session)
+    before, gateway.log_size = gateway.log_size, 0 if head is None else head[0]
+    return bool(lacking) or gateway.log_size < before
 
 
 def compare(gateway: Gateway, file: TombstoneFile) -> Comparison:
@@ -102,7 +134,7 @@ def rebuild(gateway: Gateway, file: TombstoneFile, aside: str) -> Comparison:
         stored = {row.uid: decode(row.line) for row in erasures.every(session)}
     lines = sorted({**saved, **stored}.values(), key=lambda b: b.at)
     file.replace(lines, aside)
-    with gateway.work() as work:
+    with gateway.work(curing=True) as work:
         erasures.mark_filed(work.session, stored, work.now)
         fields = {"action": "tombstones_rebuilt", "lines": len(lines), "salvaged": len(saved), "stored": len(stored)}
         work.record(EntryKind.ADMIN_ACTION, fields)
@@ -111,7 +143,7 @@ def rebuild(gateway: Gateway, file: TombstoneFile, aside: str) -> Comparison:
 
 def _begin(gateway: Gateway, file: TombstoneFile) -> None:
     """Give a store that has none its file, and its first line."""
-    with gateway.work() as work:
+    with gateway.work(curing=True) as work:
         begun = erasures.any_row(work.session)
         if not begun:
             first = Burial(secrets.token_bytes(UID_BYTES), work.now, None, BEGUN)
@@ -131,9 +163,9 @@ def _replay(gateway: Gateway, lacking: Sequence[Burial]) -> Replay:
         returned = _find(session, gateway, lacking)
     for start in range(0, len(lacking), _BATCH):
         part = lacking[start : start + _BATCH]
-        with gateway.work() as work:
+        with gateway.work(curing=True) as work:
             _carry_out(work, part, returned)
-    with gateway.work() as work:
+    with gateway.work(curing=True) as work:
         subjects.skip_ids(work.session, max(b.last_id for b in lacking))
         work.record(EntryKind.TOMBSTONES_REPLAYED, {"erasures": len(lacking), "subjects": len(returned)})
     return Replay(len(lacking), len(returned))

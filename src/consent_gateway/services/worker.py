@@ -12,8 +12,8 @@ import threading
 from collections.abc import Callable, Iterator
 
 from consent_gateway.db import audiences, intake
-from consent_gateway.errors import GatewayError, TombstoneError
-from consent_gateway.services import approvals, holds, retention
+from consent_gateway.errors import GatewayError
+from consent_gateway.services import approvals, holds, retention, tombstones
 from consent_gateway.services.audit_log import Sequencer
 from consent_gateway.services.gateway import Gateway
 
@@ -71,12 +71,13 @@ class Worker:
         self._finish()
 
     def _round(self, *, tally: bool, housekeep: bool) -> None:
+        if tally:
+            self._care_for_tombstones()
         try:
             if self._sequencer.drain():
                 self._stopping.wait(PACE_SECONDS)
             if tally:
                 self._gateway.tally.write(self._gateway.store)
-                self._file_tombstones()
                 holds.carry_out_due(self._gateway)
             if housekeep:
                 self._housekeep()
@@ -89,11 +90,15 @@ class Worker:
             self._on_error(error)
             self._stopping.wait(BACKOFF_SECONDS)
 
-    def _file_tombstones(self) -> None:
-        """Finish erasures whose line could not be written; that they wait does not stop the log."""
+    def _care_for_tombstones(self) -> None:
+        """Carry out again what came back with a store that was restored under us, before anything else is done.
+
+        And finish erasures whose line could not be written; that they wait does not stop the log.
+        """
         try:
+            tombstones.settle_again(self._gateway)
             self._gateway.file_tombstones()
-        except TombstoneError as error:
+        except GatewayError as error:
             self._on_error(error)
 
     def _clear_residue(self) -> None:
@@ -117,7 +122,7 @@ class Worker:
         try:
             self._sequencer.drain()
             self._gateway.tally.write(self._gateway.store)
-            self._file_tombstones()
+            self._care_for_tombstones()
             if self._gateway.residue_since is not None:
                 self._gateway.store.truncate_log()
         except GatewayError as error:

@@ -16,6 +16,7 @@ import contextlib
 import fcntl
 import os
 import stat
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +25,7 @@ from consent_gateway.errors import TombstoneError
 from consent_gateway.vault.keyring import Keyring
 from consent_gateway.vault.tombstones import START, Burial, decode, encode, header, line_key, seal, unseal
 
+NEWEST = 64  # more than there are writers: theirs are the lines that may stand in another order than their commits
 _CHUNK = 1 << 20
 _MODE = 0o600
 _LAST = 1 << 16  # far more than a line
@@ -39,6 +41,7 @@ class _Known:
     lines: int = 0
     mac: bytes = START
     uids: set[bytes] = field(default_factory=set)
+    newest: deque[bytes] = field(default_factory=lambda: deque(maxlen=NEWEST))
 
 
 class TombstoneFile:
@@ -103,6 +106,12 @@ class TombstoneFile:
             self._catch_up()
             self._follow()
 
+    def newest(self) -> list[bytes]:
+        """Return the uids of the last lines (at most `NEWEST`), with what others appended; errors as `read`."""
+        with self._locked():
+            self._catch_up()
+        return list(self._known.newest)
+
     def holds(self, uid: bytes) -> bool:
         """Tell whether a line of this uid was in the file when it was last read or written."""
         return uid in self._known.uids
@@ -133,6 +142,7 @@ class TombstoneFile:
         found = list(self._lines(lines, known.mac, known.lines + 1))
         burials = [decode(text) for text, _ in found if text != header()]
         known.uids.update(b.uid for b in burials)
+        known.newest.extend(b.uid for b in burials)
         known.mac = found[-1][1] if found else known.mac
         known.lines += len(found)
         known.size += sum(len(line) + 1 for line in lines)
