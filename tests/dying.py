@@ -5,7 +5,8 @@ a death costs no start of an interpreter. The forked process is the product and 
 are changed from outside before the product is imported: the clock is ahead by as much as the order says, sleeping moves
 that clock, and each *point* is counted: before a statement, before and after a commit, a flush or a rename. At the
 point that the order names it sends SIGKILL to itself: nothing is tidied up, no `finally` runs, as after a power cut of
-the process. An order may also name seconds, after which the host kills it from outside.
+the process. An order may also name seconds, after which the host kills it from outside; and, in place of a command of
+the command line, a function of the tests that works with the product's parts.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import functools
+import importlib
 import json
 import mmap
 import os
@@ -106,6 +108,8 @@ def _host() -> None:
     shared = mmap.mmap(-1, 4096)
     points = Points(shared, 0.0)
     main = _hook(points)
+    for module in sys.argv[1:]:
+        importlib.import_module(module)
     print("ready", flush=True)
     for line in sys.stdin:
         order = json.loads(line)
@@ -129,7 +133,12 @@ def _child(points: Points, main: Callable[[], int], order: dict[str, Any]) -> No
     sys.argv = ["consent-gateway", *order["argv"]]
     status = 70
     try:
-        main()
+        if order.get("act"):
+            module, _, name = order["act"].partition(":")
+            getattr(importlib.import_module(module), name)(*order["argv"])
+            status = 0
+        else:
+            main()
     except SystemExit as ended:
         status = int(ended.code or 0)
     except BaseException as error:  # noqa: BLE001 - whatever it is belongs into the output
@@ -182,9 +191,19 @@ class Host:
     env: dict[str, str] = field(default_factory=dict)
     ahead: float = 0.0
 
-    def run(self, *argv: object, at: int | None = None, match: str | None = None, after: float | None = None) -> End:
-        """Run a command; it dies at point `at` (of those whose label matches), or `after` so many seconds."""
-        order = {"argv": [str(a) for a in argv], "at": at, "match": match, "after": after}
+    def run(
+        self,
+        *argv: object,
+        at: int | None = None,
+        match: str | None = None,
+        after: float | None = None,
+        act: str | None = None,
+    ) -> End:
+        """Run a command; it dies at point `at` (of those whose label matches), or `after` so many seconds.
+
+        `act`: a function `module:name` of the tests to run in its place, with the arguments as text.
+        """
+        order = {"argv": [str(a) for a in argv], "at": at, "match": match, "after": after, "act": act}
         more = {"env": self.env, "out": str(self.out), "ahead": self.ahead}
         assert self.process.stdin is not None
         assert self.process.stdout is not None
@@ -206,10 +225,10 @@ class Host:
 
 
 @contextlib.contextmanager
-def hosting(out: Path, env: dict[str, str]) -> Iterator[Host]:
-    """A host for commands, with settings of one gateway in `env`."""
+def hosting(out: Path, env: dict[str, str], *modules: str) -> Iterator[Host]:
+    """A host for commands, with settings of one gateway in `env`; `modules` are those of the functions to run."""
     outer = {name: value for name, value in os.environ.items() if not name.startswith("CONSENT_GATEWAY_")}
-    command = [sys.executable, str(Path(__file__).resolve())]
+    command = [sys.executable, str(Path(__file__).resolve()), *modules]
     pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     with subprocess.Popen(command, env=outer | {"NO_COLOR": "1"}, **pipes) as process:
         assert process.stdout is not None

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import select
+from sqlalchemy.exc import OperationalError
 
 from builders import (
     EMAIL_MARKETING,
@@ -37,6 +38,7 @@ from builders import (
     withdraw,
 )
 from consent_gateway.audit import verifier
+from consent_gateway.audit.checkpoints import Signer
 from consent_gateway.audit.entries import EntryKind, parse_entry
 from consent_gateway.db import log_store, tables
 from consent_gateway.db.engine import Store, sqlite_url
@@ -54,7 +56,7 @@ from consent_gateway.domain.registers import Exports
 from consent_gateway.domain.reveals import Grounds, RevealReason
 from consent_gateway.domain.segments import Everyone, TraitOrigin, TraitType
 from consent_gateway.domain.subjects import Choice
-from consent_gateway.errors import ConflictError, NotFoundError
+from consent_gateway.errors import ConflictError, NotFoundError, StoreError
 from consent_gateway.policies.signals.effects import PurposeRule, TcfMapping
 from consent_gateway.services import (
     audiences,
@@ -335,6 +337,34 @@ def test_a_sequencer_that_dies_anywhere_loses_and_forks_nothing(crm: Gateway, tm
         assert first_success(faults, sequencer.run_once, partial(is_unchanged, crm, before)) > 3
         assert pending(crm) == []
         assert verified(crm, tmp_path / str(number)) == wanted
+
+
+def test_a_commit_whose_answer_is_lost_is_read_again_before_anything_is_signed(
+    crm: Gateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The connection breaks during COMMIT: whether it took effect is known only by reading, and here it did."""
+    sequencer, wanted, signed = Sequencer(crm), pending(crm), []
+    sign = Signer.sign_checkpoint
+    commit = crm.store.engine.dialect.do_commit
+
+    def lost(connection: Any) -> None:
+        commit(connection)
+        monkeypatch.undo()
+        raise OperationalError("COMMIT", {}, Exception("the connection is gone"))
+
+    monkeypatch.setattr(crm.store.engine.dialect, "do_commit", lost)
+    with pytest.raises(StoreError):
+        sequencer.run_once()
+    monkeypatch.setattr(
+        Signer, "sign_checkpoint", lambda self, size, root: signed.append(size) or sign(self, size, root)
+    )
+    assert sequencer.run_once() == 0
+    assert signed == [], "one size is signed once"
+    answer_for(crm, ref(1))
+    wanted += pending(crm)
+    assert sequencer.run_once() == 1
+    assert signed == [len(wanted)]
+    assert verified(crm, tmp_path) == wanted
 
 
 @pytest.fixture
