@@ -331,7 +331,11 @@ def test_the_log_is_exported_and_verified_without_the_store(tmp_path: Path, stor
     vkey = command("audit", "vkey", "--store", store).out.strip()
     done = command("audit", "export", tmp_path / "log", "--store", store)
     assert done.status == 0
-    assert "entries written" in done.out
+    assert "new entries" in done.out
+    again = command("audit", "export", tmp_path / "log", "--store", store, "--json").json
+    assert again["files"] == 0
+    assert again["size"] == again["before"] > 10
+    assert command("audit", "export", tmp_path / "log", "--append-only", "--store", store).status == 2
     well = command("audit", "verify", "tree", vkey, tmp_path / "log")
     assert (well.status, well.out[:3]) == (0, "ok ")
     bundle = next((tmp_path / "log" / "tile" / "entries").rglob("*.p/*"))

@@ -5,14 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
-from rich.console import Console
-from rich.progress import Progress
 
 from consent_gateway.audit import command as verifier
 from consent_gateway.audit.singlefile import build_single_file
 from consent_gateway.audit.vectors import run_vectors
+from consent_gateway.cli.log_reading import export
 from consent_gateway.cli.options import open_gateway, store_option
-from consent_gateway.services import audit_log
 
 _DIFFERS = 1
 
@@ -22,21 +20,7 @@ def audit() -> None:
     """The audit log: export, verify, and the verifier as a single file."""
 
 
-@audit.command("export")
-@click.argument("directory", type=click.Path(file_okay=False, path_type=Path))
-@store_option
-def export(directory: Path, store: Path | None) -> None:
-    """Write the whole log as a C2SP tlog-tiles directory."""
-    gateway = open_gateway(store)
-    audit_log.Sequencer(gateway).drain()
-    with Progress(console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("entries", total=None)
-        size = audit_log.export(
-            gateway, directory, lambda done, total: progress.update(task, completed=done, total=total)
-        )
-    click.echo(
-        f"{size} entries written to {directory}\nverify with: consent-gateway audit verify tree VKEY {directory}"
-    )
+audit.add_command(export)
 
 
 @audit.command("vkey")

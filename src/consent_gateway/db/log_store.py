@@ -7,14 +7,14 @@ on SQLite, an advisory lock on PostgreSQL. Entry bytes are stored as they were h
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Table, bindparam, delete, func, select, text
 
 from consent_gateway.audit.log import EMPTY_HEAD, Head, Integration, load_head
-from consent_gateway.audit.tiles import TILE_WIDTH, encode_bundle, tile_width, tree_tiles
+from consent_gateway.audit.tiles import TILE_WIDTH, encode_bundle, tile_width
 from consent_gateway.db.dialects import upsert
 from consent_gateway.db.engine import Session
 from consent_gateway.db.tables import audit_entries, audit_head, audit_openings, audit_pending, audit_tiles
@@ -192,12 +192,6 @@ def bundle(session: Session, index: int, width: int) -> bytes:
     if len(entries) != width:
         raise AuditError(f"entries of bundle {index} are missing; run consent-gateway audit verify")
     return encode_bundle(entries)
-
-
-def all_tiles(session: Session, size: int) -> Iterator[tuple[int, int, int, bytes]]:
-    """Yield `(level, index, width, hashes)` of every tile of a tree of `size` entries."""
-    for level, index, width in tree_tiles(size):
-        yield level, index, width, read_tile(session, level, index, width)
 
 
 def published_width(size: int, level: int, index: int) -> int:

@@ -12,12 +12,13 @@ from pathlib import Path
 
 from consent_gateway.audit.checkpoints import open_checkpoint
 from consent_gateway.audit.log import EMPTY_HEAD, Head, make_receipt, sequence
-from consent_gateway.audit.tiles import TILE_WIDTH, entries_path, tile_path
 from consent_gateway.db import log_store
 from consent_gateway.db.engine import Session
 from consent_gateway.db.log_store import SqlLogStore
 from consent_gateway.errors import KeyringError, NotFoundError
+from consent_gateway.services import log_exports
 from consent_gateway.services.gateway import Gateway
+from consent_gateway.services.log_directories import PlainDirectory
 
 BATCH = 2048
 
@@ -118,26 +119,5 @@ def entry_bundle(session: Session, index: int, width: int) -> bytes:
 
 
 def export(gateway: Gateway, directory: Path, progress: Callable[[int, int], None] | None = None) -> int:
-    """Write the whole log as a tlog-tiles directory with its checkpoint; returns its size.
-
-    Everything comes from one snapshot; the checkpoint is written last, so that a directory that has one is whole.
-    """
-    with gateway.store.reading() as session:
-        size, note = log_store.checkpoint(session) or (0, b"")
-        for level, index, width, hashes in log_store.all_tiles(session, size):
-            _write(directory / tile_path(level, index, width), hashes)
-        for index in range(-(-size // TILE_WIDTH)):
-            width = min(TILE_WIDTH, size - index * TILE_WIDTH)
-            _write(directory / entries_path(index, width), log_store.bundle(session, index, width))
-            if progress is not None:
-                progress(min(size, (index + 1) * TILE_WIDTH), size)
-    if size:
-        _write(directory / "checkpoint", note)
-    return size
-
-
-def _write(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".part")
-    temporary.write_bytes(content)
-    temporary.replace(path)
+    """Bring a plain directory up to the newest checkpoint (see `log_exports`); returns the size of the log."""
+    return log_exports.export(gateway, PlainDirectory(directory), progress).size
