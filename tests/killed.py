@@ -23,7 +23,7 @@ from builders import (
 )
 from consent_gateway.app import build_gateway
 from consent_gateway.audit.verifier import verify_directory
-from consent_gateway.db import key_epochs, tables
+from consent_gateway.db import index_destructions, key_epochs, tables
 from consent_gateway.db import key_jobs as job_rows
 from consent_gateway.services import audit_log, principals, registers
 from consent_gateway.services.decisions import Ask, Decision, decide
@@ -101,10 +101,11 @@ class Killed:
             return gateway.vault.provider.keyring.generations, {row[0]: row[1] for row in rows}
 
     def unfinished(self) -> list[str]:
-        """The kinds of the jobs that are not finished, and the epochs that are decided and not destroyed."""
+        """The kinds of the jobs that are not finished, and what is decided and not destroyed."""
         with self.process() as gateway, gateway.store.reading() as session:
             jobs = [job.kind.value for job in job_rows.unfinished(session)]
-            return jobs + [f"epoch {d.epoch}" for d in key_epochs.destructions(session, undone=True)]
+            epochs = [f"epoch {d.epoch}" for d in key_epochs.destructions(session, undone=True)]
+            return jobs + epochs + [f"index {d.generation}" for d in index_destructions.listed(session, undone=True)]
 
     def leftovers(self) -> list[str]:
         """What the dead left beside the keyring: a copy of it that nobody looks after would keep destroyed keys."""

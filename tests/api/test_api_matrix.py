@@ -58,6 +58,7 @@ PARAMETERS = {
     "approval": "0" * 32,
     "job": "1",
     "epoch": "7",
+    "generation": "7",
 }
 NEEDED = {
     ("GET", "/v1/controller"): "ingest",
@@ -138,6 +139,7 @@ NEEDED = {
     ("GET", "/v1/keys/jobs/{job}"): "keys",
     ("POST", "/v1/keys/jobs"): "keys",
     ("POST", "/v1/keys/epochs/{epoch}/destroy"): "keys",
+    ("POST", "/v1/keys/generations/{generation}/destroy"): "keys",
     ("GET", "/v1/approvals"): "approve",
     ("GET", "/v1/approvals/{approval}"): "approve",
     ("POST", "/v1/approvals"): "approve",

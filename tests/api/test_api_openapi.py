@@ -220,6 +220,7 @@ GOOD: dict[str, Any] = {
     "/v1/subjects/unmerge": {"merge": 999_999, "reason": "wrong_match", "dry_run": True},
     "/v1/keys/jobs": {"kind": "epoch_roll"},
     "/v1/keys/epochs/{epoch}/destroy": {"step": "decide"},
+    "/v1/keys/generations/{generation}/destroy": {"step": "decide"},
     "/v1/approvals": {"action": "destroy_key_epoch", "subject": {"epoch": 1}},
     "/v1/approvals/{approval}/approve": {"action": "destroy_key_epoch"},
     "/v1/approvals/{approval}/refuse": {"action": "destroy_key_epoch"},
@@ -251,6 +252,7 @@ REPLIES = {
     "/v1/subjects/merge": 404,
     "/v1/subjects/unmerge": 404,
     "/v1/keys/epochs/{epoch}/destroy": 404,
+    "/v1/keys/generations/{generation}/destroy": 404,
     "/v1/approvals/{approval}/approve": 404,
     "/v1/approvals/{approval}/refuse": 404,
     "/v1/consents/receipt": 404,
@@ -406,6 +408,7 @@ def filled(path: str) -> str:
         .replace("{version}", "1")
         .replace("{approval}", UID)
         .replace("{epoch}", "999")
+        .replace("{generation}", "999")
         .replace("{recipient}", "nobody")
         .replace("{audience}", UID)
     )

@@ -12,11 +12,19 @@ from litestar.params import FromPath
 
 from consent_gateway.api.desk import body_as, desk_of, documented
 from consent_gateway.api.wire import instant
-from consent_gateway.api.wire.keys import DestructionIn, DestructionOut, KeyJobIn, KeyJobOut, KeysOut
-from consent_gateway.domain.key_jobs import KeyJob
+from consent_gateway.api.wire.keys import (
+    DestructionIn,
+    DestructionOut,
+    GenerationDestructionOut,
+    KeyJobIn,
+    KeyJobOut,
+    KeysOut,
+)
+from consent_gateway.domain.key_jobs import JobKind, KeyJob
 from consent_gateway.errors import NotFoundError
-from consent_gateway.services import dek_rotation, epoch_destruction, epoch_roll, key_jobs, key_status
+from consent_gateway.services import epoch_destruction, index_destruction, key_jobs, key_status
 from consent_gateway.services.gateway import Work
+from consent_gateway.services.key_pages import STARTS
 
 Call = Request[Any, Any, Any]
 SCOPE = "keys"
@@ -39,8 +47,8 @@ async def show_key_job(request: Call, job: FromPath[int]) -> Response[bytes]:
 async def begin_key_job(request: Call) -> Response[bytes]:
     """Begin a job over all keys, or get the one that is not finished; it goes on by itself."""
     data = await body_as(request, KeyJobIn, SCOPE)
-    start = epoch_roll.start if data.kind == "epoch_roll" else dek_rotation.start
-    return await desk_of(request).write(request, SCOPE, lambda work: job_out(start(work)))
+    start = STARTS[JobKind(data.kind)]
+    return await desk_of(request).write(request, SCOPE, lambda work: job_out(start(work, data.rate)))
 
 
 @post(
@@ -59,13 +67,34 @@ async def destroy_epoch(request: Call, epoch: FromPath[int]) -> Response[bytes]:
     return await desk_of(request).write(request, SCOPE, act)
 
 
+@post(
+    "/v1/keys/generations/{generation:int}/destroy",
+    status_code=200,
+    tags=["keys"],
+    **documented(DestructionIn, GenerationDestructionOut),
+)
+async def destroy_generation(request: Call, generation: FromPath[int]) -> Response[bytes]:
+    """Propose to destroy the key of a past generation of the index, or decide it once another key approved."""
+    data = await body_as(request, DestructionIn, SCOPE)
+
+    def act(work: Work) -> dict[str, Any]:
+        named = {"generation": generation}
+        if data.step == "propose":
+            return named | {"state": "proposed", "approval": index_destruction.propose(work, _number(generation)).id}
+        index_destruction.decide(work, _number(generation))
+        return named | {"state": "decided", "approval": None}
+
+    return await desk_of(request).write(request, SCOPE, act)
+
+
 def job_out(job: KeyJob) -> dict[str, Any]:
     """Return one job as it is shown."""
-    names = ("id", "from_number", "to_number", "total", "done", "failed", "progress", "started_by")
+    names = ("id", "from_number", "to_number", "total", "done", "failed", "progress", "started_by", "rate")
     return {name: getattr(job, name) for name in names} | {
         "kind": job.kind.value,
         "started_at": instant(job.started_at),
         "finished_at": _instant(job.finished_at),
+        "rests_until": _instant(job.rests_until),
     }
 
 
@@ -91,6 +120,19 @@ def _keys(work: Work) -> dict[str, Any]:
             "why": found.deadline.why,
             "order": found.deadline.order,
         },
+        "index": {
+            **found.index.as_json(),
+            "generations": list(found.generations),
+            "destroyed": [
+                {
+                    "generation": d.generation,
+                    "approval": d.approval,
+                    "decided_at": instant(d.decided_at),
+                    "destroyed_at": _instant(d.destroyed_at),
+                }
+                for d in found.index_destructions
+            ],
+        },
     }
 
 
@@ -108,4 +150,4 @@ def _number(number: int) -> int:
     return number
 
 
-HANDLERS = (show_keys, show_key_job, begin_key_job, destroy_epoch)
+HANDLERS = (show_keys, show_key_job, begin_key_job, destroy_epoch, destroy_generation)

@@ -60,17 +60,6 @@ def end(session: Session, number: int) -> None:
     session.execute(delete(index_generations).where(index_generations.c.generation == number))
 
 
-def position(session: Session, number: int) -> int:
-    """Return how far the job has come that fills a generation: the last subject it looked at."""
-    chosen = index_generations.c.generation == number
-    return session.execute(select(index_generations.c.position).where(chosen)).scalar() or 0
-
-
-def put_position(session: Session, number: int, last: int) -> None:
-    """Remember how far the job has come."""
-    session.execute(update(index_generations).where(index_generations.c.generation == number).values(position=last))
-
-
 def _row(number: int, state: GenerationState, versions: Mapping[str, int], now: int) -> dict[str, Any]:
     written = json.dumps(dict(versions), sort_keys=True)
     return {"generation": number, "state": state.value, "versions": written, "position": 0, "at": now}

@@ -26,7 +26,8 @@ class JobKind(StrEnum):
 class KeyJob:
     """One job; instants in seconds. `from_number` and `to_number`: epochs or generations, None for data keys.
 
-    `done` are changed rows, `failed` those of this pass that could not be read, `total` how many there were at first.
+    `done` are changed rows, `failed` those of this pass that could not be changed, `total` how many there were at
+    first. `rate`: most rows a second, None for no limit; `rests_until`: when there is something to do again.
     """
 
     id: int
@@ -42,10 +43,16 @@ class KeyJob:
     finished_at: int | None = None
     lease_holder: str | None = None
     lease_until: int | None = None
+    rate: int | None = None
+    rests_until: int | None = None
 
     def held(self, now: int, holder: str) -> bool:
         """Tell whether somebody else is at it."""
         return self.lease_holder not in (None, holder) and (self.lease_until or 0) > now
+
+    def rests(self, now: int) -> int:
+        """Return for how many seconds there is nothing to do."""
+        return 0 if self.finished_at is not None else max(0, (self.rests_until or 0) - now)
 
     @property
     def progress(self) -> float:

@@ -76,10 +76,10 @@ def rotate(work: Work, subject_id: SubjectId, reason: str) -> int:
     return len(members)
 
 
-def start(work: Work) -> KeyJob:
-    """Begin to give everyone a new data key, or return the job that is not finished yet."""
+def start(work: Work, rate: int | None = None) -> KeyJob:
+    """Begin to give everyone a new data key, or return the job that is not finished yet; `rate`: see `begin`."""
     total = sum(job_rows.wraps_by_epoch(work.session).values())
-    return key_jobs.begin(work, JobKind.DEK, total)[0]
+    return key_jobs.begin(work, JobKind.DEK, total, rate=rate)[0]
 
 
 def page(work: Work, job: KeyJob, limit: int) -> Step:

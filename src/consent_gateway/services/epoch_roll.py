@@ -21,8 +21,8 @@ from consent_gateway.services.key_jobs import Step
 from consent_gateway.vault.keys import LocalKeyProvider, dek_context
 
 
-def start(work: Work, *, over_lost: bool = False) -> KeyJob:
-    """Begin to roll the epoch, or return the roll that is not finished yet.
+def start(work: Work, rate: int | None = None, *, over_lost: bool = False) -> KeyJob:
+    """Begin to roll the epoch, or return the roll that is not finished yet; `rate`: see `key_jobs.begin`.
 
     KeyringError for a keyring older than the store: the epoch that it lacks would be given a second time, with another
     key. `over_lost`: it is lost for good, and its number is passed over.
@@ -34,7 +34,7 @@ def start(work: Work, *, over_lost: bool = False) -> KeyJob:
         work.gateway.vault.require_epoch(work.registers.least_epoch)
     current = max(provider.keyring.current_epoch, work.registers.least_epoch)
     total = sum(rows.wraps_by_epoch(work.session).values())
-    job, begun = key_jobs.begin(work, JobKind.EPOCH_ROLL, total, current, current + 1)
+    job, begun = key_jobs.begin(work, JobKind.EPOCH_ROLL, total, current, current + 1, rate=rate)
     if begun:
         work.record(EntryKind.KEK_CREATED, {"epoch": job.to_number, "job": job.id})
     return job

@@ -12,10 +12,11 @@ from collections.abc import Callable
 
 from consent_gateway.db import key_epochs
 from consent_gateway.db import key_jobs as job_rows
-from consent_gateway.errors import ConflictError, GatewayError
-from consent_gateway.services import epoch_destruction, epoch_schedule
+from consent_gateway.domain.key_jobs import KeyJob
+from consent_gateway.errors import GatewayError
+from consent_gateway.services import epoch_destruction, epoch_schedule, index_destruction
 from consent_gateway.services.gateway import Gateway
-from consent_gateway.services.key_jobs import PAGE, Runner
+from consent_gateway.services.key_jobs import PACED_PAGE, PAGE, HeldError, Runner
 from consent_gateway.services.key_pages import PAGES
 
 PAUSE_SECONDS = 1.0
@@ -62,6 +63,7 @@ class KeyKeeper:
         self._gateway.vault.provider.refresh()
         self._beat()
         epoch_destruction.carry_out(self._gateway)
+        index_destruction.carry_out(self._gateway)
         epoch_schedule.begin_if_due(self._gateway)
         self._work()
         epoch_schedule.destroy_if_ordered(self._gateway)
@@ -78,13 +80,20 @@ class KeyKeeper:
         with self._gateway.look() as work:
             waiting = [job for job in job_rows.unfinished(work.session) if job.kind in PAGES]
         for job in waiting:
-            self._pages(job.id)
-
-    def _pages(self, job_id: int) -> None:
-        for _ in range(_PAGES_A_LOOK):
             try:
-                done = self._runner.page(job_id, PAGE)
-            except ConflictError:
-                return  # another process is at it
-            if done.finished_at is not None or self._stopping.is_set():
+                self._pages(job)
+            except HeldError:
+                continue  # another process is at it
+            except GatewayError as error:
+                self._on_error(error)  # such as a key that this process cannot get: other jobs go on
+
+    def _pages(self, job: KeyJob) -> None:
+        """Do as much of a job as a look may, and no more than its rate in a second, for there is a look a second."""
+        rows, pages = PAGE, _PAGES_A_LOOK
+        if job.rate is not None:
+            rows = min(PACED_PAGE, job.rate)
+            pages = min(job.rate, PAGE * _PAGES_A_LOOK) // rows
+        for _ in range(pages):
+            done = self._runner.page(job.id, rows)
+            if done.finished_at is not None or done.rests_until is not None or self._stopping.is_set():
                 return

@@ -5,20 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from consent_gateway.db import key_epochs
+from consent_gateway.db import index_destructions, key_epochs
 from consent_gateway.db import key_jobs as job_rows
+from consent_gateway.db.index_destructions import IndexDestruction
 from consent_gateway.db.key_epochs import Destruction
 from consent_gateway.domain.key_jobs import KeyJob
-from consent_gateway.services import epoch_destruction, epoch_schedule
+from consent_gateway.services import epoch_destruction, epoch_schedule, index_rotation
 from consent_gateway.services.epoch_schedule import Deadline
 from consent_gateway.services.gateway import Work
+from consent_gateway.services.index_rotation import Progress
 
 _JOBS = 20
 
 
 @dataclass(frozen=True, slots=True)
 class KeyStatus:
-    """Data keys by epoch, epochs by live process, the newest jobs, destroyed epochs, and the erasure deadline."""
+    """Data keys by epoch, epochs by live process, the newest jobs, what was destroyed, the deadline, the index."""
 
     epochs: tuple[int, ...]
     current: int
@@ -27,6 +29,9 @@ class KeyStatus:
     jobs: list[KeyJob]
     destructions: list[Destruction]
     deadline: Deadline
+    index: Progress
+    generations: tuple[int, ...]
+    index_destructions: list[IndexDestruction]
 
 
 def status(work: Work) -> KeyStatus:
@@ -40,4 +45,7 @@ def status(work: Work) -> KeyStatus:
         job_rows.newest(work.session, _JOBS),
         key_epochs.destructions(work.session),
         epoch_schedule.deadline(work),
+        index_rotation.progress(work),
+        keyring.generations,
+        index_destructions.listed(work.session),
     )

@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from consent_gateway.api.wire.base import Strict
 
 
 class KeyJobIn(Strict):
-    """What to begin: `epoch_roll`, or new data keys for everyone, `dek`."""
+    """What to begin: `epoch_roll`, new data keys for everyone (`dek`), or another key of the index.
 
-    kind: Literal["epoch_roll", "dek"]
+    `rate`: most rows a second; a job that is under way takes it over.
+    """
+
+    kind: Literal["epoch_roll", "dek", "index_generation"]
+    rate: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
 
 
 class DestructionIn(Strict):
-    """`propose` to destroy the epoch in the path, or `decide` it once another key approved."""
+    """`propose` to destroy what the path names, or `decide` it once another key approved."""
 
     step: Literal["propose", "decide"]
 
 
 class KeyJobOut(BaseModel):
-    """One job over all keys; `progress` 0 to 1, `failed` rows that could not be read and were left as they are."""
+    """One job over all keys; `progress` 0 to 1, `failed` rows that could not be changed and were left as they are.
+
+    `rests_until`: before that there is nothing to do, such as in the grace for readers after the index was switched.
+    """
 
     id: int
     kind: str
@@ -35,6 +42,8 @@ class KeyJobOut(BaseModel):
     started_at: str
     started_by: str
     finished_at: str | None
+    rate: int | None
+    rests_until: str | None
 
 
 class KeyEpochOut(BaseModel):
@@ -42,6 +51,32 @@ class KeyEpochOut(BaseModel):
 
     epoch: int
     data_keys: int
+
+
+class GenerationDestroyedOut(BaseModel):
+    """A generation whose key two people decided to destroy; `destroyed_at` is null until it is done, a moment later."""
+
+    generation: int
+    approval: str
+    decided_at: str
+    destroyed_at: str | None
+
+
+class IndexOut(BaseModel):
+    """The blind index: which generation counts, what a move still has to do, and whose key can not go yet.
+
+    `outdated`: kinds of identifiers whose newer normaliser waits for a move.
+    """
+
+    generations: list[int]
+    counts: int
+    moving: int | None
+    leaving: int | None
+    missing: int
+    left: int
+    strangers: dict[str, int]
+    outdated: list[str]
+    destroyed: list[GenerationDestroyedOut]
 
 
 class DestroyedOut(BaseModel):
@@ -70,6 +105,15 @@ class KeysOut(BaseModel):
     jobs: list[KeyJobOut]
     destroyed: list[DestroyedOut]
     erasure_deadline: DeadlineOut
+    index: IndexOut
+
+
+class GenerationDestructionOut(BaseModel):
+    """What a step came to: `proposed` with the approval that waits for another key, or `decided`."""
+
+    generation: int
+    state: str
+    approval: str | None
 
 
 class DestructionOut(BaseModel):

@@ -10,9 +10,9 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from consent_gateway.cli.keys.rolling import destroy
+from consent_gateway.cli.keys.rolling import destroy, rate_option, run_job
 from consent_gateway.cli.options import as_principal, emit, json_option, key_option, open_gateway, store_option
-from consent_gateway.services import index_rotation
+from consent_gateway.services import index_destruction, index_rotation
 from consent_gateway.services.audit_log import Sequencer
 from consent_gateway.services.index_rotation import Progress
 
@@ -25,7 +25,7 @@ def rotate() -> None:
 
 
 @rotate.command("index")
-@click.option("--rate", type=click.IntRange(min=1), help="Most people a second; default: no limit.")
+@rate_option
 @key_option(SCOPE)
 @store_option
 @json_option
@@ -34,19 +34,7 @@ def rotate_index(rate: int | None, key_file: Path, store: Path | None, *, as_jso
 
     The former rows go a minute after the switch; its key stays until `keys destroy index`.
     """
-    gateway = open_gateway(store)
-    actor = as_principal(gateway, key_file, SCOPE)
-    console = Console(stderr=True, highlight=False)
-    done: dict[str, int] = {}
-
-    def told(step: str, count: int) -> None:
-        done[step] = done.get(step, 0) + count
-        if not as_json:
-            console.print(f"{step}: {done[step]:,}", end="\r" if console.is_terminal else "\n")
-
-    found = index_rotation.run(gateway, told, rate, actor=actor)
-    Sequencer(gateway).drain()
-    emit(found.as_json(), as_json=as_json, show=lambda shown: show(shown, found))
+    run_job(store, key_file, index_rotation.start, rate, as_json=as_json)
 
 
 @click.command("index-status")
@@ -66,15 +54,18 @@ def index_status(store: Path | None, *, as_json: bool) -> None:
 @store_option
 @json_option
 def destroy_index(generation: int, key_file: Path, store: Path | None, *, proposing: bool, as_json: bool) -> None:
-    """Destroy the key of a past GENERATION of the index; needs an approval of exactly that (`keys approvals`)."""
+    """Destroy the key of a past GENERATION of the index; needs an approval of exactly that (`keys approvals`).
+
+    What was decided and not done, because the process died, is done by the same command.
+    """
     gateway = open_gateway(store)
     actor = as_principal(gateway, key_file, SCOPE)
-    proposal = None
-    if proposing:
-        with gateway.work(actor) as work:
-            proposal = index_rotation.propose_destruction(work, generation).id
-    else:
-        index_rotation.destroy(gateway, generation, actor)
+    with gateway.work(actor) as work:
+        proposal = index_destruction.propose(work, generation).id if proposing else None
+        if proposal is None and not index_destruction.is_decided(work, generation):
+            index_destruction.decide(work, generation)
+    if not proposing:
+        index_destruction.carry_out(gateway)
     Sequencer(gateway).drain()
     value = {"generation": generation, "proposal": proposal, "destroyed": not proposing}
     line = f"proposed: {proposal}" if proposing else f"generation {generation} is destroyed"

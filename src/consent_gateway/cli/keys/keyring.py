@@ -8,7 +8,7 @@ import click
 
 from consent_gateway.cli.keys.rolling import job_out
 from consent_gateway.cli.options import emit, json_option, open_gateway, store_option
-from consent_gateway.services import index_rotation, key_status
+from consent_gateway.services import key_status
 
 
 @click.command("status")
@@ -18,7 +18,6 @@ def status(store: Path | None, *, as_json: bool) -> None:
     """Show the keyring (epochs, generations, fingerprints; never a key), what lies under it, and the jobs over it."""
     with open_gateway(store).look() as work:
         found = key_status.status(work)
-        index = index_rotation.progress(work).as_json()
     keyring, jobs = work.gateway.vault.provider.keyring, [job_out(job) for job in found.jobs]
     shared = keyring.recovery
     value = {
@@ -33,7 +32,7 @@ def status(store: Path | None, *, as_json: bool) -> None:
         "current_kek_epoch": keyring.current_epoch,
         "index_generations": list(keyring.generations),
         "current_index_generation": keyring.current_generation,
-        "index": index,
+        "index": found.index.as_json(),
         "keys": keyring.key_fingerprints(),
         "wraps": {str(epoch): count for epoch, count in found.wraps.items()},
         "processes": [list(held) for held in found.holders.values()],

@@ -5,7 +5,6 @@ A roll can be stopped at any moment and taken up again.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -17,11 +16,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from consent_gateway.cli.options import as_principal, emit, json_option, key_option, open_gateway, store_option
 from consent_gateway.domain.key_jobs import KeyJob
-from consent_gateway.services import epoch_destruction, epoch_roll, epoch_schedule
+from consent_gateway.errors import ConflictError
+from consent_gateway.services import epoch_destruction, epoch_roll, epoch_schedule, index_rotation
 from consent_gateway.services.audit_log import Sequencer
-from consent_gateway.services.gateway import Gateway, Work
-from consent_gateway.services.key_jobs import BULK_PAGE, Pace, Runner
-from consent_gateway.services.key_pages import PAGES
+from consent_gateway.services.gateway import Gateway
+from consent_gateway.services.key_jobs import Pace, Runner
+from consent_gateway.services.key_pages import PAGES, Starts
 
 SCOPE = "keys"
 _NO_PROMISE = 1
@@ -87,30 +87,41 @@ def instant(at: int) -> str:
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def run_job(
-    store: Path | None, key_file: Path, start: Callable[[Work], KeyJob], rate: int | None, *, as_json: bool
-) -> None:
-    """Begin a job under the caller's key, or take it up, and do it to the end with a bar; print what it did."""
+def run_job(store: Path | None, key_file: Path, start: Starts, rate: int | None, *, as_json: bool) -> None:
+    """Begin a job under the caller's key, or take it up, and do it to the end with a bar; print what it did.
+
+    While another process is at it, such as a server, its progress is shown. ConflictError if it cannot go on before
+    somebody merged people.
+    """
     gateway = open_gateway(store)
     with gateway.work(as_principal(gateway, key_file, SCOPE)) as work:
-        job = start(work)
-    done = _watched(gateway, job, Pace(min(BULK_PAGE, rate or BULK_PAGE), rate), shown=not as_json)
+        job = start(work, rate)
+    done = _watched(gateway, job, Pace.of(job), shown=not as_json)
     Sequencer(gateway).drain()
-    line = f"{done.kind.value}: {done.done:,} changed, {done.failed:,} could not be read"
+    line = f"{done.kind.value}: {done.done:,} changed, {done.failed:,} could not be changed"
     emit(job_out(done), as_json=as_json, show=lambda console: console.print(line, markup=False))
 
 
 def job_out(job: KeyJob) -> dict[str, Any]:
     """Return a job as it is printed; instants in seconds."""
-    names = ("id", "from_number", "to_number", "done", "failed", "total", "started_at", "started_by", "finished_at")
-    return {"kind": job.kind.value, **{name: getattr(job, name) for name in names}}
+    names = ("id", "from_number", "to_number", "done", "failed", "total", "rate", "rests_until")
+    when = ("started_at", "started_by", "finished_at")
+    return {"kind": job.kind.value, **{name: getattr(job, name) for name in (*names, *when)}}
 
 
 def _watched(gateway: Gateway, job: KeyJob, pace: Pace, *, shown: bool) -> KeyJob:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), disable=not shown) as bar:
         task = bar.add_task(job.kind.value, total=max(job.total, 1), completed=job.done)
-        return Runner(gateway, PAGES).run(job.id, pace, lambda now: bar.update(task, completed=now.done))
+
+        def told(now: KeyJob) -> None:
+            bar.update(task, completed=now.done)
+            if index_rotation.is_blocked(now):
+                raise ConflictError(
+                    f"{now.failed} identifiers of different people are one by the newer rules: merge them, and go on"
+                )
+
+        return Runner(gateway, PAGES).run(job.id, pace, told)
 
 
 COMMANDS = (roll_epoch, destroy, erasure_deadline)

@@ -34,7 +34,13 @@ from consent_gateway.db.tables.intake import (
     quarantine_identifiers,
     waiting_opt_outs,
 )
-from consent_gateway.db.tables.keys import key_destructions, key_holders, key_jobs, retired_audit_keys
+from consent_gateway.db.tables.keys import (
+    index_destructions,
+    key_destructions,
+    key_holders,
+    key_jobs,
+    retired_audit_keys,
+)
 from consent_gateway.db.tables.links import merges, subject_links
 from consent_gateway.db.tables.log import (
     audience_members,
@@ -121,6 +127,7 @@ __all__ = [
     "idempotency_keys",
     "identifiers",
     "imports",
+    "index_destructions",
     "index_generations",
     "key_destructions",
     "key_holders",

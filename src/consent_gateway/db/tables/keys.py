@@ -22,6 +22,8 @@ key_jobs = Table(
     Column("finished_at", BigInteger),
     Column("lease_holder", String(32)),
     Column("lease_until", BigInteger),
+    Column("rate", Integer),  # most rows a second; NULL: no limit
+    Column("rests_until", BigInteger),  # before that there is nothing to do
 )
 
 key_holders = Table(
@@ -41,6 +43,15 @@ key_destructions = Table(
     Column("destroyed_at", BigInteger),  # NULL while it is decided and not yet done
 )
 
+index_destructions = Table(
+    "index_destructions",
+    metadata,
+    Column("generation", Integer, primary_key=True, autoincrement=False),
+    Column("approval", String(32), nullable=False),
+    Column("decided_at", BigInteger, nullable=False),
+    Column("destroyed_at", BigInteger),  # NULL while it is decided and not yet done
+)
+
 retired_audit_keys = Table(
     "retired_audit_keys",
     metadata,
@@ -53,8 +64,9 @@ CLASSES: Classes = {
     "retired_audit_keys": {"pseudonymous": "subject_id number", "ciphertext": "sealed"},
     "key_holders": {"operational": "holder epochs", "time": "seen_at"},
     "key_destructions": {"operational": "epoch approval", "time": "decided_at destroyed_at"},
+    "index_destructions": {"operational": "generation approval", "time": "decided_at destroyed_at"},
     "key_jobs": {
-        "operational": "id kind from_number to_number position done failed total started_by lease_holder",
-        "time": "started_at finished_at lease_until",
+        "operational": "id kind from_number to_number position done failed total started_by lease_holder rate",
+        "time": "started_at finished_at lease_until rests_until",
     },
 }

@@ -97,7 +97,7 @@ index_generations = Table(
     Column("generation", SmallInteger, primary_key=True, autoincrement=False),
     Column("state", String(8), nullable=False, unique=True),  # counts, moving, leaving
     Column("versions", Text, nullable=False),  # JSON: the version of each kind's normaliser
-    Column("position", BigInteger, nullable=False),  # of the job that fills or empties it: the last subject done
+    Column("position", BigInteger, nullable=False),  # of moves by earlier releases; now the job has it
     Column("at", BigInteger, nullable=False),  # since when it stands there
 )
 
