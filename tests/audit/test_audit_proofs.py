@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from functools import cache
-from pathlib import Path
 
 import pytest
-from audit_fakes import MemoryLogStore, filled, flip, mth, need, path, subproof, vector
+from audit_fakes import MemoryLogStore, filled, flip, mth, path, subproof, vector
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -19,7 +17,6 @@ from consent_gateway.audit.proofs import (
     verify_consistency,
     verify_inclusion,
 )
-from consent_gateway.audit.vectors import run_vector_file, run_vectors
 
 ENTRIES = [b"%d" % number for number in range(1200)]
 LEAVES = leaf_hashes(ENTRIES)
@@ -32,30 +29,6 @@ def log_of(size: int) -> MemoryLogStore:
 
 def unhex(values: list[str]) -> list[bytes]:
     return [bytes.fromhex(value) for value in values]
-
-
-@pytest.mark.parametrize(
-    ("name", "least"), [("transparency-dev-merkle.json", 115), ("worked/tlog-proof-cases.json", 27)]
-)
-def test_published_vectors_agree(name: str, least: int) -> None:
-    run = run_vector_file(need(f"vectors/audit/{name}"))
-    assert run.differences == ()
-    assert run.cases >= least
-
-
-def test_a_wrong_answer_is_reported(tmp_path: Path) -> None:
-    document = vector("transparency-dev-merkle.json")
-    case = document["vectors"][0]
-    case["wantErr"] = not case["wantErr"]
-    (tmp_path / "v.json").write_text(json.dumps(document))
-    assert [str(item) for item in run_vectors(tmp_path / "v.json")] == [f"{case['file']}: wanted refuse, got accept"]
-
-
-@pytest.mark.parametrize("text", ['{"vectors": []}', "{}", "[]", '{"vectors": [{}]}', "no json"])
-def test_a_file_without_cases_is_no_success(tmp_path: Path, text: str) -> None:
-    (tmp_path / "v.json").write_text(text)
-    with pytest.raises(ValueError):
-        run_vectors(tmp_path / "v.json")
 
 
 def test_worked_proofs_up_to_size_seven() -> None:

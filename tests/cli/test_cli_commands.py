@@ -402,6 +402,33 @@ def test_the_proof_vectors_hold(command: Command) -> None:
     assert (done.status, done.out.splitlines()[-1]) == (0, "0 differences")
 
 
+def test_vectors_are_told_case_by_case(command: Command, tmp_path: Path) -> None:
+    own = ROOT / "tests" / "vectors"
+    done = command("audit", "test", own)
+    assert done.status == 0
+    assert (
+        "  allowed a witness line twice: wanted accept, got refuse (checkpoint): a line stands there twice" in done.out
+    )
+    assert "pseudonyms.json: skipped, of no known format" in done.out
+    read = command("audit", "test", own, "--json").json
+    assert [len(file["allowed"]) for file in read["files"] if file["file"] == "audit_notes.json"] == [2]
+    assert "pseudonyms.json" in read["skipped"]
+    spoilt = tmp_path / "spoilt.json"
+    spoilt.write_text(
+        (own / "audit_notes.json")
+        .read_text(encoding="utf-8")
+        .replace('"want": "accept"', '"want": "refuse", "code": "x"', 1)
+    )
+    wrong = command("audit", "test", spoilt)
+    assert (wrong.status, wrong.out.splitlines()[-1]) == (1, "1 differences")
+    assert "  DIFFERS the log alone: wanted refuse (x), got accept" in wrong.out
+    unknown = command("audit", "test", own / "pseudonyms.json")
+    assert (unknown.status, unknown.err.count("known format")) == (2, 1)
+    assert command("audit", "test", tmp_path / "nowhere").status == 2
+    (tmp_path / "empty").mkdir()
+    assert command("audit", "test", tmp_path / "empty").status == 2
+
+
 # -- the command line itself ---------------------------------------------------------------------------------------
 
 

@@ -100,6 +100,7 @@ def _parser(prog: str | None) -> ArgumentParser:
 def _tree_options(tree: ArgumentParser) -> None:
     """Add what the check of a whole log can do beyond."""
     tree.add_argument("old_notes", metavar="OLD_NOTE", nargs="*", help="checkpoints that you kept: it must extend them")
+    tree.add_argument("--checkpoint", metavar="NOTE", help="compare with this one, not with DIR/checkpoint")
     tree.add_argument("--strict", action="store_true", help="also the form of every entry, and doubled uids")
     tree.add_argument(
         "--jobs", type=_count, default=1, metavar="N", help="processes that share the hashing (default 1)"
@@ -127,6 +128,7 @@ def _tree(given: Namespace) -> Finding:
         given.vkey,
         Path(given.dir),
         progress=_progress if sys.stderr.isatty() else None,
+        checkpoint=None if given.checkpoint is None else _content(given.checkpoint),
         earlier=[_content(name) for name in given.old_notes],
         witnesses=given.witness,
         policy=_policy(given),

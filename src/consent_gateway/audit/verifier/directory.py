@@ -25,6 +25,7 @@ def verify_directory(
     directory: Path,
     *,
     progress: Progress | None = None,
+    checkpoint: bytes | None = None,
     earlier: bytes | Sequence[bytes] = (),
     witnesses: Sequence[str] = (),
     policy: bytes | None = None,
@@ -34,13 +35,15 @@ def verify_directory(
     """Re-hash a whole log kept in the tlog-tiles layout and compare it with its `checkpoint` file.
 
     Every entry is hashed again and compared with its tile, every tile above with the one below, the root with the
-    signed checkpoint. `earlier` are checkpoints (signed notes) that the auditor kept: the log must extend each of
-    them. `strict` also reads every entry: its form, and that no uid stands there twice. `jobs` processes share the
-    hashing. The finding names the first bad entry where one can be named.
+    signed checkpoint; `checkpoint` is one that was fetched elsewhere, to be compared with instead of that file.
+    `earlier` are checkpoints (signed notes) that the auditor kept: the log must extend each of them. `strict` also
+    reads every entry: its form, and that no uid stands there twice. `jobs` processes share the hashing. The finding
+    names the first bad entry where one can be named.
     """
     try:
         trust = trust_in(vkey, witnesses, policy)
-        opened = trust.open_witnessed(LogFiles(directory).read("checkpoint", MAX_NOTE_BYTES))
+        note = LogFiles(directory).read("checkpoint", MAX_NOTE_BYTES) if checkpoint is None else checkpoint
+        opened = trust.open_witnessed(note)
         head = opened.checkpoint
         kept = _kept(trust, head, [earlier] if isinstance(earlier, bytes) else earlier)
         job = Job(directory, head.size, tuple(known.size for known in kept), strict)
