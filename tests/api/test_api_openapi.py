@@ -91,7 +91,13 @@ def test_writes_name_the_idempotency_key(document: dict[str, Any]) -> None:
     for path, item in document["paths"].items():
         names = {p["name"] for p in item.get("post", {}).get("parameters", ())}
         reading = path in (
-            *("/v1/decisions", "/v1/policies/diff", "/v1/subjects/lookup", "/v1/consents/receipt"),
+            *(
+                "/v1/decisions",
+                "/v1/decisions/batch",
+                "/v1/policies/diff",
+                "/v1/subjects/lookup",
+                "/v1/consents/receipt",
+            ),
             *("/v1/consents/history", "/v1/consents/state", "/v1/consents/confirmations/{token}"),
             *("/v1/subjects/{pseudonym}/reveal", "/v1/reveals", "/v1/canaries"),
             *("/v1/pseudonyms/convert", "/v1/audiences/{audience}/customer-match"),

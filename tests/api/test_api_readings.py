@@ -72,6 +72,19 @@ def test_no_line_leaves_when_the_log_does_not_take_the_entry(edge: Edge, monkeyp
     assert edge.admin.get(path).is_success
 
 
+def test_a_batch_is_decided_anew_under_whatever_key(edge: Edge) -> None:
+    """A permit that was kept would be given again after the withdrawal (promises P2 and P10)."""
+    asked = {"purpose": "direct_marketing", "channel": "email", "subjects": [{"email": "anna@example.org"}]}
+    key = {"idempotency-key": "nightly"}
+    assert edge.admin.post("/v1/decisions/batch", json=asked, headers=key).json()["permitted"] == 1
+    no = {"subject": {"email": "anna@example.org"}, "purpose": "direct_marketing", "kind": "withdrawn"}
+    said = edge.admin.post("/v1/consents", json={"source": "crm", "items": [no | {"at": "2026-10-02T00:00:00Z"}]})
+    assert said.json()["accepted"] == 1
+    again = edge.admin.post("/v1/decisions/batch", json=asked, headers=key)
+    assert again.json()["permitted"] == 0
+    assert "idempotent-replayed" not in again.headers
+
+
 def ask(edge: Edge, key: str, path: str, email: str) -> Any:
     who = {"email": email}
     use = {"purpose": "direct_marketing", "channel": "email"}

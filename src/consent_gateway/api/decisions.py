@@ -60,7 +60,8 @@ async def decide_many(request: Request[Any, Any, Any]) -> Response[bytes]:
             "entry": {"uid": uid.hex()},
         }
 
-    return await desk.write(request, "decide", act)
+    # Asked anew under whatever key: a permit that is kept would outlive the withdrawal (promise P2).
+    return await desk.write(request, "decide", act, kept=False)
 
 
 class AnswerWriter:

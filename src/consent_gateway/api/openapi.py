@@ -52,6 +52,7 @@ _GPC: Schema = {
 # POST, because a question holds personal data or a whole text; changes nothing
 _READING = ("/v1/decisions", "/v1/policies/diff", "/v1/subjects/lookup")
 _UNKEPT = (
+    "/v1/decisions/batch",
     "/v1/consents/receipt",
     "/v1/consents/history",
     "/v1/consents/state",
@@ -61,7 +62,7 @@ _UNKEPT = (
     "/v1/canaries",
     "/v1/pseudonyms/convert",
     "/v1/audiences/{audience}/customer-match",
-)  # the reply tells about a person and would outlive them
+)  # the reply tells about people, and would outlive them or what they say
 _SIGNALLED = ("/v1/consents", "/v1/choices", "/v1/imports/{kind}")
 _KEYED = ("/v1", "/tile")
 _OPEN = ("/v1/audit/checkpoint", "/v1/audit/vkey", "/v1/receipts/keys", "/v1/consents/confirmations/{token}")
