@@ -11,7 +11,7 @@ import pytest
 from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
-from sqlalchemy import select
+from sqlalchemy import select, text
 
 from builders import NOW_S, a_gateway, an_officer, twin
 from consent_gateway.clock import FixedClock
@@ -33,9 +33,10 @@ from consent_gateway.errors import (
     GatewayError,
     InputError,
     NotFoundError,
+    StoreError,
 )
 from consent_gateway.services import approvals, principals, registers
-from consent_gateway.services.gateway import SYSTEM, Gateway
+from consent_gateway.services.gateway import SYSTEM, Gateway, Work
 from consent_gateway.services.worker import Worker
 
 EPOCH_1 = {"epoch": 1}
@@ -78,6 +79,11 @@ def entries(gateway: Gateway) -> list[dict[str, Any]]:
         rows = select(tables.audit_pending.c.entry).order_by(tables.audit_pending.c.id)
         found = [json.loads(row) for row in session.execute(rows).scalars()]
     return [entry for entry in found if entry["kind"].startswith("approval.")]
+
+
+def impatient(work: Work) -> Work:
+    work.session.execute(text("SET LOCAL lock_timeout = '50ms'"))
+    return work
 
 
 # -- two keys ----------------------------------------------------------------------------------------------------
@@ -479,3 +485,18 @@ def test_a_use_that_forgets_to_use_up_is_seen(sqlite_gateway: Gateway, monkeypat
                 report_multiple_bugs=False,
             ),
         )
+
+
+@pytest.mark.postgres
+@pytest.mark.parametrize("store_url", ["postgres"], indirect=True)
+def test_the_same_is_proposed_once_though_both_began_before_either_ended(
+    gateway: Gateway, two: tuple[Principal, Principal]
+) -> None:
+    """Two windows for one purpose would be room for twice as many people as anybody meant to allow."""
+    until = NOW_S + 3600
+    with gateway.work(two[0]) as early:
+        approvals.propose(early, Action.BULK_REVEAL_WINDOW, WINDOW, until)
+        with pytest.raises(StoreError), twin(gateway).work(two[1]) as late:
+            approvals.propose(impatient(late), Action.BULK_REVEAL_WINDOW, WINDOW, until)
+    with pytest.raises(ConflictError):
+        propose(gateway, two[1], Action.BULK_REVEAL_WINDOW, subject=WINDOW, until=until)

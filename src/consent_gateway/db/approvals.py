@@ -5,13 +5,20 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from sqlalchemy import Row, insert, select, update
+from sqlalchemy import Row, func, insert, select, update
 
 from consent_gateway.db.engine import Session
 from consent_gateway.db.tables import approvals
 from consent_gateway.domain.approvals import Action, Approval, ApprovalState
 
 _t = approvals.c
+_PROPOSALS = 0x70726F706F7365  # "propose"
+
+
+def hold_proposals(session: Session) -> None:
+    """Let one propose at a time, until the transaction ends: what is looked for before is a row that is not there."""
+    if session.dialect.name != "sqlite":
+        session.execute(select(func.pg_advisory_xact_lock(_PROPOSALS)))
 
 
 def add(session: Session, approval: Approval, subject: str) -> None:

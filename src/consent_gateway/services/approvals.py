@@ -195,6 +195,7 @@ def _require_end(work: Work, action: Action, valid_until: int | None) -> None:
 
 
 def _require_none_open(work: Work, action: Action, subject: str) -> None:
+    rows.hold_proposals(work.session)
     open_states = (ApprovalState.PROPOSED, ApprovalState.APPROVED)
     if any(state(work, a) in open_states for a in rows.open_for(work.session, action, subject)):
         raise ConflictError("the same is proposed or approved already")
