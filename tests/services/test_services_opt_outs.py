@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import select, text
 
-from builders import NOW_S, a_consent, a_person, choose, id_of, may_write, ref, take, with_source, withdraw
+from builders import NOW_S, a_consent, a_person, by, choose, id_of, may_write, ref, take, with_source, withdraw
+from consent_gateway.db import tables
 from consent_gateway.domain.consents import ConsentKind
 from consent_gateway.domain.subjects import Choice
 from consent_gateway.services import erasure
@@ -71,3 +72,36 @@ def test_the_write_ahead_log_is_emptied_after_an_erasure(sqlite_gateway: Gateway
     assert log.stat().st_size
     assert sqlite_gateway.store.truncate_log()
     assert not log.stat().st_size
+
+
+@pytest.mark.parametrize("lost", [True, False], ids=["a no is lost", "a no that nobody said"])
+def test_reconcile_compares_contact_points_with_the_suppression_list(consented: Gateway, lost: bool) -> None:  # noqa: FBT001
+    withdraw(consented, by("email", "stranger@example.org"))
+    take(consented, [a_person(7, identifiers={"member_no": "M00007", "email": "stranger@example.org"}), a_person(8)])
+    assert reconcile(consented).clean
+    kinds = tables.identifiers.c.kind == "email"
+    with consented.store.transaction() as session:
+        session.execute(tables.identifiers.update().where(kinds).values(suppressed=not lost))
+    found = reconcile(consented, repair=True)
+    assert (found.clean, found.suppressed, found.unread) == (False, 1 if lost else len(emails(consented)) - 1, 0)
+    assert reconcile(consented).clean
+    assert sum(emails(consented)) == 1
+
+
+def test_reconcile_passes_over_whom_it_cannot_open(consented: Gateway) -> None:
+    withdraw(consented, by("email", "stranger@example.org"))
+    take(consented, [a_person(7, identifiers={"member_no": "M00007", "email": "stranger@example.org"})])
+    who = id_of(consented, ref(7))
+    with consented.store.transaction() as session:
+        key = tables.subject_keys.c
+        wrapped = bytes(session.execute(select(key.wrapped_dek).where(key.subject_id == who)).scalar_one())
+        broken = wrapped[:-1] + bytes([wrapped[-1] ^ 1])
+        session.execute(tables.subject_keys.update().where(key.subject_id == who).values(wrapped_dek=broken))
+    assert reconcile(consented).unread == 1
+
+
+def emails(gateway: Gateway) -> list[bool]:
+    """Of each e-mail address, whether it says that it is suppressed."""
+    with gateway.look() as work:
+        c = tables.identifiers.c
+        return [bool(s) for s in work.session.execute(select(c.suppressed).where(c.kind == "email")).scalars()]

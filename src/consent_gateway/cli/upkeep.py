@@ -35,6 +35,7 @@ def reconcile(store: Path | None, *, repair: bool, as_json: bool) -> None:
 
     def show(console: Console) -> None:
         found = f"{report.differing} differ, {report.missing} missing, {report.stray} stray, {report.links} links"
+        found += f", {report.suppressed} contact points"
         console.print(f"{report.compared} rows compared, {found}")
         for name, count in sorted(report.columns.items()):
             console.print(f"  {name}: {count}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -335,6 +335,12 @@ def suppressed(session: Session, tokens: Collection[Token]) -> set[Token]:
         )
         found.update(Token(r.kind, bytes(r.token)) for r in session.execute(statement))
     return found
+
+
+def mark_suppressed(session: Session, said: Mapping[int, bool]) -> None:
+    """Write on contact points, in every generation, whether they are on the suppression list."""
+    for point, suppressed_now in said.items():
+        session.execute(update(identifiers).where(point_of() == point).values(suppressed=suppressed_now))
 
 
 def stray_rows(session: Session) -> list[SubjectId]:
