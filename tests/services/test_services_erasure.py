@@ -24,6 +24,7 @@ from builders import (
     ref,
     subject_id,
     take,
+    twin,
     with_source,
 )
 from consent_gateway.audit import verifier
@@ -46,8 +47,11 @@ from consent_gateway.services.gateway import Gateway
 from consent_gateway.services.items import ContactItem, EventItem, NoticeShownItem, SignalItem, SubjectItem
 from consent_gateway.services.merges import merge, unmerge
 from consent_gateway.services.vault import open_group
+from consent_gateway.services.worker import Worker
+from consent_gateway.vault import phones
 from consent_gateway.vault.envelope import derive_audit_key
 from consent_gateway.vault.failures import VaultError
+from consent_gateway.vault.normalisers import normalise
 
 EMAIL = "canary-9f1@example.org"
 PHONE = "+4915112345678"
@@ -331,3 +335,19 @@ def test_a_file_that_keeps_freed_pages_is_found(
     sqlite_gateway.store.dispose()  # from here on, connections are opened with it
     with pytest.raises(AssertionError):
         test_nothing_of_erased_people_is_left_in_the_file(sqlite_gateway, tmp_path)
+
+
+def test_every_process_forgets_how_the_erased_were_spelt(crm: Gateway) -> None:
+    """The normalisers remember values; who erased somebody forgets at once, the others within seconds."""
+    other = Worker(twin(crm), lambda error: pytest.fail(repr(error)))
+    other._round(tally=True, housekeep=False)
+    who = id_of(crm, ref(2))
+    with crm.work() as work:
+        erase(work, who, "request")
+    normalise("phone", "+49 (30) 90 18 20 # spelt oddly")
+    assert phones._by_library.cache_info().currsize
+    other._round(tally=True, housekeep=False)
+    assert not phones._by_library.cache_info().currsize
+    normalise("phone", "+49 (30) 90 18 20 # spelt oddly")
+    other._round(tally=True, housekeep=False)
+    assert phones._by_library.cache_info().currsize  # nobody was erased since

@@ -41,6 +41,11 @@ def count(session: Session) -> int:
     return session.execute(select(func.count()).select_from(erasures)).scalar() or 0
 
 
+def last(session: Session) -> int:
+    """Return the number of the last erasure, 0 before the first."""
+    return session.execute(select(func.max(erasures.c.id))).scalar() or 0
+
+
 def known(session: Session, uids: Iterable[bytes]) -> set[bytes]:
     """Return which erasures there are."""
     found: set[bytes] = set()

@@ -22,7 +22,7 @@ from consent_gateway.domain.subjects import SUPPRESSED_BY
 from consent_gateway.errors import HeldError, NotFoundError
 from consent_gateway.services import lasting_names, people
 from consent_gateway.services.audience_rows import refresh_choices
-from consent_gateway.services.gateway import Work
+from consent_gateway.services.gateway import Gateway, Work
 from consent_gateway.services.vault import CONTACT, open_group
 from consent_gateway.vault.envelope import derive_audit_key
 from consent_gateway.vault.normal_forms import Normalised
@@ -87,6 +87,15 @@ def erase_or_defer(work: Work, subject_id: SubjectId, reason: str) -> Erasure | 
     )
     refresh_choices(work, members)
     return Deferred(tuple(held), uid)
+
+
+def forget_spellings(gateway: Gateway) -> None:
+    """Forget the spellings that this process remembers, if anybody was erased, by whichever process, since it did."""
+    with gateway.store.reading() as session:
+        last = erasures.last(session)
+    if last != gateway.forgot:
+        clear_caches()
+        gateway.forgot = last
 
 
 def _lock(work: Work, subject_id: SubjectId) -> list[SubjectId]:

@@ -186,6 +186,7 @@ class Gateway:
     on_replayed: Callable[[], None] = lambda: None
     log_size: int = 0  # of the log, when it was last looked at
 
+    forgot: int = 0  # the last erasure after which this process forgot what it remembers of values
     residue_since: int | None = None  # since when (seconds) erased bytes may be in the write-ahead log
 
     @contextmanager

@@ -15,6 +15,7 @@ from consent_gateway.db import audiences, intake
 from consent_gateway.errors import GatewayError
 from consent_gateway.services import approvals, holds, retention, tombstones
 from consent_gateway.services.audit_log import Sequencer
+from consent_gateway.services.erasure import forget_spellings
 from consent_gateway.services.gateway import Gateway
 
 IDLE_SECONDS = 0.05
@@ -79,6 +80,7 @@ class Worker:
             if tally:
                 self._gateway.tally.write(self._gateway.store)
                 holds.carry_out_due(self._gateway)
+                forget_spellings(self._gateway)
             if housekeep:
                 self._housekeep()
             self._retain()
