@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from sqlalchemy import select, text
+from sqlalchemy import func, select, text
 
 from builders import SOURCE, a_gateway, a_person, id_of, ref, take, with_source
-from consent_gateway.db import tables
+from consent_gateway.db import intake, tables
 from consent_gateway.db.engine import Store
 from consent_gateway.domain.ids import RecipientId
 from consent_gateway.errors import FieldProblem, StoreError
@@ -99,6 +99,24 @@ def test_nothing_is_kept_about_somebody_who_is_gone(crm: Gateway) -> None:
     refuse(crm, {"mail": "person1@example.org"})
     refuse(crm, {"guardian": {"pseudonym": "p1-" + "0" * 32}})  # made up: of nobody
     assert kept(crm) == [False, False, True]
+
+
+def ties(gateway: Gateway) -> int:
+    with gateway.look() as work:
+        return work.session.execute(select(func.count()).select_from(tables.quarantine_identifiers)).scalar_one()
+
+
+def test_what_was_emptied_is_tied_to_nobody(crm: Gateway) -> None:
+    """The ties are keyed hashes of identifiers: without the row nothing needs them (GDPR Art 5(1)(e))."""
+    refuse(crm, {"email": "person1@example.org", "phone": "+4930901821"})
+    refuse(crm, {"email": "stranger@example.org", "phone": "+4930901822"})
+    assert ties(crm) == 4
+    forget(crm, 1)
+    assert ties(crm) == 2
+    with crm.work() as work:
+        assert intake.empty_quarantine(work.session, work.now) == 0
+        assert intake.empty_quarantine(work.session, work.now + 1) == 1
+    assert ties(crm) == 0
 
 
 def test_what_is_read_as_an_identifier() -> None:

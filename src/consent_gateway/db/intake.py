@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy import ColumnElement, delete, func, insert, select, update
 
-from consent_gateway.db.dialects import insert_ignoring
+from consent_gateway.db.dialects import chunks, insert_ignoring
 from consent_gateway.db.engine import Session
 from consent_gateway.db.subjects import Token
 from consent_gateway.db.tables import idempotency_keys, imports, quarantine, quarantine_identifiers
@@ -45,16 +45,23 @@ def forget_quarantined(session: Session, tokens: Sequence[Token]) -> int:
     emptied = 0
     for token in tokens:
         tied = (quarantine_identifiers.c.kind == token.kind) & (quarantine_identifiers.c.token == token.value)
-        ids = select(quarantine_identifiers.c.quarantine_id).where(tied)
-        emptied += session.execute(update(quarantine).where(quarantine.c.id.in_(ids)).values(sealed=b"")).rowcount
+        emptied += _empty(session, quarantine.c.id.in_(select(quarantine_identifiers.c.quarantine_id).where(tied)))
         session.execute(delete(quarantine_identifiers).where(tied))
     return emptied
 
 
 def empty_quarantine(session: Session, before: int) -> int:
     """Empty every kept row older than `before` (seconds); its reasons stay."""
-    old = (quarantine.c.at < before) & (quarantine.c.sealed != b"")
-    return session.execute(update(quarantine).where(old).values(sealed=b"")).rowcount
+    return _empty(session, quarantine.c.at < before)
+
+
+def _empty(session: Session, which: ColumnElement[bool]) -> int:
+    """Empty those of the kept rows that are not yet, and untie them: nothing is looked for in them any more."""
+    kept = which & (quarantine.c.sealed != b"")
+    ids = session.execute(update(quarantine).where(kept).values(sealed=b"").returning(quarantine.c.id)).scalars().all()
+    for part in chunks(ids):
+        session.execute(delete(quarantine_identifiers).where(quarantine_identifiers.c.quarantine_id.in_(part)))
+    return len(ids)
 
 
 def quarantine_rows(session: Session, after: int, limit: int) -> list[dict[str, Any]]:
