@@ -102,6 +102,7 @@ NEEDED = {
     ("GET", "/v1/subjects/{pseudonym}/holds"): "hold",
     ("POST", "/v1/subjects/{pseudonym}/holds"): "hold",
     ("POST", "/v1/subjects/{pseudonym}/holds/{hold}/lift"): "hold",
+    ("POST", "/v1/tombstones/lift"): "identity",
     ("POST", "/v1/subjects/{pseudonym}/reveal"): "reveal",
     ("POST", "/v1/reveals"): "reveal",
     ("GET", "/v1/quotas"): "admin",

@@ -205,6 +205,10 @@ GOOD: dict[str, Any] = {
     "/v1/subjects/{pseudonym}/erase": {"reason": "request"},
     "/v1/subjects/{pseudonym}/holds": {"reason": "legal_claim", "until": "2099-01-01T00:00:00Z"},
     "/v1/subjects/{pseudonym}/holds/{hold}/lift": {"reason": "closed"},
+    "/v1/tombstones/lift": {
+        "source": "crm", "identifiers": {"email": "anna@example.org", "region": "DE"},
+        "act": {"kind": "account", "at": "2026-11-18T12:00:00Z", "evidence": {"form": "signup"}},
+    },
     "/v1/subjects/{pseudonym}/reveal": {
         "purpose": "support", "channel": "email", "fields": ["email"], "reason": "complaint", "ticket": "CASE-1",
         "view": "masked", "recipient": "self",

@@ -71,7 +71,7 @@ def test_kinds_are_the_closed_list() -> None:
         "pseudonyms.converted", "identifiers.disclosed",
         "hold.placed", "hold.ended", "erasure.deferred", "retention.run",
         "recovery.set", "recovery.drilled", "keyring.recovered",
-        "index.moved", "sensitive.recorded",
+        "index.moved", "sensitive.recorded", "tombstone.lifted",
     }  # fmt: skip
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import inspect, text
 
-from consent_gateway.db import erasures
+from consent_gateway.db import erasures, tombstones
 from consent_gateway.db.engine import Store
 from consent_gateway.db.migrate import current, downgrade, drift, head, require_head, upgrade
 from consent_gateway.db.tables import metadata
 from consent_gateway.errors import StoreError
-from consent_gateway.vault.tombstones import Burial, decode
+from consent_gateway.vault.tombstones import Burial, decode, encode
 
 
 def tables_of(store: Store) -> set[str]:
@@ -87,4 +87,22 @@ def test_tombstones_from_before_the_file_become_lines_of_it(store_url: str) -> N
         (found,) = erasures.every(session)
     assert decode(found.line) == Burial(b"\xab" * 16, 7, None, "request", (("email", b"\xab" * 32),))
     assert found.filed_at is None
+    store.dispose()
+
+
+def test_tombstones_learn_their_reason_from_the_lines(store_url: str) -> None:
+    store = Store(store_url)
+    upgrade(store, "0023")
+    with store.transaction() as session:
+        for token in (b"\xab" * 32, b"\xcd" * 32):
+            row = {"token": token, "kind": "email", "erased_at": 7}
+            session.execute(
+                text("INSERT INTO tombstones (token, kind, erased_at) VALUES (:token, :kind, :erased_at)"), row
+            )
+        burial = Burial(b"u" * 16, 7, None, "retention", (("email", b"\xab" * 32),))
+        erasures.add(session, [erasures.ErasureRow(burial.uid, 7, encode(burial))])
+    upgrade(store)
+    with store.reading() as session:
+        found = tombstones.standing(session, [b"\xab" * 32, b"\xcd" * 32])
+    assert {stone.token[:1]: stone.reason for stone in found.values()} == {b"\xab": "retention", b"\xcd": ""}
     store.dispose()

@@ -26,6 +26,7 @@ from consent_gateway.api import (
     signals,
     subjects,
     tiles,
+    tombstones,
 )
 
 HANDLERS: tuple[HTTPRouteHandler, ...] = (
@@ -40,6 +41,7 @@ HANDLERS: tuple[HTTPRouteHandler, ...] = (
     *subjects.HANDLERS,
     *pseudonyms.HANDLERS,
     *holds.HANDLERS,
+    *tombstones.HANDLERS,
     *merges.HANDLERS,
     *reveals.HANDLERS,
     *decisions.HANDLERS,

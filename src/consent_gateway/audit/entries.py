@@ -93,6 +93,7 @@ class EntryKind(StrEnum):
     INDEX_MOVED = "index.moved"
     RETENTION_RUN = "retention.run"
     SENSITIVE_RECORDED = "sensitive.recorded"
+    TOMBSTONE_LIFTED = "tombstone.lifted"
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,6 +85,13 @@ def put_waiting(session: Session, waiting: Waiting) -> bool:
     return bool(insert_ignoring(session, pending_erasures, [row], pending_erasures.c.subject_id))
 
 
+def outweigh_waiting(session: Session, subject_id: SubjectId, weaker: str, reason: str) -> None:
+    """Give an erasure that waits another reason, if it waits for a weaker one."""
+    c = pending_erasures.c
+    waiting = update(pending_erasures).where(c.subject_id == subject_id, c.reason == weaker)
+    session.execute(waiting.values(reason=reason))
+
+
 def waiting_after(session: Session, after: int, limit: int) -> list[Waiting]:
     """Return the erasures that wait, of subjects above `after`."""
     c = pending_erasures.c

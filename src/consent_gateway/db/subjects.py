@@ -36,7 +36,6 @@ from consent_gateway.db.tables import (
     subject_traits,
     subjects,
     suppressions,
-    tombstones,
     waiting_opt_outs,
 )
 from consent_gateway.domain.ids import SubjectId
@@ -306,23 +305,17 @@ def delete_person(session: Session, subject_id: SubjectId) -> dict[str, int]:
     return counts
 
 
-def add_tombstones(session: Session, rows: Sequence[dict[str, Any]]) -> None:
-    """Remember keyed hashes of an erased person's identifiers (`token`, `kind`, `erased_at`)."""
-    insert_ignoring(session, tombstones, rows, tombstones.c.token)
-
-
-def tombstoned(session: Session, tokens: Iterable[bytes]) -> set[bytes]:
-    """Return which of the 32-byte tombstone hashes are taken."""
-    found: set[bytes] = set()
-    for part in chunks(tokens):
-        statement = select(tombstones.c.token).where(tombstones.c.token.in_(part))
-        found.update(bytes(t) for t in session.execute(statement).scalars())
-    return found
-
-
 def suppress(session: Session, rows: Sequence[dict[str, Any]]) -> None:
     """Put contact points on the suppression list (`token`, `kind`, `reason`, `at`); it survives erasure."""
     insert_ignoring(session, suppressions, rows, suppressions.c.token)
+
+
+def unsuppress_erased(session: Session, tokens: Collection[Token]) -> None:
+    """Take contact points off the list that only an erasure had put there; what anybody asked for stays."""
+    c = suppressions.c
+    for part in chunks(tokens, 200):
+        named = tuple_(c.kind, c.token).in_([(t.kind, t.value) for t in part])
+        session.execute(delete(suppressions).where(named, c.reason == "erased"))
 
 
 def suppressed(session: Session, tokens: Collection[Token]) -> set[Token]:
@@ -392,8 +385,3 @@ def any_waiting(session: Session) -> bool:
 def any_suppressed(session: Session) -> bool:
     """Tell whether the suppression list has any row; most batches need not ask further."""
     return session.execute(select(suppressions.c.kind).limit(1)).scalar() is not None
-
-
-def any_tombstone(session: Session) -> bool:
-    """Tell whether anyone was ever erased; most batches need not ask further."""
-    return session.execute(select(tombstones.c.kind).limit(1)).scalar() is not None

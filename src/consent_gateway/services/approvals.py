@@ -103,6 +103,14 @@ def use(work: Work, action: Action, subject: Subject) -> Approval:
     raise ForbiddenError(f"four eyes: {action.value} needs an approval of exactly this, and there is none")
 
 
+def open_for(work: Work, action: Action, subject: Subject) -> Approval | None:
+    """Return what is proposed or approved for exactly this subject, if anything is."""
+    hold(work)
+    found = rows.open_for(work.session, action, _written(subject), lock=True)
+    open_states = (ApprovalState.PROPOSED, ApprovalState.APPROVED)
+    return next((a for a in found if state(work, a) in open_states), None)
+
+
 def standing(work: Work, action: Action) -> list[Approval]:
     """Return the standing approvals of an action that hold now, the newest first; the caller cites the one it acts by.
 

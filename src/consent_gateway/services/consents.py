@@ -20,6 +20,7 @@ from consent_gateway.domain.consents import NO
 from consent_gateway.domain.ids import PurposeId, SubjectId
 from consent_gateway.domain.purposes import OWN, Channel
 from consent_gateway.errors import FieldProblem
+from consent_gateway.services import lasting_names
 from consent_gateway.services.audience_rows import refresh_standings
 from consent_gateway.services.choices import hear_signal
 from consent_gateway.services.circumstances import refresh_recency
@@ -44,7 +45,7 @@ from consent_gateway.services.intake import (
 )
 from consent_gateway.services.items import ConsentItem, SubjectRef
 from consent_gateway.services.opt_outs import keep_for_stranger, settled_instant
-from consent_gateway.services.people import UNKNOWN, UNKNOWN_POINT, Resolver
+from consent_gateway.services.people import BEFORE_ERASURE, UNKNOWN, UNKNOWN_POINT, Resolver
 from consent_gateway.services.vault import seal_bytes
 from consent_gateway.vault.envelope import derive_audit_key
 
@@ -72,9 +73,12 @@ def record_consents(
     intake = Intake("consents", source_id, len(rows))
     readable = refusals.readable(rows)
     resolver = Resolver(work, _refs(item for _, item in readable), writing=True)
+    back = lasting_names.returned(work, resolver.forms(*_refs(item for _, item in readable)))
     accepted: list[Accepted] = []
     for row, item in readable:
         found = _check(work, resolver, item)
+        if item.kind not in NO and lasting_names.is_before_erasure(back, resolver.forms(*_refs([item])), item.at):
+            found = BEFORE_ERASURE  # a no from before is harmless, and is never refused
         if isinstance(found, FieldProblem):
             if item.kind not in NO or not _keep(work, resolver, source_id, found, item):
                 refusals.refuse(row, found)

@@ -13,12 +13,14 @@ from dataclasses import dataclass
 
 from consent_gateway.audit.canonical import canonical_json
 from consent_gateway.audit.entries import EntryKind
-from consent_gateway.db import erasures, holds, intake, merges, subjects
+from consent_gateway.db import erasures, holds, intake, merges, subjects, tombstones
 from consent_gateway.db.erasures import ErasureRow
 from consent_gateway.db.holds import Waiting
+from consent_gateway.db.tombstones import Tombstone
 from consent_gateway.domain.holds import Hold
 from consent_gateway.domain.ids import SubjectId
 from consent_gateway.domain.subjects import SUPPRESSED_BY
+from consent_gateway.domain.tombstones import RETENTION
 from consent_gateway.errors import HeldError, NotFoundError
 from consent_gateway.services import lasting_names, people
 from consent_gateway.services.audience_rows import refresh_choices
@@ -70,13 +72,14 @@ def erase(work: Work, subject_id: SubjectId, reason: str) -> Erasure:
 def erase_or_defer(work: Work, subject_id: SubjectId, reason: str) -> Erasure | Deferred:
     """Erase a person, or let the erasure wait until no legal hold is in force any more (`services.holds`).
 
-    Asked for again it waits once; the first reason and instant stay.
+    Asked for again it waits once; the first reason and instant stay, but that a right outweighs a period that is over.
     """
     members = _lock(work, subject_id)
     held = holds.of_subjects(work.session, members)
     if not held:
         return erase(work, subject_id, reason)
-    holds.put_waiting(work.session, Waiting(subject_id, reason, work.now, work.actor.id))
+    if not holds.put_waiting(work.session, Waiting(subject_id, reason, work.now, work.actor.id)):
+        holds.outweigh_waiting(work.session, subject_id, RETENTION, reason)
     dek = work.gateway.vault.keys(work.session, [subject_id])[subject_id]
     uid = work.record_about(
         EntryKind.ERASURE_DEFERRED,
@@ -109,7 +112,7 @@ def _erase_subject(work: Work, subject_id: SubjectId, reason: str) -> Erasure:
     dek = work.gateway.vault.keys(work.session, [subject_id])[subject_id]
     group = subjects.sealed(work.session, [subject_id], CONTACT)[subject_id]
     forms = [stored(kind, value) for kind, value in open_group(dek, group)["points"]]
-    _bury(work, forms)
+    _bury(work, forms, reason)
     payload = canonical_json({"subject_id": subject_id})
     uid = work.record_about(
         EntryKind.SUBJECT_ERASED,
@@ -143,10 +146,10 @@ def _keep_line(work: Work, subject_id: SubjectId, reason: str, forms: list[Norma
     work.buried = True
 
 
-def _bury(work: Work, forms: list[Normalised]) -> None:
+def _bury(work: Work, forms: list[Normalised], reason: str) -> None:
     vault = work.gateway.vault
-    tombs = [{"token": vault.tombstone(f.kind, f.value), "kind": f.kind, "erased_at": work.now} for f in forms]
-    subjects.add_tombstones(work.session, tombs)
+    stones = [Tombstone(vault.tombstone(f.kind, f.value), f.kind, work.now, reason) for f in forms]
+    tombstones.put(work.session, stones)
     reachable = [lasting_names.names(work, f)[0] for f in forms if f.kind in _REACHABLE]
     rows = [{"token": t.value, "kind": t.kind, "reason": "erased", "at": work.now} for t in reachable]
     subjects.suppress(work.session, rows)

@@ -14,12 +14,13 @@ from consent_gateway.domain.purposes import Channel
 from consent_gateway.domain.registers import Registers
 from consent_gateway.domain.segments import TraitOrigin
 from consent_gateway.errors import FieldProblem
+from consent_gateway.services import lasting_names
 from consent_gateway.services.audience_rows import contact_columns, newest_columns
 from consent_gateway.services.circumstances import confirming, refresh_recency
 from consent_gateway.services.gateway import Work
 from consent_gateway.services.intake import Incoming, Intake, Refusals, keep_counts, require_size, require_source
 from consent_gateway.services.items import ContactItem, EventItem
-from consent_gateway.services.people import Resolver
+from consent_gateway.services.people import BEFORE_ERASURE, Resolver
 
 _EARLIEST = 631_152_000
 _MAX_KEY = 64
@@ -95,10 +96,13 @@ def import_contacts(work: Work, source: str, rows: Sequence[Incoming[ContactItem
 def _resolve(work: Work, refusals: Refusals, rows: Sequence[Incoming[Found]]) -> list[tuple[Found, SubjectId]]:
     readable = refusals.readable(rows)
     resolver = Resolver(work, [item.subject for _, item in readable], writing=True)
+    back = lasting_names.returned(work, resolver.forms(*(item.subject for _, item in readable)))
     latest = work.now + work.gateway.rules.max_future_seconds
     accepted = []
     for row, item in readable:
         found = _problem(item, latest) or _purpose_problem(work, item) or resolver.resolve(item.subject)
+        if lasting_names.is_before_erasure(back, resolver.forms(item.subject), item.at):
+            found = BEFORE_ERASURE
         if isinstance(found, FieldProblem):
             refusals.refuse(row, found)
         else:

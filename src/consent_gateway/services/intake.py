@@ -19,7 +19,7 @@ from consent_gateway.domain.ids import SourceId
 from consent_gateway.errors import FieldProblem, InputError
 from consent_gateway.services import lasting_names
 from consent_gateway.services.gateway import Work
-from consent_gateway.services.people import identifiers_in, people_in
+from consent_gateway.services.people import BEFORE_ERASURE, identifiers_in, people_in
 from consent_gateway.services.vault import GATEWAY_ITSELF, seal_bytes
 
 Item = TypeVar("Item")
@@ -105,7 +105,7 @@ class Refusals:
     def quarantine(self, work: Work, kind: str, source: SourceId, *, content: bool = True) -> list[Rejection]:
         """Keep every refused row, sealed under the gateway's own key, with its reasons in the clear.
 
-        Without `content` only the reasons are kept: of rows that there is no ground to hold.
+        Without `content`, and of what is from before an erasure, only the reasons are kept: nothing allows to hold it.
         """
         if not self._rows:
             return []
@@ -113,7 +113,10 @@ class Refusals:
         intake_rows.hold_quarantine(work.session, keeping=True)
         dek = own_key(work)
         ordered = sorted(self._rows.items())
-        tokens = {row: _tokens_in(work, raw) if content else None for row, (raw, _) in ordered}
+        emptied = {
+            row for row, (_, problems) in ordered if not content or BEFORE_ERASURE.code in {p.code for p in problems}
+        }
+        tokens = {row: None if row in emptied else _tokens_in(work, raw) for row, (raw, _) in ordered}
         ids = intake_rows.put_quarantine(
             work.session,
             [

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from typing import TypeVar
 
-from consent_gateway.db import subjects
+from consent_gateway.db import subjects, tombstones
 from consent_gateway.db.subjects import Token
 from consent_gateway.domain.generations import Generations
 from consent_gateway.domain.ids import SubjectId
@@ -57,9 +57,29 @@ def suppressed(work: Work, forms: Collection[Normalised]) -> set[Normalised]:
 
 
 def erased(work: Work, forms: Iterable[Normalised]) -> set[Normalised]:
-    """Return which identifiers belong to somebody who was erased (promise P8)."""
-    if not subjects.any_tombstone(work.session):
+    """Return which identifiers belong to somebody who was erased and did not come back (promise P8)."""
+    if not tombstones.any_row(work.session):
         return set()
+    asked = _tombstones(work, forms)
+    return {asked[tomb] for tomb in tombstones.standing(work.session, asked)}
+
+
+def returned(work: Work, forms: Iterable[Normalised]) -> dict[Normalised, int]:
+    """Return which identifiers belong to somebody who came back, and when (seconds) they had been erased.
+
+    Nothing from before that counts for them: neither a file that is as old, nor a yes of that time.
+    """
+    if not tombstones.any_lifted(work.session):
+        return {}
+    asked = _tombstones(work, forms)
+    return {asked[token]: stone.erased_at for token, stone in tombstones.lifted(work.session, asked).items()}
+
+
+def is_before_erasure(back: Mapping[Normalised, int], forms: Iterable[Normalised], at: int) -> bool:
+    """Tell whether something that happened at `at` is from before one of its identifiers was erased (`returned`)."""
+    return bool(back) and any(at <= back.get(form, -1) for form in forms)
+
+
+def _tombstones(work: Work, forms: Iterable[Normalised]) -> dict[bytes, Normalised]:
     vault = work.gateway.vault
-    asked = {vault.tombstone(form.kind, value): form for form in forms for value in form.values()}
-    return {asked[tomb] for tomb in subjects.tombstoned(work.session, asked)}
+    return {vault.tombstone(form.kind, value): form for form in forms for value in form.values()}

@@ -24,6 +24,7 @@ _MAX_DEPTH = 8
 _WRITTEN_LIKE = {IdentifierKind.EMAIL: "@", IdentifierKind.PHONE: "+"}
 UNKNOWN = FieldProblem("$.subject", "unknown_subject", "nobody with this identifier is known")
 NOT_A_POINT = FieldProblem("$.contact_point", "not_a_contact_point", "name an address, not a pseudonym")
+BEFORE_ERASURE = FieldProblem("$.at", "before_erasure", "this is from before the person was erased and came back")
 UNKNOWN_POINT = FieldProblem("$.contact_point", "unknown_contact_point", "nobody has this contact point")
 
 

@@ -28,11 +28,12 @@ from consent_gateway.services.gateway import Work
 from consent_gateway.services.intake import Incoming, Intake, Refusals, keep_counts, require_size, require_source
 from consent_gateway.services.items import SubjectItem, SubjectRef
 from consent_gateway.services.opt_outs import apply_waiting
-from consent_gateway.services.people import NOBODY, PSEUDONYM, UNKNOWN, Resolver, find_points
+from consent_gateway.services.people import BEFORE_ERASURE, NOBODY, PSEUDONYM, UNKNOWN, Resolver, find_points
 from consent_gateway.services.vault import CONTACT, PROFILE, open_group, seal_group
 from consent_gateway.vault.envelope import derive_audit_key
 from consent_gateway.vault.normal_forms import Normalised
 
+_DAY = 86_400
 CONFLICT = FieldProblem(
     "$",
     "identity_conflict",
@@ -106,16 +107,27 @@ def lookup(work: Work, ref: SubjectRef, recipient: str | None) -> str | None:
 
 
 def _without_erased(work: Work, refusals: Refusals, rows: list[Clean]) -> list[Clean]:
-    gone = lasting_names.erased(work, [form for row in rows for form in row.identifiers.values()])
-    if not gone:
+    """Refuse rows about somebody who was erased, and rows that say that they are older than the erasure."""
+    forms = [form for row in rows for form in row.identifiers.values()]
+    gone, back = lasting_names.erased(work, forms), lasting_names.returned(work, forms)
+    if not gone and not back:
         return rows
     kept = []
     for row in rows:
-        if gone.isdisjoint(row.identifiers.values()):
-            kept.append(row)
-        else:
+        if not gone.isdisjoint(row.identifiers.values()):
             refusals.refuse(row.row, FieldProblem("$", "erased", "this person was erased and stays erased"))
+        elif _is_stale(row, back):
+            refusals.refuse(row.row, FieldProblem("$.collection.on", BEFORE_ERASURE.code, BEFORE_ERASURE.message))
+        else:
+            kept.append(row)
     return kept
+
+
+def _is_stale(row: Clean, back: Mapping[Normalised, int]) -> bool:
+    """Tell whether a row says that it was collected before the day on which one of its identifiers was erased."""
+    day = None if row.told is None else row.told.collected_day
+    erased = [back[form] // _DAY for form in row.identifiers.values() if form in back]
+    return day is not None and day < max(erased, default=day)
 
 
 # -- joining -----------------------------------------------------------------------------------------------------

@@ -7,7 +7,8 @@ was set back under it (`settle_again`, every few seconds):
   (`TombstoneError`) until an operator restores it, or has it rebuilt out of what there is;
 - the store has it, not known to be written: a crash came between. It is written now;
 - the file has it and the store lacks it: the store is a restored backup. Who was erased since is erased again, found
-  by hashing the ids of everyone, because their keys may be gone already; tombstones and suppressions come back.
+  by hashing the ids of everyone, because their keys may be gone already; tombstones and suppressions come back, and
+  those that were lifted since are lifted again. Who came back is another subject, and is not touched.
 
 A store knows its file from the first start on: the first line is nobody's (`BEGUN`), and is in every backup since.
 What this cannot see: a backup restored together with a file that is as old. Copies elsewhere are for that.
@@ -15,15 +16,18 @@ What this cannot see: a backup restored together with a file that is as old. Cop
 
 from __future__ import annotations
 
+import itertools
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from consent_gateway.audit.entries import EntryKind
 from consent_gateway.db import audience_rows, erasures, intake, log_store, merges, subjects
+from consent_gateway.db import tombstones as stones
 from consent_gateway.db.engine import Session
 from consent_gateway.db.erasures import ErasureRow
 from consent_gateway.db.subjects import Token
+from consent_gateway.db.tombstones import Tombstone
 from consent_gateway.domain.ids import SubjectId
 from consent_gateway.domain.subjects import SUPPRESSED_BY
 from consent_gateway.errors import TombstoneError
@@ -31,7 +35,7 @@ from consent_gateway.services.audience_rows import whole_rows
 from consent_gateway.services.gateway import UID_BYTES, Gateway, Work
 from consent_gateway.services.lasting_names import FORMERLY, tied_to
 from consent_gateway.vault.tombstone_file import TombstoneFile
-from consent_gateway.vault.tombstones import BEGUN, LASTING, Burial, SubjectHasher, decode, encode
+from consent_gateway.vault.tombstones import BEGUN, LASTING, LIFTED, Burial, SubjectHasher, decode, encode
 
 _PAGE = 10_000
 _BATCH = 200
@@ -55,10 +59,11 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """What was carried out again: erasures that the store lacked, and how many people of them were there again."""
+    """What was carried out again: erasures that the store lacked, how many of their people were there, and lifts."""
 
     erasures: int = 0
     subjects: int = 0
+    lifts: int = 0
 
 
 def settle(gateway: Gateway) -> Replay:
@@ -167,8 +172,11 @@ def _replay(gateway: Gateway, lacking: Sequence[Burial]) -> Replay:
             _carry_out(work, part, returned)
     with gateway.work(curing=True) as work:
         subjects.skip_ids(work.session, max(b.last_id for b in lacking))
-        work.record(EntryKind.TOMBSTONES_REPLAYED, {"erasures": len(lacking), "subjects": len(returned)})
-    return Replay(len(lacking), len(returned))
+        lifts = sum(b.reason == LIFTED for b in lacking)
+        done = Replay(len(lacking) - lifts, len(returned), lifts)
+        fields = {"erasures": done.erasures, "subjects": done.subjects}
+        work.record(EntryKind.TOMBSTONES_REPLAYED, fields | ({"lifts": lifts} if lifts else {}))
+    return done
 
 
 def _find(session: Session, gateway: Gateway, lacking: Sequence[Burial]) -> dict[bytes, SubjectId]:
@@ -187,16 +195,26 @@ def _find(session: Session, gateway: Gateway, lacking: Sequence[Burial]) -> dict
 def _carry_out(work: Work, burials: Sequence[Burial], returned: Mapping[bytes, SubjectId]) -> None:
     back = {b.uid: returned[b.uid] for b in burials if b.uid in returned}
     rows = _erase_returned(work, sorted(set(back.values())))
-    subjects.add_tombstones(
-        work.session, [{"token": t, "kind": kind, "erased_at": b.at} for b in burials for kind, t in b.points]
-    )
+    for lifting, part in itertools.groupby(burials, lambda b: b.reason == LIFTED):  # in order: the last one counts
+        (_lift_again if lifting else _bury_again)(work, list(part))
+    erasures.add(work.session, [ErasureRow(b.uid, b.at, encode(b), work.now) for b in burials])
+    for uid, subject_id in back.items():
+        work.record(EntryKind.ERASURE_REPLAYED, {"erasure": uid.hex(), "rows": rows[subject_id]})
+
+
+def _bury_again(work: Work, burials: Sequence[Burial]) -> None:
+    found = [Tombstone(token, kind, b.at, b.reason) for b in burials for kind, token in b.points]
+    stones.put(work.session, found)
     again = {(kind, t): b.at for b in burials for kind, number, t in b.suppressed if number == LASTING}
     _suppress(work, {(kind, t): at for (kind, t), at in again.items() if kind in _REACHABLE})
     named = [tied_to(b.subject) for b in burials if b.subject is not None]
     intake.forget_quarantined(work.session, [*(Token(kind, t) for kind, t in again), *named])
-    erasures.add(work.session, [ErasureRow(b.uid, b.at, encode(b), work.now) for b in burials])
-    for uid, subject_id in back.items():
-        work.record(EntryKind.ERASURE_REPLAYED, {"erasure": uid.hex(), "rows": rows[subject_id]})
+
+
+def _lift_again(work: Work, lifts: Sequence[Burial]) -> None:
+    for lift in lifts:
+        stones.lift(work.session, [token for _, token in lift.points], lift.at)
+        subjects.unsuppress_erased(work.session, [Token(kind, token) for kind, _, token in lift.suppressed])
 
 
 def _erase_returned(work: Work, ids: Sequence[SubjectId]) -> dict[SubjectId, int]:

@@ -4,6 +4,10 @@ A `Burial` is one erasure: the keyed hash of the subject's id, the tombstones of
 the identifiers' lasting tokens, the instant, the reason's code and the uid of its entry in the log. It reveals nobody:
 whoever lacks the tombstone root cannot tell whose line it is (EDPB Guidelines 01/2025 section 88).
 
+A line with the reason `LIFTED` has the same form and is no erasure: it says that the tombstones it names keep nobody
+away any more. Lines are read in their order, so that the last one about a hash counts. A release that does not know
+the reason takes the line for an erasure of nobody, and its tombstones stand: that errs on the side of staying away.
+
 A line is `<JSON, one spelling> <MAC, 64 hex digits>`, and MAC = HMAC-SHA256(key, frame(domain, MAC of the line before,
 JSON)). So a line that is altered, inserted, moved, or taken out of the middle breaks every MAC after it; the first line
 names the format and its version. Lines that are missing at the end break nothing: whoever reads a file compares it with
@@ -27,6 +31,7 @@ VERSION = 1
 MAC_BYTES = 32
 START = bytes(MAC_BYTES)  # what the first line is chained to
 LASTING = 0  # where a generation of the index would stand: the token is of none
+LIFTED = "lifted"  # the reason of a line that ends tombstones: its points may come back, by an act of the person
 BEGUN = "begun"  # the reason of the first burial of a store: nobody's, so that the store knows its file from the start
 _LINE_DOMAIN, _SUBJECT_DOMAIN = b"consent-gateway/tombstone-line", b"consent-gateway/tombstone-subject"
 _SEPARATOR = b" "

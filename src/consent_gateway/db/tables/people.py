@@ -79,6 +79,8 @@ tombstones = Table(
     Column("token", LargeBinary(32), primary_key=True),
     Column("kind", String(16), nullable=False),
     Column("erased_at", BigInteger, nullable=False),
+    Column("reason", String(24), nullable=False, server_default=""),  # of the erasure; empty: nobody kept it
+    Column("lifted_at", BigInteger, index=True),  # the person came back by an act of their own; NULL: it stands
 )
 
 suppressions = Table(
@@ -245,7 +247,7 @@ CLASSES: Classes = {
     "sealed_groups": {"pseudonymous": "subject_id name schema_version row_version", "ciphertext": "sealed"},
     "identifiers": {"pseudonymous": "id subject_id kind generation point suppressed", "identifier-hash": "token"},
     "index_generations": {"operational": "generation state versions position", "time": "at"},
-    "tombstones": {"identifier-hash": "token", "operational": "kind", "time": "erased_at"},
+    "tombstones": {"identifier-hash": "token", "operational": "kind reason", "time": "erased_at lifted_at"},
     "suppressions": {"identifier-hash": "token", "operational": "kind reason generation", "time": "at"},
     "subject_traits": {"pseudonymous": "subject_id trait number text"},
     "consent_events": {
