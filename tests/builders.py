@@ -82,6 +82,7 @@ PEOPLE_TABLES = (
     tables.retention_runs,
     tables.imports,
     tables.quarantine,
+    tables.deferrals,
     tables.audiences,
     tables.audience_members,
     tables.audit_pending,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import secrets
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -24,8 +25,17 @@ from consent_gateway.api.guests import Guests
 from consent_gateway.api.problems import request_id
 from consent_gateway.db import intake as intake_rows
 from consent_gateway.domain.registers import Principal
-from consent_gateway.errors import FieldProblem, IdempotencyError, InputError, RaceError
-from consent_gateway.services.gateway import Gateway, Work
+from consent_gateway.errors import (
+    FieldProblem,
+    IdempotencyError,
+    InputError,
+    KeyringError,
+    KeyServiceError,
+    RaceError,
+)
+from consent_gateway.services import deferrals
+from consent_gateway.services.deferrals import Kept, Letter
+from consent_gateway.services.gateway import UID_BYTES, Gateway, Work
 from consent_gateway.services.intake import own_key
 from consent_gateway.services.vault import GATEWAY_ITSELF, SEALED_REPLY, open_bytes, seal_bytes
 from consent_gateway.telemetry import Event, Telemetry
@@ -33,10 +43,13 @@ from consent_gateway.telemetry import Event, Telemetry
 JSON = "application/json"
 _MAX_KEY = 64
 _RETRIES = 2
+_ACCEPTED = 202
 _TOKENS = b'"confirmations":[{'
 Model = TypeVar("Model", bound=BaseModel)
 Value = TypeVar("Value")
 Asked = Request[Any, Any, Any]
+# What a call is kept as under the uid of its entry, and what it is answered; None: it is refused after all.
+PuttingOff = Callable[[Work, bytes], tuple[Letter, Any] | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,22 +101,45 @@ class Desk:
         event: Event | None = None,
         *,
         kept: bool = True,
+        putting_off: PuttingOff | None = None,
     ) -> Response[bytes]:
         """Answer a changing request: authenticate, repeat or carry out, keep the reply, commit, log `event`, answer.
 
         `kept`: False for a reply that tells about a person and would outlive them; it takes no idempotency key.
+        `putting_off`: what is kept, with 202, if the keys are away (`services.deferrals`).
         """
         body = await request.body()
 
         def work() -> tuple[int, bytes, bool]:
             principal = authenticate(self.gateway, request.scope["headers"], scope)
-            return self.retried(lambda: self._once(principal, request, body, act, status, kept=kept))
+            try:
+                return self.retried(lambda: self._once(principal, request, body, act, status, kept=kept))
+            except (KeyServiceError, KeyringError):
+                put_off = putting_off and self.retried(lambda: self._put_off(principal, request, body, putting_off))
+                if put_off is None:
+                    raise
+                return put_off
 
         code, content, replayed = await self.run(work)
         if event is not None and not replayed:
             self.telemetry.log.info(event, request_id=request_id(request.scope))
         headers = {"idempotent-replayed": "true"} if replayed else {}
         return Response(content, status_code=code, media_type=JSON, headers=headers)
+
+    def _put_off(
+        self, principal: Principal, request: Asked, body: bytes, putting_off: PuttingOff
+    ) -> tuple[int, bytes, bool] | None:
+        """Keep a call until the keys are back, with the reply for whoever repeats it then; None for most calls."""
+        key, uid = _idempotency_key(request), secrets.token_bytes(UID_BYTES)
+        with self.gateway.work(principal) as work:
+            found = putting_off(work, uid)
+            if found is None:
+                return None
+            letter, value = found
+            content = msgspec.json.encode(value)
+            reply = None if key is None else Kept(key, _identity(request, body), _ACCEPTED, content)
+            deferrals.keep(work, uid, letter, reply)
+        return _ACCEPTED, content, False
 
     @staticmethod
     def retried(attempt: Callable[[], Value]) -> Value:
@@ -118,10 +154,7 @@ class Desk:
     def _once(
         self, principal: Principal, request: Asked, body: bytes, act: Callable[[Work], Any], status: int, *, kept: bool
     ) -> tuple[int, bytes, bool]:
-        key = request.headers.get("idempotency-key") if kept else None
-        if key is not None and not (0 < len(key) <= _MAX_KEY and key.isascii() and key.isprintable()):
-            message = f"1 to {_MAX_KEY} printable ASCII characters"
-            raise InputError(fields=(FieldProblem("Idempotency-Key", "invalid_key", message),))
+        key = _idempotency_key(request) if kept else None
         with self.gateway.work(principal) as work:
             if key is None:
                 return *_encoded(act(work), status), False
@@ -135,6 +168,14 @@ class Desk:
             row = {"request_digest": fingerprint, "status": status, "response": _sealed(work, content), "at": work.now}
             intake_rows.put_reply(work.session, {"principal": principal.id, "key": key, **row})
             return status, content, False
+
+
+def _idempotency_key(request: Asked) -> str | None:
+    key = request.headers.get("idempotency-key")
+    if key is not None and not (0 < len(key) <= _MAX_KEY and key.isascii() and key.isprintable()):
+        message = f"1 to {_MAX_KEY} printable ASCII characters"
+        raise InputError(fields=(FieldProblem("Idempotency-Key", "invalid_key", message),))
+    return key
 
 
 def _encoded(found: Any, status: int) -> tuple[int, bytes]:

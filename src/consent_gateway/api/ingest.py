@@ -17,9 +17,12 @@ from consent_gateway.api.desk import body_as, desk_of, documented
 from consent_gateway.api.guard import check_json_document
 from consent_gateway.api.problems import field_problems, plain_name
 from consent_gateway.api.wire import ITEMS, BatchIn, IntakeOut, instant
+from consent_gateway.domain.ids import SourceId
 from consent_gateway.errors import FieldProblem, InputError, NotFoundError, TooLargeError
+from consent_gateway.services import deferrals
 from consent_gateway.services.choices import record_choices
 from consent_gateway.services.consents import record_consents
+from consent_gateway.services.deferrals import Letter
 from consent_gateway.services.events import import_contacts, import_events
 from consent_gateway.services.gateway import Work
 from consent_gateway.services.intake import Confirmation, Incoming, Intake
@@ -73,7 +76,12 @@ async def import_rows(
         rows = csv_rows(body, desk.row_limit) if is_csv else ndjson_rows(kind, body, desk.row_limit)
         return take_in(work, request, kind, source, rows, hashlib.sha256(body).hexdigest())
 
-    return await desk.write(request, "ingest", act, event=Event.IMPORTED)
+    def put_off(work: Work, uid: bytes) -> tuple[Letter, dict[str, Any]] | None:
+        rows = ndjson_rows(kind, body, desk.row_limit)
+        return putting_off(work, request, kind, source, rows, hashlib.sha256(body).hexdigest(), uid)
+
+    later = None if is_csv else put_off
+    return await desk.write(request, "ingest", act, event=Event.IMPORTED, putting_off=later)
 
 
 @post("/v1/subjects", status_code=200, tags=["intake"], **documented(BatchIn, IntakeOut, items="subjects"))
@@ -132,7 +140,11 @@ async def _items(request: Request[Any, Any, Any], kind: str) -> Response[bytes]:
         rows = [read_item(kind, n, msgspec.json.encode(item)) for n, item in enumerate(batch.items, 1)]
         return take_in(work, request, kind, batch.source, rows, digest)
 
-    return await desk_of(request).write(request, "ingest", act, event=Event.IMPORTED)
+    def put_off(work: Work, uid: bytes) -> tuple[Letter, dict[str, Any]] | None:
+        rows = [read_item(kind, n, msgspec.json.encode(item)) for n, item in enumerate(batch.items, 1)]
+        return putting_off(work, request, kind, batch.source, rows, digest, uid)
+
+    return await desk_of(request).write(request, "ingest", act, event=Event.IMPORTED, putting_off=put_off)
 
 
 def media_type(content_type: str) -> str:
@@ -145,9 +157,24 @@ def take_in(
 ) -> dict[str, Any]:
     """Run the use case of a kind and return the answer."""
     if kind in _GPC_KINDS:
-        gpc = any(value == "1" for value in request.headers.getall("sec-gpc", []))
-        return answer(_USE_CASES[kind](work, source, rows, digest, gpc=gpc))
+        return answer(_USE_CASES[kind](work, source, rows, digest, gpc=_carries_gpc(request)))
     return answer(_USE_CASES[kind](work, source, rows, digest))
+
+
+def putting_off(
+    work: Work, request: Request[Any, Any, Any], kind: str, source: str, rows: Rows, digest: str, uid: bytes
+) -> tuple[Letter, dict[str, Any]] | None:
+    """Return how rows are kept while the keys are away, and the answer for now; None unless all of them say no."""
+    letter = deferrals.of_rows(work, kind, source, rows, digest, gpc=_carries_gpc(request))
+    if letter is None:
+        return None
+    counts = dict.fromkeys(Intake(kind, SourceId(source), 0).counts(), 0) | {"received": len(rows)}
+    entry = {"deferred": len(rows), "rejections": [], "entries": [{"uid": uid.hex()}]}
+    return letter, {"kind": kind, "source": source, **counts, **entry}
+
+
+def _carries_gpc(request: Request[Any, Any, Any]) -> bool:
+    return any(value == "1" for value in request.headers.getall("sec-gpc", []))
 
 
 def answer(intake: Intake) -> dict[str, Any]:

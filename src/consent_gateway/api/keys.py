@@ -115,6 +115,7 @@ def _keys(work: Work) -> dict[str, Any]:
             }
             for d in found.destructions
         ],
+        "deferred": {"waiting": found.deferred[0], "refused": found.deferred[1]},
         "erasure_deadline": {
             "at": _instant(found.deadline.at),
             "why": found.deadline.why,

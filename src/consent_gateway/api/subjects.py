@@ -13,7 +13,8 @@ from consent_gateway.api.wire import ErasureIn, ErasureOut, LookupIn, LookupOut,
 from consent_gateway.db import intake as intake_rows
 from consent_gateway.domain.purposes import OWN
 from consent_gateway.errors import FieldProblem, ForbiddenError, InputError, NotFoundError
-from consent_gateway.services import erasure, people, subjects
+from consent_gateway.services import deferrals, erasure, people, subjects
+from consent_gateway.services.deferrals import Letter
 from consent_gateway.services.erasure import Deferred, Erasure
 from consent_gateway.services.gateway import Work
 from consent_gateway.telemetry import Event
@@ -47,7 +48,8 @@ async def lookup_subject(request: Call) -> Response[bytes]:
 async def erase_subject(request: Call, pseudonym: FromPath[str]) -> Response[bytes]:
     """Erase a person: keys, rows and openings go, tombstones stay. It cannot be undone.
 
-    202 while a legal hold is in force: the erasure waits, and is carried out when the last hold ends.
+    202 while a legal hold is in force: the erasure waits, and is carried out when the last hold ends. The same while
+    the keys are away, until they are back.
     503 with Retry-After while the tombstone file cannot be written: the erasure stands and is finished as soon as it
     can be; the same request with the same Idempotency-Key is then acknowledged.
     """
@@ -58,19 +60,26 @@ async def erase_subject(request: Call, pseudonym: FromPath[str]) -> Response[byt
             raise ForbiddenError("only a key of our own erases a person: it is for everyone")
         return _erased(erasure.erase_or_defer(work, people.named_by(work, pseudonym), data.reason))
 
+    def put_off(work: Work, uid: bytes) -> tuple[Letter, dict[str, Any]] | None:
+        own = work.actor.recipient == OWN
+        return (deferrals.of_erasure(pseudonym, data.reason), _pending([], uid)) if own else None
+
     desk = desk_of(request)
-    reply = await desk.write(request, "erase", act, event=Event.SUBJECT_ERASED)
+    reply = await desk.write(request, "erase", act, event=Event.SUBJECT_ERASED, putting_off=put_off)
     await desk.run(desk.gateway.file_tombstones)  # a reply that is repeated may be of one that could not be written
     return reply
 
 
 def _erased(done: Erasure | Deferred) -> Reply:
-    entry = {"entry": {"uid": done.uid.hex()}}
     if isinstance(done, Deferred):
-        reasons = sorted({hold.reason.value for hold in done.holds})
-        return Reply(202, {"erased": False, "pending": True, "tombstones": 0, "rows": 0, "holds": reasons} | entry)
+        return Reply(202, _pending(sorted({hold.reason.value for hold in done.holds}), done.uid))
     counts = {"tombstones": done.tombstones, "rows": done.rows}
-    return Reply(200, {"erased": True, "pending": False, **counts, "holds": []} | entry)
+    return Reply(200, {"erased": True, "pending": False, **counts, "holds": [], "entry": {"uid": done.uid.hex()}})
+
+
+def _pending(holds: list[str], uid: bytes) -> dict[str, Any]:
+    waits = {"erased": False, "pending": True, "tombstones": 0, "rows": 0}
+    return waits | {"holds": holds, "entry": {"uid": uid.hex()}}
 
 
 @get("/v1/quarantine", tags=["intake"])

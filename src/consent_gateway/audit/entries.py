@@ -94,6 +94,8 @@ class EntryKind(StrEnum):
     RETENTION_RUN = "retention.run"
     SENSITIVE_RECORDED = "sensitive.recorded"
     TOMBSTONE_LIFTED = "tombstone.lifted"
+    INTAKE_DEFERRED = "intake.deferred"
+    INTAKE_SETTLED = "intake.settled"
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,8 +49,12 @@ def least(session: Session) -> int:
     Whoever decides to destroy an epoch changes the version of the registers, so that who writes after it sees this.
     """
     rolled = select(func.max(_j.to_number)).where(_j.kind == JobKind.EPOCH_ROLL.value, _j.finished_at.is_not(None))
-    destroyed = session.execute(select(func.max(_d.epoch))).scalar() or 0
-    return max(session.execute(rolled).scalar() or 1, destroyed + 1)
+    return max(session.execute(rolled).scalar() or 1, doomed(session) + 1)
+
+
+def doomed(session: Session) -> int:
+    """Return the last epoch that was decided to be destroyed, 0 if none was."""
+    return session.execute(select(func.max(_d.epoch))).scalar() or 0
 
 
 def decide(session: Session, epoch: int, approval: str, now: int) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import insert, select, update
 from sqlalchemy.sql import Select
 
-from consent_gateway.db import key_epochs, policies
+from consent_gateway.db import deferrals, key_epochs, policies
 from consent_gateway.db.dialects import insert_ignoring, upsert
 from consent_gateway.db.engine import Session
 from consent_gateway.db.generations import load as load_generations
@@ -88,6 +88,8 @@ def load(session: Session) -> Registers:
         fields={f.id: f for f in map(_field, _rows(session, select(vault_fields)))},
         index=load_generations(session),
         least_epoch=key_epochs.least(session),
+        doomed_epoch=key_epochs.doomed(session),
+        deferred=deferrals.any_waiting(session),
     )
 
 

@@ -58,6 +58,8 @@ class Registers:
     fields: Mapping[str, FieldDefinition] = field(default_factory=dict)
     index: Generations = Generations()  # noqa: RUF009 - frozen
     least_epoch: int = 1  # no data key is wrapped under an earlier key epoch any more
+    doomed_epoch: int = 0  # the last key epoch that was decided to be destroyed; 0: none was
+    deferred: bool = False  # whether a no that was put off while the keys were away is not carried out yet
 
     def slots_of(self, purpose: PurposeId) -> list[tuple[PurposeId, Channel, int]]:
         """Return the slots that an event about `purpose` can change: its own and those of narrower purposes."""

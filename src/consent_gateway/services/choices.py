@@ -38,7 +38,7 @@ def record_choices(
     for row, item in readable:
         found = _check(work, resolver, item)
         if isinstance(found, FieldProblem):
-            if not (_says_no(item) and _keep(work, resolver, source_id, found, item)):
+            if not (says_no(item) and _keep(work, resolver, source_id, found, item)):
                 refusals.refuse(row, found)
                 continue
             intake.suppressed += 1
@@ -56,14 +56,14 @@ def record_choices(
 
 
 def _check(work: Work, resolver: Resolver, item: ChoiceItem) -> tuple[ChoiceItem, SubjectId] | FieldProblem:
-    at = settled_instant(work, item.at, opting_out=_says_no(item))
+    at = settled_instant(work, item.at, opting_out=says_no(item))
     if isinstance(at, FieldProblem):
         return at
     found = resolver.resolve(item.subject)
     return found if isinstance(found, FieldProblem) else (replace(item, at=at), found)
 
 
-def _says_no(item: ChoiceItem) -> bool:
+def says_no(item: ChoiceItem) -> bool:
     """Tell whether the choice closes something; taking part in a loyalty programme, or affirming it, does not."""
     return item.active and item.choice not in LOYALTY
 

@@ -38,7 +38,7 @@ from consent_gateway.domain.subjects import (
     SUPPRESSED_BY,
     Flag,
 )
-from consent_gateway.errors import FieldProblem, InputError
+from consent_gateway.errors import FieldProblem, InputError, KeyServiceError
 from consent_gateway.policies import engine
 from consent_gateway.policies.diff import change_of
 from consent_gateway.policies.facts import Facts, Question, Situation, UnknownFactError, build
@@ -202,11 +202,16 @@ class Decider:
         return self.law(registers).standing(now)
 
     def ask(self, use: Use, registers: Registers, rules: Rules, now: int) -> Asked:
-        """Return the question that a use puts at `now`; InputError names the field that is not registered."""
+        """Return the question that a use puts at `now`; InputError names the field that is not registered.
+
+        KeyServiceError while a no that was put off is not carried out: until then nobody knows whose it is (P2).
+        """
         year = year_in_china(now)
         memo = (year, use)
         held = self._asked.get(memo)
         if held is None or held[0] is not registers:
+            if registers.deferred:
+                raise KeyServiceError("What was refused while the keys were away is carried out first", retry_after=1)
             if len(self._asked) >= _MEMORY:
                 self._asked.clear()
             held = self._asked[memo] = registers, put_question(use, registers, rules, self.law(registers), year)

@@ -18,7 +18,7 @@ last `ALIVE_SECONDS` must hold a newer epoch.
 from __future__ import annotations
 
 from consent_gateway.audit.entries import EntryKind
-from consent_gateway.db import key_epochs
+from consent_gateway.db import deferrals, key_epochs
 from consent_gateway.db import key_jobs as job_rows
 from consent_gateway.domain.approvals import Action, Approval
 from consent_gateway.domain.key_jobs import JobKind
@@ -87,6 +87,9 @@ def _require_nothing_under(work: Work, epoch: int) -> None:
     under = job_rows.wraps_by_epoch(work.session).get(epoch, 0)
     if under:
         raise ConflictError(f"{under} data keys are still wrapped under this epoch: roll the epoch")
+    waiting = deferrals.waiting_under(work.session, epoch)
+    if waiting:
+        raise ConflictError(f"{waiting} calls that were put off are sealed under this epoch and not carried out yet")
     roll = job_rows.last_finished(work.session, JobKind.EPOCH_ROLL)
     if roll is None or roll.finished_at is None or (roll.to_number or 0) <= epoch:
         raise ConflictError("no finished roll has left this epoch behind")

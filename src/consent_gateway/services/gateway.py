@@ -107,9 +107,9 @@ class Work:
         """Return the blind index value of an identifier under the generation that counts; see `Vault.token`."""
         return self.gateway.vault.token(form, self.registers.index.counts)
 
-    def record(self, kind: EntryKind, fields: Mapping[str, object]) -> bytes:
-        """Queue an audit entry about no particular person; returns its uid."""
-        uid = secrets.token_bytes(UID_BYTES)
+    def record(self, kind: EntryKind, fields: Mapping[str, object], *, uid: bytes | None = None) -> bytes:
+        """Queue an audit entry about no particular person; returns its uid. `uid`: as for `record_about`."""
+        uid = uid or secrets.token_bytes(UID_BYTES)
         self.entries.append((uid, EntryWriter(kind, self.actor.id).write(self.now_ms, uid, fields)))
         return uid
 

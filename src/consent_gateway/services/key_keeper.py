@@ -14,7 +14,7 @@ from consent_gateway.db import key_epochs
 from consent_gateway.db import key_jobs as job_rows
 from consent_gateway.domain.key_jobs import KeyJob
 from consent_gateway.errors import GatewayError
-from consent_gateway.services import epoch_destruction, epoch_schedule, index_destruction
+from consent_gateway.services import deferrals, epoch_destruction, epoch_schedule, index_destruction
 from consent_gateway.services.gateway import Gateway
 from consent_gateway.services.key_jobs import PACED_PAGE, PAGE, HeldError, Runner
 from consent_gateway.services.key_pages import PAGES
@@ -59,8 +59,9 @@ class KeyKeeper:
                 self._on_error(error)
 
     def look(self) -> None:
-        """Do what is to be done now: tell what is held, carry out, go on with jobs, follow the schedule."""
+        """Do what is to be done now: what was put off, tell what is held, destructions, jobs, the schedule."""
         self._gateway.vault.provider.refresh()
+        deferrals.carry_out(self._gateway)  # first: nothing is decided until then
         self._beat()
         epoch_destruction.carry_out(self._gateway)
         index_destruction.carry_out(self._gateway)

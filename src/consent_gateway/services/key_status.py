@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from consent_gateway.db import index_destructions, key_epochs
+from consent_gateway.db import deferrals, index_destructions, key_epochs
 from consent_gateway.db import key_jobs as job_rows
 from consent_gateway.db.index_destructions import IndexDestruction
 from consent_gateway.db.key_epochs import Destruction
@@ -32,6 +32,7 @@ class KeyStatus:
     index: Progress
     generations: tuple[int, ...]
     index_destructions: list[IndexDestruction]
+    deferred: tuple[int, int]  # calls that were put off: how many wait, how many were set aside
 
 
 def status(work: Work) -> KeyStatus:
@@ -48,4 +49,5 @@ def status(work: Work) -> KeyStatus:
         index_rotation.progress(work),
         keyring.generations,
         index_destructions.listed(work.session),
+        deferrals.counts(work.session),
     )

@@ -98,6 +98,12 @@ def record_signals(
     return intake
 
 
+def says_no(work: Work, item: SignalItem) -> bool:
+    """Tell whether a signal denies or switches anything on; SignalError if it cannot be decoded."""
+    signal = _read(work, item, mapping_of(work))
+    return signal is not None and bool(signal.effects.denials or signal.effects.choices)
+
+
 # -- understanding -----------------------------------------------------------------------------------------------
 
 

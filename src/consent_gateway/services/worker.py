@@ -11,7 +11,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 
-from consent_gateway.db import audiences, intake
+from consent_gateway.db import audiences, deferrals, intake
 from consent_gateway.errors import GatewayError
 from consent_gateway.services import approvals, holds, retention, tombstones
 from consent_gateway.services.audit_log import Sequencer
@@ -135,6 +135,7 @@ class Worker:
             audiences.drop_expired(work.session, work.now)
             intake.forget_replies(work.session, work.now - REPLY_SECONDS)
             intake.empty_quarantine(work.session, work.now - QUARANTINE_SECONDS)
+            deferrals.forget_refused(work.session, work.now - QUARANTINE_SECONDS)
             approvals.lapse(work)
         if self._retention is None:
             self._retention = retention.due(self._gateway)

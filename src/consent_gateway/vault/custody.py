@@ -28,6 +28,7 @@ from typing import TypeVar
 from consent_gateway.clock import Clock, system_clock
 from consent_gateway.errors import KeyringError, KeyServiceError
 from consent_gateway.vault.keyring import Keyring
+from consent_gateway.vault.letterbox import Letterbox
 
 Answer = TypeVar("Answer")
 _FIRST_WAIT = 1.0
@@ -50,7 +51,7 @@ class Custody:
         monotonic: Callable[[], float] = since_boot,
         clock: Clock = system_clock,
     ) -> None:
-        self._keyring = keyring
+        self._keyring, self._letterbox = keyring, Letterbox.of(keyring)
         self._ttl = ttl
         self._monotonic = monotonic
         self._clock = clock
@@ -65,6 +66,11 @@ class Custody:
         """The keyring in use now; `KeyServiceError` if its time is over."""
         self.require_held()
         return self._keyring
+
+    @property
+    def letterbox(self) -> Letterbox:
+        """What can be sealed into although the keyring's time is over: it holds no secret."""
+        return self._letterbox
 
     def require_held(self) -> None:
         """Raise `KeyServiceError` if the keyring's time is over."""
@@ -84,7 +90,7 @@ class Custody:
     def use(self, keyring: Keyring) -> None:
         """Go on with `keyring` (after a rotation)."""
         with self._holding:
-            self._keyring = keyring
+            self._hold(keyring)
 
     def follow(self) -> bool:
         """Read the keyring again if its file changed, and tell whether it did; raises what `Keyring.reload` does.
@@ -141,9 +147,12 @@ class Custody:
     def _exchange(self, former: Keyring, found: Keyring) -> bool:
         """Hold `found` unless another thread changed the keyring while it was read; tell whether it is another one."""
         with self._holding:
-            if self._keyring is former:
-                self._keyring = found
+            if self._keyring is former and found is not former:
+                self._hold(found)
         return found is not former
+
+    def _hold(self, keyring: Keyring) -> None:
+        self._keyring, self._letterbox = keyring, Letterbox.of(keyring)
 
     def _renew(self, now: float) -> None:
         self._wait = _FIRST_WAIT

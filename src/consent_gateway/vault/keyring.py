@@ -128,6 +128,12 @@ class Keyring:
             raise KeyringError("The keyring holds no such key epoch")
         return self._key(self.roots.kek[epoch], 64, b"kek", _number(epoch), _number(shard))
 
+    def letterbox_key(self, epoch: int) -> bytes:
+        """Return the 32-byte private X25519 key of the letterbox of an epoch; `KeyringError` if there is none."""
+        if epoch not in self.roots.kek:
+            raise KeyringError("The keyring holds no such key epoch")
+        return self._key(self.roots.kek[epoch], 32, b"letterbox", _number(epoch))
+
     def index_key(self, field_name: str, generation: int) -> bytes:
         """Return the 32-byte HMAC key of one field's blind index; `KeyringError` if the generation is gone."""
         if generation not in self.roots.index:

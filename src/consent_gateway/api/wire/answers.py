@@ -167,7 +167,10 @@ class ErasureIn(Strict):
 
 
 class ErasureOut(BaseModel):
-    """What the erasure did; with 202 it waits (`pending`) for the end of legal holds of these reasons (`holds`)."""
+    """What the erasure did; with 202 it waits (`pending`) for the end of legal holds of these reasons (`holds`).
+
+    Without any hold it waits for the keys, which are away.
+    """
 
     erased: bool
     pending: bool

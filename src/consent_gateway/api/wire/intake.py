@@ -278,7 +278,10 @@ class ConfirmationOut(BaseModel):
 
 
 class IntakeOut(BaseModel):
-    """What became of every row: received = accepted + duplicates + rejected."""
+    """What became of every row: received = accepted + duplicates + rejected.
+
+    With 202 all of them are `deferred`: kept, in order, and carried out when the keys are back.
+    """
 
     kind: str
     source: str
@@ -290,6 +293,7 @@ class IntakeOut(BaseModel):
     duplicates: int
     suppressed: int
     rejected: int
+    deferred: int | None = None
     rejections: list[RejectionOut]
     confirmations: list[ConfirmationOut] | None = None
     entries: list[EntryOut]

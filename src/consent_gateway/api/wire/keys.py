@@ -96,6 +96,13 @@ class DeadlineOut(BaseModel):
     order: str | None
 
 
+class DeferredOut(BaseModel):
+    """Calls that were put off while the keys were away: how many wait, and how many were set aside as refused."""
+
+    waiting: int
+    refused: int
+
+
 class KeysOut(BaseModel):
     """How it stands with the keys; `processes` are the epochs that each live process holds."""
 
@@ -104,6 +111,7 @@ class KeysOut(BaseModel):
     processes: list[list[int]]
     jobs: list[KeyJobOut]
     destroyed: list[DestroyedOut]
+    deferred: DeferredOut
     erasure_deadline: DeadlineOut
     index: IndexOut
 

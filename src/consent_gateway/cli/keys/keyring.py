@@ -37,6 +37,7 @@ def status(store: Path | None, *, as_json: bool) -> None:
         "wraps": {str(epoch): count for epoch, count in found.wraps.items()},
         "processes": [list(held) for held in found.holders.values()],
         "jobs": jobs,
+        "deferred": dict(zip(("waiting", "refused"), found.deferred, strict=True)),
     }
     emit(value, as_json=as_json, show=lambda c: c.print_json(data=value))
 

@@ -11,6 +11,7 @@ Each column is classified beside its table, and together in `CLASSIFICATION`: a 
 from __future__ import annotations
 
 from consent_gateway.db.tables import approvals as approval_tables
+from consent_gateway.db.tables import deferrals as deferral_tables
 from consent_gateway.db.tables import erasures as erasure_tables
 from consent_gateway.db.tables import holds as hold_tables
 from consent_gateway.db.tables import intake, keys, links, log, people, policies, records, registers, retention, reveals
@@ -25,6 +26,7 @@ from consent_gateway.db.tables.base import (
     TEXT_SLOTS,
     metadata,
 )
+from consent_gateway.db.tables.deferrals import deferrals
 from consent_gateway.db.tables.erasures import erasures
 from consent_gateway.db.tables.holds import legal_holds, pending_erasures
 from consent_gateway.db.tables.intake import (
@@ -121,6 +123,7 @@ __all__ = [
     "contacts",
     "controller",
     "decision_facts",
+    "deferrals",
     "erasures",
     "events",
     "exports",
@@ -192,6 +195,7 @@ CLASSIFICATION: dict[str, str] = {
         keys,
         hold_tables,
         retention,
+        deferral_tables,
     )
     for table, classes in module.CLASSES.items()
     for kind, columns in classes.items()
