@@ -97,7 +97,7 @@ def _late(work: Work) -> str | None:
         if work.now >= due + _SLACK_SECONDS:
             return f"epoch {epoch} should be destroyed by now, and is not"
     for roll in job_rows.unfinished(work.session, JobKind.EPOCH_ROLL):
-        takes = max(_roll_seconds(work), roll.total // _SLOWEST_PER_SECOND)
+        takes = max(_roll_seconds(work), roll.total // (roll.rate or _SLOWEST_PER_SECOND))
         if work.now >= roll.started_at + takes + _SLACK_SECONDS:
             return f"the roll to epoch {roll.to_number} should have ended by now, and has not"
     if None in work.gateway.vault.provider.keyring.destructions.values():
