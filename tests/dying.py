@@ -239,5 +239,28 @@ def hosting(out: Path, env: dict[str, str], *modules: str) -> Iterator[Host]:
         process.wait(30)
 
 
+# -- a server whose clock a test moves -----------------------------------------------------------------------------
+
+
+def _clocked(ahead: Path) -> None:
+    """Run the command line under a clock that is ahead by as many seconds as the file says."""
+    from consent_gateway import clock  # noqa: PLC0415 - before anything that keeps the clock
+
+    real = clock.system_clock
+    clock.system_clock = lambda: real() + timedelta(seconds=float(ahead.read_text()))
+    from consent_gateway.cli.main import main  # noqa: PLC0415
+
+    main()
+
+
+def clocked(ahead: Path) -> tuple[str, ...]:
+    """What to run instead of `-m consent_gateway` for a clock that is ahead by what is written in `ahead`."""
+    return str(Path(__file__).resolve()), str(ahead)
+
+
 if __name__ == "__main__":
-    _host()
+    if len(sys.argv) > 1:
+        file = Path(sys.argv.pop(1))
+        _clocked(file)
+    else:
+        _host()

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -189,10 +189,17 @@ class Served:
 
 
 @contextmanager
-def serving(directory: Path, log: Path, *, port: int | None = None, **more: str) -> Iterator[Served]:
+def serving(
+    directory: Path,
+    log: Path,
+    *,
+    port: int | None = None,
+    program: Sequence[str] = ("-m", "consent_gateway"),
+    **more: str,
+) -> Iterator[Served]:
     """Run `consent-gateway serve` over a store; its output is appended to `log`."""
     port = port or free_port()
-    command = [sys.executable, "-m", "consent_gateway", "serve", "--store", str(directory), "--port", str(port)]
+    command = [sys.executable, *program, "serve", "--store", str(directory), "--port", str(port)]
     with log.open("ab") as sink:
         process = subprocess.Popen(command, stdout=sink, stderr=subprocess.STDOUT, env=environment(**more))
     served = Served(f"http://127.0.0.1:{port}", process, log)
