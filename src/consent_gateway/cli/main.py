@@ -44,7 +44,12 @@ _PLACES = {
     "pseudonyms": Place(
         "pseudonyms",
         "pseudonyms",
-        "Pseudonyms: move a file to the current epoch, check vectors, print the partners' tool.",
+        "Pseudonyms: move a file to the current epoch, begin the next one, check vectors, print the partners' tool.",
+    ),
+    "canaries": Place(
+        "canaries",
+        "canaries",
+        "Made-up people whom nobody has a reason to read: plant one; a reveal of it is an alarm.",
     ),
     "keys": Place(
         "keys", "keys", "API keys (issue, list, revoke), the keyring, and approvals of what is done to keys."
