@@ -93,10 +93,11 @@ def test_the_width_of_a_file_is_the_one_of_its_name(tmp_path: Path) -> None:
     root = STORE.export(tmp_path)
     partial = root / "tile/0/002.p/88"
     data = partial.read_bytes()
-    for wrong in (data[:-32], data + bytes(32), data + bytes(8192 - len(data)), data[:-1]):
+    padded = data + bytes(8192 - len(data))
+    for wrong, index in ((data[:-32], 599), (data + bytes(32), 600), (padded, 600), (data[:-1], 599), (b"", 512)):
         partial.write_bytes(wrong)
         finding = verify_directory(VKEY, root)
-        assert (finding.code, finding.index) == ("tile", 512), str(finding)
+        assert (finding.code, finding.index) == ("tile", index), str(finding)
     partial.unlink()
     (root / "tile/0/002").write_bytes(data)
     assert verify_directory(VKEY, root).code == "tile"  # a full tile of 88 hashes

@@ -87,7 +87,7 @@ def forge_entry(bundle: bytes, offset: int) -> bytes:
 
 ATTACKS: dict[str, tuple[str, Callable[[bytes], bytes], str, int | None]] = {
     "an entry edited": ("tile/entries/001", lambda data: forge_entry(data, 44), "tile", 300),
-    "an entry deleted": ("tile/entries/001", lambda data: encode_bundle(decode_bundle(data)[1:]), "bundle", 511),
+    "an entry deleted": ("tile/entries/001", lambda data: encode_bundle(decode_bundle(data)[1:]), "bundle", 256),
     "the tail deleted": (
         "tile/entries/002.p/188",
         lambda data: encode_bundle(decode_bundle(data)[:-1]),
@@ -100,11 +100,11 @@ ATTACKS: dict[str, tuple[str, Callable[[bytes], bytes], str, int | None]] = {
         "tile",
         0,
     ),
-    "a bundle cut inside an entry": ("tile/entries/002.p/188", lambda data: data[:-1], "bundle", 512),
+    "a bundle cut inside an entry": ("tile/entries/002.p/188", lambda data: data[:-1], "bundle", 699),
     "a leaf hash changed": ("tile/0/001", lambda data: flip(data, 8 * 32 * 44), "tile", 300),
-    "a tile cut": ("tile/0/001", lambda data: data[:-32], "tile", 256),
+    "a tile cut": ("tile/0/001", lambda data: data[:-32], "tile", 511),
     "a parent hash changed": ("tile/1/000.p/2", lambda data: flip(data, 8 * 63), "tile", 256),
-    "a parent tile grown": ("tile/1/000.p/2", lambda data: data + bytes(32), "tile", 0),
+    "a parent tile grown": ("tile/1/000.p/2", lambda data: data + bytes(32), "tile", 512),
     "the size edited": ("checkpoint", lambda data: data.replace(b"\n700\n", b"\n699\n"), "checkpoint", None),
 }
 

@@ -99,7 +99,9 @@ def _parser(prog: str | None) -> ArgumentParser:
 
 def _tree_options(tree: ArgumentParser) -> None:
     """Add what the check of a whole log can do beyond."""
-    tree.add_argument("old_notes", metavar="OLD_NOTE", nargs="*", help="checkpoints that you kept: it must extend them")
+    tree.add_argument(
+        "kept", metavar="OLD", nargs="*", help="checkpoints or whole directories that you kept: it must extend them"
+    )
     tree.add_argument("--checkpoint", metavar="NOTE", help="compare with this one, not with DIR/checkpoint")
     tree.add_argument("--strict", action="store_true", help="also the form of every entry, and doubled uids")
     tree.add_argument(
@@ -129,7 +131,8 @@ def _tree(given: Namespace) -> Finding:
         Path(given.dir),
         progress=_progress if sys.stderr.isatty() else None,
         checkpoint=None if given.checkpoint is None else _content(given.checkpoint),
-        earlier=[_content(name) for name in given.old_notes],
+        earlier=[_content(name) for name in given.kept if not Path(name).is_dir()],
+        exports=[Path(name) for name in given.kept if Path(name).is_dir()],
         witnesses=given.witness,
         policy=_policy(given),
         strict=given.strict,

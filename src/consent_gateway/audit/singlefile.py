@@ -40,7 +40,7 @@ _HEAD = '''#!/usr/bin/env python3
 """Verify a consent gateway's audit log and receipts: Python 3.11+ and `cryptography`, nothing of the product.
 
     python verify.py receipt VKEY PROOF ENTRY [WITNESS_VKEY...]
-    python verify.py tree VKEY DIR [OLD_NOTE...]
+    python verify.py tree VKEY DIR [OLD_NOTE|OLD_DIR...]
     python verify.py prefix VKEY OLD_NOTE NEW_NOTE PROOF
     python verify.py checkpoint VKEY NOTE
     python verify.py payload ENTRY NAME SALT_HEX PAYLOAD

@@ -7,17 +7,27 @@ key is found here, and named by the two kept sizes between which it lies.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
+from itertools import takewhile
 from pathlib import Path
 
-from consent_gateway.audit.checkpoints import Checkpoint
-from consent_gateway.audit.notes import MAX_NOTE_BYTES
+from consent_gateway.audit.checkpoints import Checkpoint, parse_checkpoint
+from consent_gateway.audit.notes import MAX_NOTE_BYTES, parse_note
 from consent_gateway.audit.verifier.files import LogFiles
 from consent_gateway.audit.verifier.findings import Finding, FoundError
 from consent_gateway.audit.verifier.strict import EntryFacts
 from consent_gateway.audit.verifier.trust import Trust, head_details, trust_in
-from consent_gateway.audit.verifier.walk import Job, Progress, Walk, runs_in_order, runs_spread, worker_processes
+from consent_gateway.audit.verifier.walk import (
+    Job,
+    Progress,
+    Walk,
+    first_difference,
+    runs_in_order,
+    runs_spread,
+    worker_processes,
+)
 
 
 def verify_directory(
@@ -27,6 +37,7 @@ def verify_directory(
     progress: Progress | None = None,
     checkpoint: bytes | None = None,
     earlier: bytes | Sequence[bytes] = (),
+    exports: Sequence[Path] = (),
     witnesses: Sequence[str] = (),
     policy: bytes | None = None,
     strict: bool = False,
@@ -36,22 +47,29 @@ def verify_directory(
 
     Every entry is hashed again and compared with its tile, every tile above with the one below, the root with the
     signed checkpoint; `checkpoint` is one that was fetched elsewhere, to be compared with instead of that file.
-    `earlier` are checkpoints (signed notes) that the auditor kept: the log must extend each of them. `strict` also
+    `earlier` are checkpoints (signed notes) that the auditor kept: the log must extend each of them. `exports` are
+    whole directories that were kept: the log must extend them too, and the entry that differs is named. `strict` also
     reads every entry: its form, and that no uid stands there twice. `jobs` processes share the hashing. The finding
-    names the first bad entry where one can be named.
+    names the first bad entry where one can be named; where nothing tells, the first that nothing kept vouches for.
     """
     try:
         trust = trust_in(vkey, witnesses, policy)
-        note = LogFiles(directory).read("checkpoint", MAX_NOTE_BYTES) if checkpoint is None else checkpoint
+        note = _note_in(directory) if checkpoint is None else checkpoint
         opened = trust.open_witnessed(note)
         head = opened.checkpoint
-        kept = _kept(trust, head, [earlier] if isinstance(earlier, bytes) else earlier)
+        notes = [earlier] if isinstance(earlier, bytes) else earlier
+        kept = _kept(trust, head, [*notes, *map(_note_in, exports)])
         job = Job(directory, head.size, tuple(known.size for known in kept), strict)
         facts = _check_directory(job, head, kept, progress, jobs)
     except FoundError as found:
-        return found.finding
+        return _located(found.finding, directory, exports)
     details = {**head_details(head, opened.signatures), "earlier": [known.size for known in kept], **facts}
     return Finding(ok=True, code="ok", message=f"{head.size} entries, root {head.root.hex()}", details=details)
+
+
+def _note_in(directory: Path) -> bytes:
+    """Return the checkpoint file of a directory."""
+    return LogFiles(directory).read("checkpoint", MAX_NOTE_BYTES)
 
 
 def _kept(trust: Trust, head: Checkpoint, notes: Sequence[bytes]) -> list[Checkpoint]:
@@ -74,21 +92,44 @@ def _check_directory(
         facts = EntryFacts(stack) if job.strict else None
         runs = runs_spread(stack.enter_context(worker_processes(jobs)), job, jobs) if jobs > 1 else runs_in_order(job)
         root, roots = Walk(job).go(runs, facts, progress)
-        if root != head.root:
-            raise FoundError("root", "the entries do not hash to the root of the signed checkpoint")
-        _check_kept(kept, roots)
+        _check_roots(head, root, kept, roots)
         if facts is None:
             return {}
         facts.check_uids()
         return {"strict": facts.details}
 
 
-def _check_kept(kept: Sequence[Checkpoint], roots: dict[int, bytes]) -> None:
-    """Raise at the first kept checkpoint that the log does not extend; up to the last that holds, all is as it was."""
-    since = 0
-    for known in kept:
-        if roots[known.size] != known.root:
-            what = f"the first {known.size} entries are not those published before"
-            where = f": one of {since} to {known.size - 1} was changed" if known.size else ""
-            raise FoundError("prefix", what + where, since)
-        since = known.size
+def _check_roots(head: Checkpoint, root: bytes, kept: Sequence[Checkpoint], roots: Mapping[int, bytes]) -> None:
+    """Raise unless the entries hash to the signed root, and their beginnings to those kept.
+
+    What was changed lies behind the last kept size that holds: that is the first entry nothing vouches for.
+    """
+    holding = list(takewhile(lambda known: roots[known.size] == known.root, kept))
+    since = holding[-1].size if holding else 0
+    if root != head.root:
+        message = "the entries do not hash to the root of the signed checkpoint"
+        where = f"; the first {since} are those published before" if since else ""
+        raise FoundError("root", message + where, since if kept else None)
+    if len(holding) < len(kept):
+        size = kept[len(holding)].size
+        where = f": one of {since} to {size - 1} was changed" if size else ""
+        raise FoundError("prefix", f"the first {size} entries are not those published before{where}", since)
+
+
+def _located(finding: Finding, directory: Path, exports: Sequence[Path]) -> Finding:
+    """Return the finding with the first entry that differs from what was kept, if its hashes can tell."""
+    if finding.code not in {"root", "prefix"}:
+        return finding
+    differing = [index for export in exports if (index := _first_difference(directory, export)) is not None]
+    if not differing:
+        return finding
+    message = f"{finding.message}; entry {min(differing)} is not as it was exported before"
+    return replace(finding, message=message, index=min(differing))
+
+
+def _first_difference(directory: Path, export: Path) -> int | None:
+    """Return the first entry of a kept export whose hash differs now; None if there is none, or it can't be read."""
+    try:
+        return first_difference(directory, export, parse_checkpoint(parse_note(_note_in(export)).text).size)
+    except FoundError:
+        return None

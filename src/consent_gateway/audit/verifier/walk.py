@@ -31,6 +31,7 @@ from consent_gateway.audit.tiles import (
     decode_bundle,
     entries_path,
     grow,
+    level_tiles,
     tile_path,
     tile_width,
 )
@@ -171,42 +172,71 @@ class Walk:
 
 
 def _read_bundle(files: LogFiles, index: int, width: int) -> list[bytes]:
-    """Return the entries of one bundle; FoundError, at the first entry concerned, unless it holds them exactly."""
+    """Return the entries of one bundle; FoundError, at the first that its tile does not know, unless all are there."""
     first = index * TILE_WIDTH
-    name, full = entries_path(index, width), entries_path(index)
-    found = _existing(files, name, full, first)
-    try:
-        entries = decode_bundle(files.read(found, _MAX_BUNDLE, first))
-    except ValueError as error:
-        raise FoundError("bundle", f"{error} (bundle {index})", first) from None
+    full = entries_path(index)
+    found = _existing(files, entries_path(index, width), full, first)
+    data = files.read(found, _MAX_BUNDLE, first)
     wanted = TILE_WIDTH if found == full else width
+    try:
+        entries = decode_bundle(data)
+    except ValueError as error:
+        raise FoundError("bundle", f"{error} (bundle {index})", first + _intact(files, index, width, data)) from None
     if len(entries) != wanted:
         message = f"the entry bundle {index} holds {len(entries)} entries, not {wanted}"
-        raise FoundError("bundle", message, first + min(len(entries), width))
+        raise FoundError("bundle", message, first + _intact(files, index, width, data))
     return entries[:width]
+
+
+def _intact(files: LogFiles, index: int, width: int, data: bytes) -> int:
+    """Return how many entries at the beginning of a damaged bundle hash to their tile."""
+    return agreeing(b"".join(leaf_hashes(_whole_entries(data))), _read_tile(files, 0, index, width)[1])
+
+
+def _whole_entries(data: bytes) -> list[bytes]:
+    """Return the entries of a bundle up to the one that is cut short."""
+    at = 0
+    while at + 2 <= len(data) and (end := at + 2 + int.from_bytes(data[at : at + 2], "big")) <= len(data):
+        at = end
+    return decode_bundle(data[:at])
 
 
 def _check_tile(files: LogFiles, tile: Tile) -> None:
     """Compare a recomputed tile with its file; raise at the first hash that differs."""
-    stored = _read_tile_file(files, tile)
-    if stored == tile.data:
+    name, stored = _read_tile(files, tile.level, tile.index, tile.width)
+    full = name == tile_path(tile.level, tile.index)
+    fits = len(stored) == (TILE_BYTES if full else len(tile.data))
+    if fits and stored.startswith(tile.data):
         return
-    starts = range(0, len(tile.data), HASH_BYTES)
-    offset = next(at for at in starts if stored[at : at + HASH_BYTES] != tile.data[at : at + HASH_BYTES])
-    index = (tile.index * TILE_WIDTH + offset // HASH_BYTES) << TILE_HEIGHT * tile.level
-    what = "does not hash to its tile" if tile.level == 0 else f"is the first below a wrong hash in {tile.path}"
+    index = (tile.index * TILE_WIDTH + agreeing(tile.data, stored)) << TILE_HEIGHT * tile.level
+    if not fits:
+        raise FoundError("tile", f"{name} has {len(stored)} bytes", index)
+    what = "does not hash to its tile" if tile.level == 0 else f"is the first below a wrong hash in {name}"
     raise FoundError("tile", f"entry {index} {what}", index)
 
 
-def _read_tile_file(files: LogFiles, tile: Tile) -> bytes:
-    """Return the stored bytes of a tile, cut to the width at hand; raises for a file of another length."""
-    first = tile.index * TILE_WIDTH << TILE_HEIGHT * tile.level
-    full = tile_path(tile.level, tile.index)
-    found = _existing(files, tile.path, full, first)
-    stored = files.read(found, TILE_BYTES, first)
-    if len(stored) != (TILE_BYTES if found == full else len(tile.data)):
-        raise FoundError("tile", f"{found} has {len(stored)} bytes", first)
-    return stored[: len(tile.data)]
+def _read_tile(files: LogFiles, level: int, index: int, width: int) -> tuple[str, bytes]:
+    """Return name and content of the file of a tile; how long it is for the caller to judge."""
+    first = index * TILE_WIDTH << TILE_HEIGHT * level
+    name = _existing(files, tile_path(level, index, width), tile_path(level, index), first)
+    return name, files.read(name, TILE_BYTES, first)
+
+
+def agreeing(one: bytes, other: bytes) -> int:
+    """Return how many hashes at the beginning of two tiles are the same."""
+    starts = range(0, min(len(one), len(other)), HASH_BYTES)
+    differing = (at for at in starts if one[at : at + HASH_BYTES] != other[at : at + HASH_BYTES])
+    return next(differing, min(len(one), len(other))) // HASH_BYTES
+
+
+def first_difference(one: Path, other: Path, size: int) -> int | None:
+    """Return the first entry below `size` whose hashes differ in two directories; None when there is none."""
+    files = LogFiles(one), LogFiles(other)
+    for index, width in level_tiles(size, 0):
+        mine, theirs = (_read_tile(each, 0, index, width)[1] for each in files)
+        if (same := agreeing(mine, theirs)) < width:
+            return index * TILE_WIDTH + same
+    return None
 
 
 def _existing(files: LogFiles, path: str, full: str, first: int) -> str:
