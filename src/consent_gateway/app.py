@@ -1,7 +1,8 @@
 """The composition root: settings in, a running gateway out. The one place that knows everything.
 
 Order of the layers around a request, outermost first: access log and request id, security headers, body guard, router,
-handler, one use case. Order at start: keyring, store (verified), schema (verified), packs, gateway, worker.
+handler, one use case. Order at start: keyring, store (verified), schema (verified), packs, gateway, self-check of the
+log, tombstones, worker.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from consent_gateway.api.openapi import document
 from consent_gateway.api.problems import exception_handlers
 from consent_gateway.api.routes import HANDLERS
 from consent_gateway.audit.checkpoints import Signer
+from consent_gateway.audit.kept.places import copies_of
 from consent_gateway.clock import Clock, system_clock
 from consent_gateway.db.engine import Store
 from consent_gateway.db.migrate import require_head
@@ -36,11 +38,15 @@ from consent_gateway.policies.choices import AS_SHIPPED, Choices, read_choices
 from consent_gateway.policies.packs import load_builtin
 from consent_gateway.services import audit_log, policies, tombstones
 from consent_gateway.services.audit_log import require_own_log
+from consent_gateway.services.checkpoint_copies import Copies
 from consent_gateway.services.custodian import Custodian
 from consent_gateway.services.decider import Decider
 from consent_gateway.services.gateway import Gateway
 from consent_gateway.services.key_keeper import KeyKeeper
+from consent_gateway.services.log_gate import Change
+from consent_gateway.services.log_keeper import Care, CopyTroubleError, LogKeeper
 from consent_gateway.services.rules import CapRule, Rules
+from consent_gateway.services.self_check import SelfCheck
 from consent_gateway.services.vault import Vault
 from consent_gateway.services.worker import Worker
 from consent_gateway.settings import Settings
@@ -146,8 +152,12 @@ def build_app(settings: Settings, telemetry: Telemetry, gateway: Gateway) -> App
     """Return the ASGI application over a gateway; its lifespan starts and stops the worker."""
     require_head(gateway.store)
     require_own_log(gateway)
+    gateway.gate.on_change = lambda change: _tell_gate(telemetry, change)
+    check = self_checked(settings, gateway)
     _settle_tombstones(telemetry, gateway)
-    policies.record_first(gateway)
+    if gateway.gate.refusal is None:
+        policies.record_first(gateway)
+    log_keeper = LogKeeper(gateway, check, care(settings), lambda error: report_log(telemetry, error))
     custodian = Custodian(gateway.vault.custody, lambda error: telemetry.log.error(Event.KEYS_FAILED, exc_info=error))
     keeper = KeyKeeper(gateway, lambda error: telemetry.log.error(Event.KEYS_FAILED, exc_info=error))
     worker = Worker(gateway, lambda error: report(telemetry, error))
@@ -163,6 +173,7 @@ def build_app(settings: Settings, telemetry: Telemetry, gateway: Gateway) -> App
         settings.decision_batch_limit_items,
         lambda: worker.failed,
         settings.log_public,
+        copies=lambda: check.copies.states,
     )
 
     @asynccontextmanager
@@ -170,10 +181,15 @@ def build_app(settings: Settings, telemetry: Telemetry, gateway: Gateway) -> App
         worker.start()
         custodian.start()
         keeper.start()
+        log_keeper.start()
         _settle_memory()
         if not gateway.vault.provider.keyring.is_sealed:
             telemetry.log.warning(Event.KEYRING_UNSEALED)
         telemetry.watch_audit_pending(lambda: audit_log.pending(gateway))
+        telemetry.watch_log(
+            lambda: gateway.gate.fault is not None,
+            lambda: {state.name: state.lag for state in check.copies.states.values()},
+        )
         telemetry.log.info(Event.STARTED, version=__version__)
         yield
         custodian.stop()
@@ -181,6 +197,7 @@ def build_app(settings: Settings, telemetry: Telemetry, gateway: Gateway) -> App
         batcher.close()
         executor.shutdown(wait=True)
         worker.stop()
+        log_keeper.stop()
         telemetry.log.info(Event.STOPPED)
         telemetry.shutdown()
         gateway.store.dispose()
@@ -204,6 +221,31 @@ def report(telemetry: Telemetry, error: Exception) -> None:
     """Log what a background job failed with, under the event that operators alert on."""
     event = Event.TOMBSTONES_FAILED if isinstance(error, TombstoneError) else Event.AUDIT_FAILED
     telemetry.log.error(event, exc_info=error)
+
+
+def self_checked(settings: Settings, gateway: Gateway) -> SelfCheck:
+    """Check the log against itself and every kept checkpoint, before anything is written; the gate says the result."""
+    check = SelfCheck(gateway, Copies(gateway, copies_of(settings.checkpoint_places())), settings.log_check_bundles)
+    check.run()
+    return check
+
+
+def care(settings: Settings) -> Care:
+    """Return how the log is looked after."""
+    return Care(settings.log_check_seconds, settings.audit_pending_limit, settings.log_check_bundles)
+
+
+def report_log(telemetry: Telemetry, error: Exception) -> None:
+    """Log what the threads that look after the log failed with."""
+    if isinstance(error, CopyTroubleError):
+        telemetry.log.error(Event.LOG_COPY_FAILED, kind=error.name, reason=error.trouble)
+    else:
+        telemetry.log.error(Event.LOG_CHECK_FAILED, exc_info=error)
+
+
+def _tell_gate(telemetry: Telemetry, change: Change) -> None:
+    event = Event.LOG_HALTED if change.halted else Event.LOG_RESUMED
+    telemetry.log.error(event, reason=change.kind, kind=change.source)
 
 
 def _settle_tombstones(telemetry: Telemetry, gateway: Gateway) -> None:

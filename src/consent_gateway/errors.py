@@ -15,7 +15,7 @@ name the field, never its value. Anything that is not a `GatewayError` is a bug 
     ├── ConflictError         409  ── RaceError, IdempotencyError (422), ErasedError, HeldError, IncompleteError
     ├── QuotaError            429
     └── UnavailableError      503  ── StoreError, AuditError, KeyringError (500 at start), KeyServiceError,
-                                  TombstoneError
+                                  TombstoneError; LogHaltedError and AuditBacklogError below AuditError
 """
 
 from __future__ import annotations
@@ -243,6 +243,24 @@ class AuditError(UnavailableError):
 
     code = "audit_unavailable"
     title = "The audit log is not available"
+
+
+class LogHaltedError(AuditError):
+    """The stored log is not the one that was published: set back, forked, of another key, or altered (promise P6).
+
+    Nothing is written until it is again, or until two people open a new epoch; harmless reads go on.
+    """
+
+    code = "log_halted"
+    title = "The audit log does not stand, so nothing is written"
+    hint = "Operators: run `consent-gateway audit status`; docs/operations.md says what to do. Nothing was carried out."
+
+
+class AuditBacklogError(AuditError):
+    """More entries wait to be integrated than may: nothing new is taken until there are fewer."""
+
+    code = "audit_backlog"
+    title = "Too many entries wait for the audit log"
 
 
 class KeyringError(UnavailableError):

@@ -17,6 +17,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, model_validator
 
+from consent_gateway.audit.kept.outbound import is_safe_url
+from consent_gateway.audit.kept.places import Places
 from consent_gateway.errors import FieldProblem, InputError
 
 PREFIX = "CONSENT_GATEWAY_"
@@ -52,6 +54,24 @@ def _postgresql(value: object) -> object:
 def _paths(value: object) -> object:
     """Read a list of paths the way PATH is written."""
     return tuple(part for part in value.split(os.pathsep) if part) if isinstance(value, str) else value
+
+
+def _addresses(value: object) -> object:
+    """Read a list of addresses between blanks; one that is neither https nor on this machine is refused."""
+    found = tuple(value.split()) if isinstance(value, str) else value
+    if isinstance(found, (list, tuple)) and all(isinstance(url, str) and is_safe_url(url) for url in found):
+        return tuple(found)
+    raise ValueError("not addresses that are safe to call")
+
+
+def _nats(value: object) -> object:
+    """Refuse a NATS server without TLS that is not on this machine, and passwords in its address."""
+    if isinstance(value, str):
+        scheme, mark, rest = value.partition("://")
+        like = {"tls": "https", "nats": "http"}.get(scheme, "")
+        if mark and is_safe_url(f"{like}://{rest}"):
+            return value
+    raise ValueError("not the address of a NATS server that is safe to call")
 
 
 class Settings(BaseModel):
@@ -234,6 +254,74 @@ class Settings(BaseModel):
             "attacker": "Everybody can read what the log says in clear: counts, versions and times of what the company "
             "did, and nothing of a person."
         },
+    )
+    checkpoint_files: Annotated[tuple[Path, ...], BeforeValidator(_paths)] = Field(
+        (),
+        description=(
+            "Files that keep the newest checkpoint of the log, on other disks or mounts than the store, separated by "
+            "`:`. The log is compared with each at the start and on a schedule; see docs/operations.md."
+        ),
+        json_schema_extra={
+            "attacker": "Without a copy only auditors find a store that was set back; a planted one stops writes."
+        },
+    )
+    checkpoint_urls: Annotated[tuple[str, ...], BeforeValidator(_addresses)] = Field(
+        (),
+        description=(
+            "Addresses that keep it too (GET and conditional PUT), https or on this machine, separated by blanks. "
+            "Redirects are not followed."
+        ),
+        json_schema_extra={"attacker": "Sees size and root of the log; a planted answer stops writes."},
+    )
+    checkpoint_bearer_file: Path | None = Field(
+        None,
+        description="File with the bearer token for `checkpoint_urls`, read for each call.",
+        json_schema_extra={"attacker": "Can overwrite the copies there, which the next comparison shows."},
+    )
+    checkpoint_nats_url: Annotated[str, BeforeValidator(_nats)] | None = Field(
+        None,
+        max_length=500,
+        description="NATS server with JetStream that keeps it too, tls or on this machine; needs the extra `nats`.",
+        json_schema_extra={"attacker": "Sees size and root of the log; a planted answer stops writes."},
+    )
+    checkpoint_nats_bucket: str = Field(
+        "consent-gateway",
+        pattern=r"^[A-Za-z0-9_\-]{1,60}$",
+        description="JetStream key-value bucket of the copy; one for each log. It is made if it is missing.",
+        json_schema_extra={"attacker": "Stops writes: the checkpoint of another log is foreign."},
+    )
+    checkpoint_nats_credentials_file: Path | None = Field(
+        None,
+        description="Credentials file of NATS (JWT and seed).",
+        json_schema_extra={"attacker": "Can overwrite the copy there, which the next comparison shows."},
+    )
+    checkpoint_timeout_seconds: float = Field(
+        5.0,
+        gt=0,
+        le=60,
+        description="Longest wait for one answer of a copy or a witness, all of it; no request waits for them.",
+        json_schema_extra={"attacker": "Long waits hold up the start, and delay what a comparison finds."},
+    )
+    log_check_seconds: float = Field(
+        60.0,
+        ge=1,
+        le=3_600,
+        description="Time between two self-checks of the log; entries that were checked longest ago come next.",
+        json_schema_extra={"attacker": "Long waits delay what a comparison finds."},
+    )
+    log_check_bundles: int = Field(
+        64,
+        ge=1,
+        le=10_000,
+        description="How many older bundles of 256 entries each self-check hashes again.",
+        json_schema_extra={"attacker": "Small values delay finding a changed entry; auditors find it all the same."},
+    )
+    audit_pending_limit: int = Field(
+        200_000,
+        ge=1_000,
+        le=100_000_000,
+        description="Most entries that may wait for the log; beyond it, writes are refused until half are integrated.",
+        json_schema_extra={"attacker": "Large values let the store fill up while the log stands still."},
     )
     controller_country: str | None = Field(
         None,
@@ -473,6 +561,18 @@ class Settings(BaseModel):
     def tombstone_file(self) -> Path:
         """Return the path of the tombstone file; InputError as for `keyring`."""
         return (self.tombstone_path or self.keyring().with_name(TOMBSTONE_FILE)).absolute()
+
+    def checkpoint_places(self) -> Places:
+        """Return where checkpoints are kept outside of the store."""
+        return Places(
+            self.checkpoint_files,
+            self.checkpoint_urls,
+            self.checkpoint_bearer_file,
+            self.checkpoint_nats_url,
+            self.checkpoint_nats_bucket,
+            self.checkpoint_nats_credentials_file,
+            self.checkpoint_timeout_seconds,
+        )
 
     def key_ttl(self) -> float | None:
         """Return the life of an opened keyring in seconds, None for no end."""

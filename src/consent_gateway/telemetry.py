@@ -75,6 +75,10 @@ class Event(StrEnum):
     REVEALED = "reveal.made"
     CANARY_READ = "canary.read"  # somebody asked for a made-up person: an alarm
     AUDIT_FAILED = "audit.failed"
+    LOG_HALTED = "log.halted"  # the log does not stand: nothing is written; `reason` says why, `kind` who found it
+    LOG_RESUMED = "log.resumed"  # what was found is gone
+    LOG_COPY_FAILED = "log.copy_failed"  # a checkpoint outside of the store cannot be kept up
+    LOG_CHECK_FAILED = "log.check_failed"  # the log could not be checked
     KEYS_FAILED = "keys.failed"  # the keyring could not be followed or renewed; nothing new is made until it is
     KEYRING_UNSEALED = "keyring.unsealed"
     LIBRARY = "library.message"
@@ -141,7 +145,9 @@ class Telemetry:
             resource=resource,
             exemplar_filter=AlwaysOffExemplarFilter(),  # exemplars would carry the attributes that a view removed
             shutdown_on_exit=False,
-            views=[View(instrument_name="*", attribute_keys={"method", "route", "status", "outcome", "reason"})],
+            views=[
+                View(instrument_name="*", attribute_keys={"method", "route", "status", "outcome", "reason", "target"})
+            ],
         )
         self._measures = metric_reader is not None
         self._meter = self._metering.get_meter("consent_gateway")
@@ -206,6 +212,17 @@ class Telemetry:
         """Export what `read` returns (entries that wait for the sequencer) as a gauge, read at each collection."""
         self._meter.create_observable_gauge(
             "gateway.audit.pending", callbacks=[lambda _: [metrics.Observation(read())]], unit="{entry}"
+        )
+
+    def watch_log(self, halted: Callable[[], bool], lags: Callable[[], Mapping[str, int]]) -> None:
+        """Export whether the log is halted (0 or 1), and how many entries each kept checkpoint is behind."""
+        self._meter.create_observable_gauge(
+            "gateway.log.halted", callbacks=[lambda _: [metrics.Observation(int(halted()))]]
+        )
+        self._meter.create_observable_gauge(
+            "gateway.log.copy.lag",
+            callbacks=[lambda _: [metrics.Observation(lag, {"target": name}) for name, lag in lags().items()]],
+            unit="{entry}",
         )
 
     def capture_library_logs(self) -> Callable[[], None]:

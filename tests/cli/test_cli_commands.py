@@ -120,6 +120,7 @@ def test_doctor_finds_what_is_wrong(store: Path, command: Command) -> None:
         "schema",
         "policies",
         "audit log",
+        "checkpoint copies",
         "tombstones",
     ]
     assert all(finding["ok"] for finding in well.json)

@@ -34,6 +34,7 @@ from consent_gateway.errors import (
     RaceError,
 )
 from consent_gateway.services import deferrals
+from consent_gateway.services.checkpoint_copies import CopyState
 from consent_gateway.services.deferrals import Kept, Letter
 from consent_gateway.services.gateway import UID_BYTES, Gateway, Work
 from consent_gateway.services.intake import own_key
@@ -73,6 +74,7 @@ class Desk:
     log_stands: Callable[[], bool] = lambda: False  # whether the log fails to take entries
     log_public: bool = False  # whether anybody may read the log's tiles
     guests: Guests = field(default_factory=Guests)
+    copies: Callable[[], Mapping[str, CopyState]] = dict  # how each kept checkpoint stood when it was last looked at
 
     async def run(self, act: Callable[[], Value]) -> Value:
         """Run blocking work on a thread of our own."""

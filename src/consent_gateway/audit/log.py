@@ -16,13 +16,13 @@ is an `Integration`, which a store writes in one transaction:
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Protocol
 
 from consent_gateway.audit.checkpoints import Checkpoint, Signer
 from consent_gateway.audit.entries import MAX_ENTRY_BYTES
+from consent_gateway.audit.epochs import Anchor
 from consent_gateway.audit.merkle import leaf_hashes
 from consent_gateway.audit.proofs import ReadTile, consistency_proof, inclusion_proof, root_at
 from consent_gateway.audit.receipts import Receipt
@@ -65,15 +65,6 @@ class Published:
     checkpoint: bytes
 
 
-class Anchor(StrEnum):
-    """How the log stands to a checkpoint kept elsewhere."""
-
-    HOLDS = "holds"
-    ROLLED_BACK = "rolled_back"  # fewer entries than were published: refuse writes, open a new epoch
-    FORKED = "forked"  # as many entries, but others
-    FOREIGN = "foreign"  # the checkpoint is of another log
-
-
 class LogStore(Protocol):
     """One transaction of the store, which already holds the writer's lock."""
 
@@ -114,9 +105,10 @@ def integrate(head: Head, pending: Sequence[bytes]) -> Integration:
     return Integration(rows, growth.tiles, Head(growth.edge.range.root, growth.edge))
 
 
-def sequence(store: LogStore, signer: Signer, limit: int = 1000) -> Published | None:
+def sequence(store: LogStore, signer: Signer | Callable[[], Signer], limit: int = 1000) -> Published | None:
     """Integrate, sign and save one batch; return it once it is durable, None when nothing was pending.
 
+    `signer` may be a function that is asked once the writer's lock is held: which key signs is known only then.
     Whatever `store` raises passes through, and then nothing of the batch may be shown to anybody.
     """
     head = store.head()
@@ -124,7 +116,7 @@ def sequence(store: LogStore, signer: Signer, limit: int = 1000) -> Published | 
     if not pending:
         return None
     done = integrate(head, pending)
-    checkpoint = signer.sign_checkpoint(done.head.size, done.head.root)
+    checkpoint = (signer if isinstance(signer, Signer) else signer()).sign_checkpoint(done.head.size, done.head.root)
     store.save(done, checkpoint)
     return Published(done.rows, checkpoint)
 

@@ -12,6 +12,7 @@ from consent_gateway.audit import command as verifier
 from consent_gateway.audit.singlefile import build_single_file
 from consent_gateway.audit.vectors import VectorRun, run_vector_file, vector_files
 from consent_gateway.cli.log_reading import export
+from consent_gateway.cli.log_state import copies, status
 from consent_gateway.cli.options import emit, json_option, open_gateway, store_option
 from consent_gateway.errors import InputError
 
@@ -24,6 +25,8 @@ def audit() -> None:
 
 
 audit.add_command(export)
+audit.add_command(status)
+audit.add_command(copies)
 
 
 @audit.command("vkey")

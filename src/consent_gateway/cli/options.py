@@ -11,13 +11,14 @@ from typing import Any, TypeVar
 import click
 from rich.console import Console
 
-from consent_gateway.app import build_gateway
+from consent_gateway.app import build_gateway, self_checked
 from consent_gateway.db.migrate import require_head
 from consent_gateway.domain.registers import Principal
 from consent_gateway.errors import AuthenticationError, ForbiddenError
 from consent_gateway.services.audit_log import require_own_log
 from consent_gateway.services.gateway import Gateway
 from consent_gateway.services.principals import digest
+from consent_gateway.services.self_check import SelfCheck
 from consent_gateway.services.tombstones import settle
 from consent_gateway.settings import Settings
 
@@ -69,12 +70,18 @@ def open_gateway(store: Path | None, *, settled: bool = True) -> Gateway:
 
     `settled`: nobody who was erased is there again (`services.tombstones`); False for what looks after the file itself.
     """
-    gateway = build_gateway(read_settings(store))
+    return open_checked(read_settings(store), settled=settled)[0]
+
+
+def open_checked(settings: Settings, *, settled: bool = True) -> tuple[Gateway, SelfCheck]:
+    """Return a gateway as `open_gateway` does, and the check of its log: writes are refused if that found something."""
+    gateway = build_gateway(settings)
     require_head(gateway.store)
     require_own_log(gateway)
+    check = self_checked(settings, gateway)
     if settled:
         settle(gateway)
-    return gateway
+    return gateway, check
 
 
 def emit(value: Any, *, as_json: bool, show: Callable[[Console], None]) -> None:

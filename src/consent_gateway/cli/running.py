@@ -10,13 +10,14 @@ from pathlib import Path
 import click
 import uvicorn
 
-from consent_gateway.app import build_app, build_gateway, build_telemetry, report
+from consent_gateway.app import build_app, build_gateway, build_telemetry, care, report, report_log, self_checked
 from consent_gateway.cli.options import emit, json_option, read_settings, store_option
 from consent_gateway.db import migrate as migrations
 from consent_gateway.db.engine import Store
 from consent_gateway.services import policies
 from consent_gateway.services.audit_log import require_own_log
 from consent_gateway.services.key_keeper import KeyKeeper
+from consent_gateway.services.log_keeper import LogKeeper
 from consent_gateway.services.tombstones import settle
 from consent_gateway.services.worker import Worker
 from consent_gateway.settings import Settings
@@ -81,7 +82,9 @@ def worker(store: Path | None) -> None:
     gateway = build_gateway(settings)
     migrations.require_head(gateway.store)
     require_own_log(gateway)
+    check = self_checked(settings, gateway)
     settle(gateway)
+    log_keeper = LogKeeper(gateway, check, care(settings), lambda error: report_log(telemetry, error))
     jobs = Worker(gateway, lambda error: report(telemetry, error))
     keeper = KeyKeeper(gateway, lambda error: telemetry.log.error(Event.KEYS_FAILED, exc_info=error))
     stopped = threading.Event()
@@ -90,9 +93,11 @@ def worker(store: Path | None) -> None:
     telemetry.log.info(Event.STARTED)
     jobs.start()
     keeper.start()
+    log_keeper.start()
     stopped.wait()
     keeper.stop()
     jobs.stop()
+    log_keeper.stop()
     telemetry.log.info(Event.STOPPED)
 
 

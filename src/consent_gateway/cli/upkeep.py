@@ -9,15 +9,16 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from consent_gateway.app import build_gateway, key_service
+from consent_gateway.app import build_gateway, key_service, self_checked
 from consent_gateway.cli.options import emit, json_option, open_gateway, read_settings, store_option
-from consent_gateway.db import log_store
 from consent_gateway.db.migrate import drift, require_head
 from consent_gateway.errors import GatewayError
 from consent_gateway.services import reconcile as reconciling
 from consent_gateway.services import tombstones
 from consent_gateway.services.audit_log import Sequencer, require_own_log
 from consent_gateway.services.gateway import Gateway
+from consent_gateway.services.log_status import log_status
+from consent_gateway.services.self_check import SelfCheck
 from consent_gateway.settings import Settings
 
 _DIFFERS = 1
@@ -81,7 +82,7 @@ def diagnose(read: Callable[[], Settings]) -> list[dict[str, str | bool]]:
         changes = drift(gateway.store)
         findings.append(_ok("schema", "as the code needs it") if not changes else _bad("schema", str(len(changes))))
         findings += _policies(gateway)
-        findings.append(_log(gateway))
+        findings += _log(gateway, self_checked(settings, gateway))
         findings += _tombstones(gateway)
     except GatewayError as error:
         where = "".join(f" {field.path}: {field.message}." for field in error.fields)
@@ -100,12 +101,15 @@ def _policies(gateway: Gateway) -> list[dict[str, str | bool]]:
     return faults or [_ok("policies", names + hint)]
 
 
-def _log(gateway: Gateway) -> dict[str, str | bool]:
-    with gateway.store.reading() as session:
-        head = log_store.checkpoint(session)
-        pending = log_store.pending_count(session)
-    size = 0 if head is None else head[0]
-    return _ok("audit log", f"{size} entries, {pending} pending, vkey {gateway.signer.vkey}")
+def _log(gateway: Gateway, check: SelfCheck) -> list[dict[str, str | bool]]:
+    found = log_status(gateway, check.copies)
+    faults = [_bad("audit log", f"{fault}; see docs/operations.md") for fault in found.faults.values()]
+    log = faults or [_ok("audit log", f"{found.size} entries, {found.pending} pending, vkey {found.vkey}")]
+    troubles = [copy for copy in found.copies if copy.trouble]
+    if not found.copies:
+        return [*log, _ok("checkpoint copies", "none: a store that is set back is found by auditors alone")]
+    copies = [_bad("checkpoint copies", f"{copy.name}: {copy.trouble}") for copy in troubles]
+    return [*log, *(copies or [_ok("checkpoint copies", ", ".join(copy.name for copy in found.copies))])]
 
 
 def _tombstones(gateway: Gateway) -> list[dict[str, str | bool]]:

@@ -52,6 +52,8 @@ class Store:
         self.is_sqlite = self.engine.dialect.name == "sqlite"
         # The same pool and the same statements. The option is set once: to set it again for each use case is dear.
         self._writing = self.engine.execution_options(begin_immediate=True)
+        self._path = url.partition("///")[2] if self.is_sqlite else ""
+        self._file = _identity(self._path)
         self._writer: threading.Lock | nullcontext[None] = threading.Lock() if self.is_sqlite else nullcontext()
 
     @contextmanager
@@ -90,6 +92,10 @@ class Store:
             driver = connection.connection.driver_connection
             return driver is not None and _truncate(driver, patient=patient)
 
+    def is_replaced(self) -> bool:
+        """Tell whether another file is at the path than the one that was opened (SQLite): what is written is lost."""
+        return self._file is not None and _identity(self._path) != self._file
+
     def ping(self) -> None:
         """Raise StoreError unless the store answers."""
         with self.reading() as session:
@@ -98,11 +104,20 @@ class Store:
     def dispose(self) -> None:
         """Close every pooled connection."""
         self.engine.dispose()
+        self._file = _identity(self._path)
 
 
 def sqlite_url(path: str) -> str:
     """Return the URL of a SQLite file."""
     return f"sqlite+pysqlite:///{path}"
+
+
+def _identity(path: str) -> tuple[int, int] | None:
+    """Return device and inode of a file, None if there is none."""
+    if not path or not Path(path).exists():
+        return None
+    found = Path(path).stat()
+    return found.st_dev, found.st_ino
 
 
 def _engine(url: str, pool_size: int) -> Engine:

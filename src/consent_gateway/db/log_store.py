@@ -13,11 +13,13 @@ from typing import Any
 
 from sqlalchemy import Table, bindparam, delete, func, select, text
 
+from consent_gateway.audit.epochs import FIRST_EPOCH
 from consent_gateway.audit.log import EMPTY_HEAD, Head, Integration, load_head
+from consent_gateway.audit.proofs import root_at
 from consent_gateway.audit.tiles import TILE_WIDTH, encode_bundle, tile_width
 from consent_gateway.db.dialects import upsert
 from consent_gateway.db.engine import Session
-from consent_gateway.db.tables import audit_entries, audit_head, audit_openings, audit_pending, audit_tiles
+from consent_gateway.db.tables import audit_entries, audit_head, audit_openings, audit_pending, audit_tiles, log_epochs
 from consent_gateway.domain.ids import SubjectId
 from consent_gateway.errors import AuditError
 
@@ -47,6 +49,10 @@ _POSTGRESQL_INSERT = {
 }
 _TAKE = select(audit_pending.c.id, audit_pending.c.entry).order_by(audit_pending.c.id).limit(bindparam("n"))
 
+_HEAD = select(
+    audit_head.c.size, audit_head.c.root, select(func.max(log_epochs.c.epoch)).scalar_subquery().label("epoch")
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Opening:
@@ -74,25 +80,50 @@ def _insert(session: Session, table: Table, rows: Sequence[tuple[Any, ...]]) -> 
     session.exec_driver_sql(_POSTGRESQL_INSERT[table], columns)
 
 
+class SetBackError(Exception):
+    """The store is not the one that was written to; `kind` is that of a fault of the log (rolled_back, forked)."""
+
+    def __init__(self, kind: str, detail: str) -> None:
+        super().__init__(kind)
+        self.kind, self.detail = kind, detail
+
+
 class SqlLogStore:
     """One sequencing transaction; see `audit.log.LogStore`. The edge is cached between transactions by the caller."""
 
-    def __init__(self, session: Session, cached: Head) -> None:
+    def __init__(self, session: Session, cached: Head, epoch: int = FIRST_EPOCH) -> None:
         self._session = session
         self._cached = cached
+        self.epoch = epoch
         self._last_id = 0
         self.saved: Head | None = None
 
     def head(self) -> Head:
-        """Take the writer's lock, then return the stored head; the cached one where nobody else moved it."""
+        """Take the writer's lock, then return the stored head; the cached one where nobody else moved it.
+
+        SetBackError if it does not extend the cached one: the store is not the one that this process wrote to.
+        """
         if self._session.dialect.name != "sqlite":
             self._session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _SEQUENCER_LOCK})
-        row = self._session.execute(select(audit_head.c.size, audit_head.c.root)).first()
-        if row is None:
-            return EMPTY_HEAD
-        if (row.size, bytes(row.root)) == (self._cached.size, self._cached.root):
+        row = self._session.execute(_HEAD).first()
+        size, root, epoch = (0, EMPTY_HEAD.root, FIRST_EPOCH) if row is None else (row.size, bytes(row.root), row.epoch)
+        before, self.epoch = self.epoch, epoch or FIRST_EPOCH
+        if (size, root) == (self._cached.size, self._cached.root):
             return self._cached
-        return read_head(self._session, row.size, bytes(row.root))
+        head = read_head(self._session, size, root) if size else EMPTY_HEAD
+        if before == self.epoch:  # an epoch that was opened elsewhere says itself what it goes on from
+            self._require_extended(head)
+        return head
+
+    def _require_extended(self, head: Head) -> None:
+        known = self._cached
+        if head.size < known.size:
+            raise SetBackError("rolled_back", f"{known.size} entries were published, the store has {head.size}")
+        if known.size and self._root_at(known.size, head) != known.root:
+            raise SetBackError("forked", f"the first {known.size} entries are not those that were published")
+
+    def _root_at(self, size: int, head: Head) -> bytes:
+        return root_at(size, head.size, lambda level, index, width: read_tile(self._session, level, index, width))
 
     def pending(self, limit: int, /) -> list[bytes]:
         """Return the oldest pending entries."""
@@ -156,6 +187,21 @@ def checkpoint(session: Session) -> tuple[int, bytes] | None:
     return None if row is None else (row.size, bytes(row.checkpoint))
 
 
+@dataclass(frozen=True, slots=True)
+class StoredHead:
+    """The row that says where the log stands: size, root, and the checkpoint that was signed of them."""
+
+    size: int
+    root: bytes
+    checkpoint: bytes
+
+
+def stored_head(session: Session) -> StoredHead | None:
+    """Return the stored head, None before the first entry is integrated."""
+    row = session.execute(select(audit_head.c.size, audit_head.c.root, audit_head.c.checkpoint)).first()
+    return None if row is None else StoredHead(row.size, bytes(row.root), bytes(row.checkpoint))
+
+
 def find_entry(session: Session, uid: bytes) -> tuple[int, bytes] | None:
     """Return index and bytes of an integrated entry, None while it is pending or unknown."""
     statement = select(audit_entries.c.idx, audit_entries.c.entry).where(audit_entries.c.uid == uid)
@@ -178,6 +224,12 @@ def is_pending(session: Session, uid: bytes) -> bool:
 def pending_count(session: Session) -> int:
     """Return how many acknowledged entries wait for the sequencer."""
     return session.execute(select(func.count()).select_from(audit_pending)).scalar() or 0
+
+
+def backlog(session: Session) -> int:
+    """Return about how many entries wait: the span of their numbers, which costs two looks into an index."""
+    row = session.execute(select(func.min(audit_pending.c.id), func.max(audit_pending.c.id))).one()
+    return 0 if row[0] is None else row[1] - row[0] + 1
 
 
 def bundle(session: Session, index: int, width: int) -> bytes:

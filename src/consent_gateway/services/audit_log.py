@@ -10,15 +10,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from consent_gateway.audit.checkpoints import open_checkpoint
+from consent_gateway.audit.checkpoints import Checkpoint, open_checkpoint
+from consent_gateway.audit.epochs import FIRST_EPOCH
 from consent_gateway.audit.log import EMPTY_HEAD, Head, make_receipt, sequence
-from consent_gateway.db import log_store
+from consent_gateway.db import log_state, log_store
 from consent_gateway.db.engine import Session
-from consent_gateway.db.log_store import SqlLogStore
+from consent_gateway.db.log_store import SetBackError, SqlLogStore
 from consent_gateway.errors import KeyringError, NotFoundError
 from consent_gateway.services import log_exports
 from consent_gateway.services.gateway import Gateway
 from consent_gateway.services.log_directories import PlainDirectory
+from consent_gateway.services.log_gate import Fault, FaultKind
 
 BATCH = 2048
 
@@ -29,15 +31,30 @@ class Sequencer:
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
         self._head: Head = EMPTY_HEAD
+        self._epoch = FIRST_EPOCH
 
     def run_once(self) -> int:
-        """Integrate one batch; returns how many entries it had. Raises what the store raises."""
-        with self._gateway.store.transaction() as session:
-            store = SqlLogStore(session, self._head)
-            published = sequence(store, self._gateway.signer, BATCH)
-        if store.saved is not None:
-            self._head = store.saved
-        return 0 if published is None else len(published.rows)
+        """Integrate one batch; returns how many entries it had. Raises what the store raises.
+
+        Nothing while the gate is closed. A head that was set back since this process published closes it.
+        """
+        gateway = self._gateway
+        if gateway.gate.fault is not None:
+            return 0
+        try:
+            with gateway.store.transaction() as session:
+                store = SqlLogStore(session, self._head, self._epoch)
+                published = sequence(store, lambda: gateway.log_keys.signer(store.epoch), BATCH)
+        except SetBackError as error:
+            gateway.gate.report("memory", Fault(FaultKind(error.kind), error.detail))
+            return 0
+        self._epoch = store.epoch
+        if published is None or store.saved is None:
+            return 0
+        self._head = store.saved
+        gateway.published = Checkpoint(gateway.log_keys.signer(store.epoch).key.name, self._head.size, self._head.root)
+        gateway.on_published()
+        return len(published.rows)
 
     def drain(self) -> int:
         """Integrate until nothing is pending; returns how many entries that were."""
@@ -60,7 +77,8 @@ def require_own_log(gateway: Gateway) -> None:
     A store with another keyring, or under another name, would publish a second history of the same log.
     """
     with gateway.store.reading() as session:
-        found = log_store.checkpoint(session)
+        found, epoch = log_store.checkpoint(session), log_state.current_epoch(session)
+    gateway.adopt_epoch(epoch)
     if found is None:
         return
     try:

@@ -14,9 +14,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from consent_gateway.audit.checkpoints import Signer
+from consent_gateway.audit.checkpoints import Checkpoint, Signer
 from consent_gateway.audit.commitments import commit
 from consent_gateway.audit.entries import EntryKind, EntryWriter
+from consent_gateway.audit.epochs import FIRST_EPOCH
+from consent_gateway.audit.log_keys import LogKeys
 from consent_gateway.clock import Clock
 from consent_gateway.db import log_store
 from consent_gateway.db import registers as register_rows
@@ -31,6 +33,7 @@ from consent_gateway.services.decider import Asked, Decider
 from consent_gateway.services.filing import RETRY_SECONDS, file_open
 from consent_gateway.services.keeping import keep_points, keep_set
 from consent_gateway.services.law import Standing
+from consent_gateway.services.log_gate import LogGate
 from consent_gateway.services.rules import Rules
 from consent_gateway.services.shadows import Seen, Tally
 from consent_gateway.services.vault import Vault
@@ -188,6 +191,22 @@ class Gateway:
 
     forgot: int = 0  # the last erasure after which this process forgot what it remembers of values
     residue_since: int | None = None  # since when (seconds) erased bytes may be in the write-ahead log
+    gate: LogGate = field(default_factory=LogGate)
+    on_published: Callable[[], None] = lambda: None
+    published: Checkpoint | None = None  # the newest checkpoint that this process published
+    log_keys: LogKeys = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Name the keys of the log's epochs; `signer` is that of the current one."""
+        self.log_keys = LogKeys(self.signer.key.name, self._seed)
+
+    def adopt_epoch(self, epoch: int) -> None:
+        """Sign with the key of this epoch of the log from here on."""
+        self.signer = self.log_keys.signer(epoch)
+
+    def _seed(self, epoch: int) -> bytes:
+        ring = self.vault.provider.keyring
+        return ring.log_signing_seed() if epoch == FIRST_EPOCH else ring.log_epoch_seed(epoch)
 
     @contextmanager
     def work(self, actor: Principal = SYSTEM, *, curing: bool = False) -> Iterator[Work]:
@@ -195,7 +214,11 @@ class Gateway:
 
         TombstoneError after the commit of an erasure: it stands, and is not to be acknowledged yet. And before anything
         is done while the store is behind the tombstone file, except for work that is `curing` that.
+        LogHaltedError or AuditBacklogError while the log does not stand (`LogGate`), except for work that is `curing`
+        that: its entries wait for the epoch that it opens.
         """
+        if self.gate.refusal is not None and not curing:
+            raise self.gate.refusal()
         with self.store.transaction() as session:
             work = self._begin(session, actor, curing=curing)
             yield work

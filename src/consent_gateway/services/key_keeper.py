@@ -63,6 +63,8 @@ class KeyKeeper:
         self._gateway.vault.provider.refresh()
         deferrals.carry_out(self._gateway)  # first: nothing is decided until then
         self._beat()
+        if self._gateway.gate.refusal is not None:
+            return  # what is done to keys needs its entry
         epoch_destruction.carry_out(self._gateway)
         index_destruction.carry_out(self._gateway)
         epoch_schedule.begin_if_due(self._gateway)

@@ -74,9 +74,15 @@ class Worker:
     def _round(self, *, tally: bool, housekeep: bool) -> None:
         if tally:
             self._care_for_tombstones()
+        gate = self._gateway.gate
+        if gate.fault is not None:  # nothing is written, and what is pending waits for the log to stand again
+            self._stopping.wait(BACKOFF_SECONDS)
+            return
         try:
             if self._sequencer.drain():
                 self._stopping.wait(PACE_SECONDS)
+            if gate.refusal is not None:
+                return
             if tally:
                 self._gateway.tally.write(self._gateway.store)
                 holds.carry_out_due(self._gateway)

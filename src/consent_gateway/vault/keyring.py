@@ -160,6 +160,10 @@ class Keyring:
         """Return the 32-byte Ed25519 seed (RFC 8032) of the audit log; independent of every erasable key."""
         return self.roots.log_signing_seed
 
+    def log_epoch_seed(self, epoch: int) -> bytes:
+        """Return the 32-byte Ed25519 seed of a later epoch of the audit log (from 2 on); see `audit.epochs`."""
+        return self._key(self.roots.log_signing_seed, 32, b"log-epoch", _number(epoch))
+
     def receipt_signing_seed(self) -> bytes:
         """Return the 32-byte Ed25519 seed of consent receipts; not that of the log, so that neither speaks for both."""
         return self._key(self.roots.log_signing_seed, 32, b"receipt-signing")

@@ -14,7 +14,19 @@ from consent_gateway.db.tables import approvals as approval_tables
 from consent_gateway.db.tables import deferrals as deferral_tables
 from consent_gateway.db.tables import erasures as erasure_tables
 from consent_gateway.db.tables import holds as hold_tables
-from consent_gateway.db.tables import intake, keys, links, log, people, policies, records, registers, retention, reveals
+from consent_gateway.db.tables import (
+    intake,
+    keys,
+    links,
+    log,
+    log_state,
+    people,
+    policies,
+    records,
+    registers,
+    retention,
+    reveals,
+)
 from consent_gateway.db.tables import signals as signal_tables
 from consent_gateway.db.tables.approvals import approvals
 from consent_gateway.db.tables.base import (
@@ -53,6 +65,7 @@ from consent_gateway.db.tables.log import (
     audit_pending,
     audit_tiles,
 )
+from consent_gateway.db.tables.log_state import log_copies, log_epochs, log_witnessed, log_witnesses
 from consent_gateway.db.tables.people import (
     audience_rows,
     choice_events,
@@ -136,6 +149,10 @@ __all__ = [
     "key_holders",
     "key_jobs",
     "legal_holds",
+    "log_copies",
+    "log_epochs",
+    "log_witnessed",
+    "log_witnesses",
     "merges",
     "metadata",
     "notice_views",
@@ -186,6 +203,7 @@ CLASSIFICATION: dict[str, str] = {
         people,
         intake,
         log,
+        log_state,
         links,
         policies,
         reveals,

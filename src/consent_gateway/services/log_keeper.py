@@ -1,0 +1,106 @@
+"""The threads that look after the log of one process: self-check, backlog, a thread for each copy.
+
+A thread for each place, because one that is slow must not hold up the others; none of them is on the way of a commit.
+Copies are written as soon as a batch was published, at most once in `COPY_PACE_SECONDS`, and compared at least once in
+every interval of the self-check.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from consent_gateway.audit.kept.port import Copy
+from consent_gateway.db import log_store
+from consent_gateway.services.checkpoint_copies import Copies
+from consent_gateway.services.gateway import Gateway
+from consent_gateway.services.loops import Loop
+from consent_gateway.services.self_check import SelfCheck
+
+COPY_PACE_SECONDS = 1.0
+BACKLOG_SECONDS = 1.0
+_STOP_SECONDS = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class Care:
+    """How the log is looked after: seconds between self-checks, and how many entries may be pending."""
+
+    check_seconds: float = 60.0
+    pending_limit: int = 200_000
+    bundles: int = 64
+
+
+class LogKeeper:
+    """All threads of one process; `check` is the self-check that was run before anything was served."""
+
+    def __init__(self, gateway: Gateway, check: SelfCheck, care: Care, on_error: Callable[[Exception], None]) -> None:
+        self._gateway, self._check, self._care = gateway, check, care
+        self._copies = check.copies
+        self._followers = [self._follower(copy, on_error) for copy in check.copies.copies]
+        self._loops = [
+            Loop("log-check", self._checked, on_error, idle=care.check_seconds, pace=min(care.check_seconds, 1.0)),
+            Loop("log-backlog", self._measured, on_error, idle=BACKLOG_SECONDS, pace=BACKLOG_SECONDS),
+            *self._followers,
+        ]
+
+    @property
+    def copies(self) -> Copies:
+        """How each copy stands."""
+        return self._copies
+
+    def start(self) -> None:
+        """Begin."""
+        self._gateway.on_published = self.published
+        for loop in self._loops:
+            loop.start()
+
+    def published(self) -> None:
+        """Say that there is a new checkpoint."""
+        for loop in self._followers:
+            loop.wake()
+
+    def stop(self) -> None:
+        """Write the last checkpoint to every copy that answers, and end."""
+        for loop in self._loops:
+            loop.stop(seconds=_STOP_SECONDS)
+
+    def _follower(self, copy: Copy, on_error: Callable[[Exception], None]) -> Loop:
+        def bring() -> bool:
+            before = self._copies.states[copy.name].trouble
+            state = self._copies.bring(copy)
+            if state.trouble is not None and state.trouble != before:
+                on_error(CopyTroubleError(copy.name, state.trouble))
+            return state.trouble is None
+
+        idle = min(self._care.check_seconds, 60.0)
+        return Loop(f"log-{copy.name}", bring, on_error, idle=idle, pace=COPY_PACE_SECONDS, last=True)
+
+    def _checked(self) -> bool:
+        self._check.check_store()
+        return True
+
+    def _measured(self) -> bool:
+        measure_backlog(self._gateway, self._care.pending_limit)
+        return True
+
+
+class CopyTroubleError(Exception):
+    """A copy cannot be used; told once each time that the trouble changes."""
+
+    def __init__(self, name: str, trouble: str) -> None:
+        super().__init__(name, trouble)
+        self.name, self.trouble = name, trouble
+
+
+def measure_backlog(gateway: Gateway, limit: int) -> int:
+    """Tell the gate whether more entries are pending than may be, and return about how many are.
+
+    It opens again at half of the limit, so that it does not flutter.
+    """
+    with gateway.store.reading() as session:
+        found = log_store.backlog(session)
+    pressed = gateway.gate.pressed
+    if found > limit or (pressed and found <= limit // 2):
+        gateway.gate.press(pressed=found > limit)
+    return found
