@@ -27,7 +27,7 @@ from builders import (
     with_source,
 )
 from consent_gateway.clock import FixedClock
-from consent_gateway.db import subjects, tables
+from consent_gateway.db import erasures, subjects, tables
 from consent_gateway.db.engine import Store
 from consent_gateway.domain.ids import RecipientId, SubjectId
 from consent_gateway.domain.segments import Everyone
@@ -404,6 +404,27 @@ class Torn(TombstoneFile):
 
 def fail(error: Exception) -> None:
     raise error
+
+
+@pytest.mark.parametrize("copied", [True, False], ids=["another file", "the same file, cut"])
+def test_no_erasure_is_acknowledged_on_a_file_that_lost_lines(crm: Gateway, copied: bool) -> None:  # noqa: FBT001
+    """Whoever puts an older file back under a running process would lose the erasures between for good."""
+    path = file_of(crm).path
+    older = path.read_bytes()
+    forget(crm, 1)
+    newer = path.read_bytes()
+    if copied:
+        path.unlink()
+    path.write_bytes(older)
+    path.chmod(0o600)
+    with pytest.raises(TombstoneError) as caught:
+        forget(crm, 2)
+    assert caught.value.retry_after
+    with crm.look() as work:
+        assert len(erasures.unfiled(work.session, 10)) == 1
+    path.write_bytes(newer)
+    assert crm.file_tombstones() == 1
+    assert compare(crm, file_of(crm)).lost == 0
 
 
 def test_many_are_erased_again_in_several_pieces(crm: Gateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -60,6 +60,12 @@ def unfiled(session: Session, limit: int) -> list[ErasureRow]:
     return [_row(r) for r in session.execute(statement)]
 
 
+def newest_filed(session: Session, limit: int) -> list[bytes]:
+    """Return the uids of the newest erasures that the file is known to have."""
+    statement = select(erasures.c.uid).where(erasures.c.filed_at.is_not(None)).order_by(erasures.c.id.desc())
+    return [bytes(uid) for uid in session.execute(statement.limit(limit)).scalars()]
+
+
 def mark_filed(session: Session, uids: Iterable[bytes], now: int) -> None:
     """Say that the file has the lines of these erasures."""
     for part in chunks(uids):
