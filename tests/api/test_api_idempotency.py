@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -10,7 +11,9 @@ from typing import Any
 
 import httpx
 import pytest
+from sqlalchemy import select
 
+from consent_gateway.db.tables import idempotency_keys
 from edge import CSV, NDJSON, Edge, client, running
 
 TWINS = 8
@@ -163,3 +166,14 @@ def test_a_gateway_that_forgets_its_replies_is_noticed(edge: Edge, monkeypatch: 
     monkeypatch.setattr("consent_gateway.db.intake.find_reply", lambda *_: None)
     with pytest.raises(AssertionError):
         test_a_repeated_request_gets_the_same_bytes_and_does_nothing(edge)
+
+
+def test_what_a_caller_names_its_request_by_is_not_kept(edge: Edge) -> None:
+    key = "signup anna.berg@example.org"
+    first = send(edge, key, body("b@example.org"))
+    assert send(edge, key, body("b@example.org")).headers["idempotent-replayed"] == "true"
+    assert first.is_success
+    with edge.gateway.store.reading() as session:
+        kept = repr(session.execute(select(idempotency_keys)).all())
+    assert "anna" not in kept
+    assert hashlib.sha256(key.encode()).hexdigest()[:16] not in kept

@@ -161,14 +161,16 @@ class Desk:
             if key is None:
                 return *_encoded(act(work), status), False
             fingerprint = self.gateway.vault.digest(_identity(request, body))
-            stored = intake_rows.find_reply(work.session, principal.id, key)
+            # A caller may name a request after a person, or after a plain digest of what it says (promise P7).
+            name = self.gateway.vault.digest(b"idempotency-key/v1\0" + key.encode()).hex()
+            stored = intake_rows.find_reply(work.session, principal.id, name)
             if stored is not None:
                 if bytes(stored.request_digest) != fingerprint:
                     raise IdempotencyError
                 return stored.status, _opened(work, bytes(stored.response)), True
             status, content = _encoded(act(work), status)
             row = {"request_digest": fingerprint, "status": status, "response": _sealed(work, content), "at": work.now}
-            intake_rows.put_reply(work.session, {"principal": principal.id, "key": key, **row})
+            intake_rows.put_reply(work.session, {"principal": principal.id, "key": name, **row})
             return status, content, False
 
 

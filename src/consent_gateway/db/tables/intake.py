@@ -55,7 +55,7 @@ idempotency_keys = Table(
     "idempotency_keys",
     metadata,
     Column("principal", String(63), primary_key=True),
-    Column("key", String(64), primary_key=True),
+    Column("key", String(64), primary_key=True),  # keyed digest of what the caller sent
     Column("request_digest", LargeBinary(32), nullable=False),
     Column("status", SmallInteger, nullable=False),
     Column("response", LargeBinary, nullable=False),
