@@ -105,6 +105,12 @@ BAD_ROWS: dict[str, tuple[str, Any, tuple[str, str]]] = {
     "two signs": ("subjects", {**WHO, "traits": {"visits": "--5"}}, ("$.traits.visits", "wrong_type")),
     "5,000 digits": ("subjects", {**WHO, "traits": {"visits": "9" * 5000}}, ("$.traits.visits", "wrong_type")),
     "a huge trait": ("subjects", {**WHO, "traits": {"visits": 2**64}}, ("$.traits.visits", "wrong_type")),
+    "an address as a trait": (
+        "subjects", {**WHO, "traits": {"city": "anna@example.org"}}, ("$.traits.city", "identifying_trait"),
+    ),
+    "a number as a trait": (
+        "subjects", {**WHO, "traits": {"city": "call 4930901820"}}, ("$.traits.city", "identifying_trait"),
+    ),
     "NUL in a trait": ("subjects", {**WHO, "traits": {"city": "a\0b"}}, ("$.traits.city", "wrong_type")),
     "NUL in a key": ("events", {"subject": WHO, "type": "visit", "at": GIVEN["at"], "key": "a\0b"}, ("$.key", "string_pattern_mismatch")),
     "NUL in a name": ("subjects", {**WHO, "given_name": "A\0na"}, ("$.given_name", "name_control_character")),

@@ -29,6 +29,7 @@ from consent_gateway.vault.normalisers import normalise
 _NAMES = ("given_name", "family_name")
 _MAX_TEXT_TRAIT = 64
 _EARLIEST_DAY = day_number(date(1990, 1, 1))
+_IDENTIFYING = re.compile(r"@|[0-9]{7}", re.ASCII)  # traits lie outside of the vault (promise P7)
 _YEAR_AND_MONTH = re.compile(r"[0-9]{4}-[0-9]{2}\Z")
 _WHOLE_NUMBER = re.compile(r"-?[0-9]{1,19}\Z")  # more digits never fit, and int() refuses thousands of them
 
@@ -158,7 +159,10 @@ def read_traits(
             problems.append(FieldProblem("$.traits", "unknown_trait", "no such declared trait is registered"))
             continue
         read = _trait_value(trait, value)
-        if read is None:
+        if isinstance(read, str) and _IDENTIFYING.search(read):
+            message = "a trait identifies nobody: no address, and no number of seven digits or more"
+            problems.append(FieldProblem(f"$.traits.{name}", "identifying_trait", message))
+        elif read is None:
             problems.append(FieldProblem(f"$.traits.{name}", "wrong_type", f"the trait is of type {trait.type}"))
         else:
             found[name] = read
