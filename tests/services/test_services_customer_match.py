@@ -18,6 +18,7 @@ from builders import (
     a_consent,
     a_person,
     a_recipient,
+    an_officer,
     choose,
     id_of,
     ref,
@@ -26,15 +27,24 @@ from builders import (
 )
 from consent_gateway.clock import FixedClock
 from consent_gateway.db import tables
+from consent_gateway.domain.approvals import Action
 from consent_gateway.domain.consents import ConsentKind
 from consent_gateway.domain.fields import RevealField
 from consent_gateway.domain.ids import PurposeId, RecipientId
 from consent_gateway.domain.purposes import Basis, Channel, RecipientKind
+from consent_gateway.domain.quotas import Limits, QuotaKind
 from consent_gateway.domain.registers import Principal
 from consent_gateway.domain.segments import Everyone
 from consent_gateway.domain.subjects import Choice
-from consent_gateway.errors import ForbiddenError, GatewayError, InputError, NotFoundError, WeakPseudonymError
-from consent_gateway.services import audiences, customer_match, pseudonyms, registers
+from consent_gateway.errors import (
+    ForbiddenError,
+    GatewayError,
+    InputError,
+    NotFoundError,
+    QuotaError,
+    WeakPseudonymError,
+)
+from consent_gateway.services import approvals, audiences, customer_match, pseudonyms, quotas, registers
 from consent_gateway.services.customer_match import Digests, Grounds
 from consent_gateway.services.decider import Use
 from consent_gateway.services.erasure import erase
@@ -341,3 +351,45 @@ def test_the_ends_of_chunks_do_not_join_digests_with_pseudonyms(crm: Gateway) ->
     ends = {json.dumps(disclose(crm, audience)[-1]) for _ in range(30)}
     assert len(ends) > 1
     assert in_any_order(disclose(crm, audience)) == in_any_order(of(1, 2, 3, 4, 5))
+
+
+# -- quota and window ----------------------------------------------------------------------------------------------
+
+
+def test_many_people_need_a_window_of_two_keys(crm: Gateway) -> None:
+    """A disclosure of identifiers is no smaller a thing than a reveal (THREATS 4)."""
+    crm.rules = replace(crm.rules, reveal_batch=PEOPLE - 1)
+    audience = resolve(crm)
+    with pytest.raises(ForbiddenError, match="window"):
+        disclose(crm, audience)
+    assert entries(crm) == []
+    first, second = (an_officer(crm, name, "approve") for name in ("first", "second"))
+    wanted = {"principal": OFFICER.id, "purpose": SHARING, "recipient": "adnet", "subjects": PEOPLE}
+    with crm.work(first) as work:
+        window = approvals.propose(work, Action.BULK_REVEAL_WINDOW, wanted, NOW_S + 3600)
+    with crm.work(second) as work:
+        approvals.approve(work, window.id)
+    assert len(disclose(crm, audience)) == PEOPLE
+    assert [entry["window"] for entry in entries(crm)] == [window.id]
+    with pytest.raises(ForbiddenError, match="no room"):
+        disclose(crm, audience)
+
+
+def test_a_few_count_against_the_quota_of_reveals(crm: Gateway) -> None:
+    crm.rules = replace(crm.rules, reveal_quota=Limits(PEOPLE, 100))
+    audience = resolve(crm)
+    for _ in range(2):  # the same people count once
+        assert len(disclose(crm, audience)) == PEOPLE
+    take(crm, [a_person(5)])
+    take(crm, [a_yes(ref(5))])
+    with pytest.raises(QuotaError):
+        disclose(crm, resolve(crm))
+    assert len(entries(crm)) == 2
+
+
+def test_a_key_that_is_suspended_for_revealing_discloses_nothing(crm: Gateway) -> None:
+    with crm.work() as work:
+        quotas.suspend(work, OFFICER.id, QuotaKind.REVEAL)
+    with pytest.raises(ForbiddenError, match="suspended"):
+        disclose(crm, resolve(crm))
+    assert entries(crm) == []

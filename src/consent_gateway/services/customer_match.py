@@ -5,6 +5,8 @@ one (EDPB Guidelines 01/2025, footnote 23), so this is the disclosure of an iden
 It goes to a recipient that is registered as an ad platform and is under contract, of an audience whose use rests on
 consent, in fields that the purpose lists, to a key of our own that may `disclose` by name. Others get pseudonyms.
 
+People are counted like those of a reveal: many need a window that two keys opened (`services.reveal_windows`).
+
 Each person must have said yes to this purpose on this channel with this recipient named, also where the law would do
 with less; and an address is left out if the same yes would not stand for it alone, or if it is suppressed. The entry is
 committed before the first byte: how many people at most, to whom, which platform and fields, for which reason. Then
@@ -24,6 +26,7 @@ from dataclasses import dataclass
 from consent_gateway.audit.entries import EntryKind
 from consent_gateway.db import audience_rows, merges
 from consent_gateway.db.audiences import AudienceRow
+from consent_gateway.domain.approvals import Approval
 from consent_gateway.domain.audiences import COVERED, OUTDATED_NOTICE, ClassKey, consent_code
 from consent_gateway.domain.consents import ConsentState
 from consent_gateway.domain.fields import RevealField
@@ -32,8 +35,8 @@ from consent_gateway.domain.purposes import OWN, Basis, RecipientKind
 from consent_gateway.domain.registers import Principal
 from consent_gateway.domain.reveals import TICKET, not_allowed
 from consent_gateway.errors import FieldProblem, ForbiddenError, InputError, NotFoundError, WeakPseudonymError
-from consent_gateway.services import audiences
-from consent_gateway.services.decider import Asked
+from consent_gateway.services import audiences, reveal_windows
+from consent_gateway.services.decider import Asked, Use
 from consent_gateway.services.disclosure import Values, open_fields
 from consent_gateway.services.gateway import Gateway, Work
 from consent_gateway.services.people import find_points
@@ -71,7 +74,8 @@ def begin(gateway: Gateway, audience_id: str, grounds: Grounds, actor: Principal
 
     WeakPseudonymError for a recipient that is no ad platform under contract, or a use that does not rest on consent.
     ForbiddenError for a key that is not our own or lacks `disclose`; InputError for a field that the purpose does not
-    list; NotFoundError for an audience that has ended.
+    list; NotFoundError for an audience that has ended. QuotaError, and ForbiddenError without a window for many people
+    or for a key that is suspended, as for a reveal.
     """
     with gateway.look(actor) as work:
         _check_caller(work, grounds)
@@ -80,7 +84,9 @@ def begin(gateway: Gateway, audience_id: str, grounds: Grounds, actor: Principal
         chunks = _shuffled(i for chunk in _permitted_chunks(work, row) for i in chunk)
     with gateway.work(actor) as work:
         _check(work, audiences.find(work, audience_id), grounds)  # as it is registered now
-        uid = work.record(EntryKind.IDENTIFIERS_DISCLOSED, _fields(work, row, grounds, sum(map(len, chunks))))
+        window = _spend(work, audiences.use_of(row), chunks)
+        fields = _fields(work, row, grounds, sum(map(len, chunks)))
+        uid = work.record(EntryKind.IDENTIFIERS_DISCLOSED, fields if window is None else fields | {"window": window.id})
     return Disclosure(audience_id, grounds, uid, chunks)
 
 
@@ -131,6 +137,13 @@ def _check_recipient(work: Work, recipient: RecipientId) -> None:
         raise WeakPseudonymError("the audience's recipient is not registered as an ad platform: it gets pseudonyms")
     if not found.contract:
         raise WeakPseudonymError("the ad platform is not under contract")
+
+
+def _spend(work: Work, use: Use, chunks: Sequence[array[int]]) -> Approval | None:
+    """Count the people as a reveal does: a few against the key's quota, many against a window of two keys."""
+    sector = work.registers.sector(OWN)
+    epoch, ids = work.registers.epochs_of(sector).current, [i for chunk in chunks for i in chunk]
+    return reveal_windows.spend(work, use, work.gateway.vault.pseudonymiser.bulk(ids, sector, epoch))
 
 
 def _fields(work: Work, row: AudienceRow, grounds: Grounds, people: int) -> dict[str, object]:

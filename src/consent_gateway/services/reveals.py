@@ -64,7 +64,7 @@ def reveal(work: Work, use: Use, grounds: Grounds, pseudonyms: Sequence[str]) ->
     people without a window; QuotaError.
     """
     _check_call(work, grounds)
-    window = _take(work, use, pseudonyms)
+    window = reveal_windows.spend(work, use, pseudonyms)
     named, members = _lock(work, pseudonyms)
     _check_fields(work, use, grounds)
     use = _with_sensitive(work, use, grounds)
@@ -88,15 +88,6 @@ def _check_call(work: Work, grounds: Grounds) -> None:
         raise ForbiddenError(f"a plain view needs a key with the scope {PLAIN_SCOPE}; masked is the default")
     if TICKET.fullmatch(grounds.ticket) is None:
         raise InputError(fields=(FieldProblem("$.ticket", "invalid_ticket", "two to five letters, -, a number"),))
-
-
-def _take(work: Work, use: Use, pseudonyms: Sequence[str]) -> Approval | None:
-    """Count the people against the caller's quota or, if they are many, against a window, which is returned."""
-    if len(pseudonyms) > work.gateway.rules.reveal_batch:
-        return reveal_windows.take(work, use, len(pseudonyms))
-    units = {work.gateway.vault.digest(b"reveal/v1\0" + text.encode()) for text in pseudonyms}
-    quotas.take(work, work.actor.id, QuotaKind.REVEAL, units)
-    return None
 
 
 def _lock(work: Work, pseudonyms: Sequence[str]) -> tuple[list[SubjectId | None], Clusters]:
