@@ -7,8 +7,8 @@ rows), and with the share of that limit which the gateway reaches.
 - `plan` how much is measured; `stats` what is made of the runs; `machine` on what;
 - `places` the stores, `crowd` and `bulk` the people in them, `raw` the driver without the gateway;
 - `job`, `http` and `load` the load generator, a process of its own; `loading` starts it; `echo` the bare HTTP server;
-- `law`, `pseudonyms` (in process), `decisions`, `vault`, `imports`, `audiences`, `log` the measurements; `bare` what no
-  intake can do without; `run` their order; `report` tables.
+- `law`, `pseudonyms` (in process), `decisions`, `vault`, `imports`, `audiences`, `log`, `trail` the measurements;
+  `bare` what no intake can do without; `run` their order; `report` tables.
 
 Figures are not tests: nothing here fails because a machine is slow. What fails is an answer that is not a success.
 """

@@ -24,6 +24,7 @@ class Plan:
     import_rows: int = 1000
     receipts: int = 200
     audience_calls: int = 7
+    entries: int = 1_000_000
 
     def lasting(self, seconds: float) -> Plan:
         """Return the plan with windows of `seconds`."""
@@ -38,5 +39,6 @@ QUICK = Plan(
     questions=1000,
     import_calls=2,
     receipts=40,
+    entries=20_000,
     audience_calls=3,
 )

@@ -13,7 +13,7 @@ from consent_gateway.cli.bench.run import Result
 from consent_gateway.cli.bench.stats import Figure, Spread
 
 _WHOLE, _TENTHS = 100, 10
-_WIDE = 150
+_WIDE = 170
 _COLUMNS = ("what", "measured", "unit", "aim", "raw limit", "limit", "share")
 
 

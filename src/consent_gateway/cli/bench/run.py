@@ -22,6 +22,7 @@ from consent_gateway.cli.bench import (
     normalise,
     pseudonyms,
     signals,
+    trail,
     vault,
 )
 from consent_gateway.cli.bench.places import GIVEN, POSTGRES, postgres_available, postgres_server
@@ -35,6 +36,7 @@ MEASUREMENTS: Mapping[str, Callable[[Site], list[Figure]]] = {
     "audience": audiences.measure,
     "everyone": everyone.measure,
     "log": log.measure,
+    "trail": trail.measure,
     "keys": keys.measure,
     "vault": vault.measure,  # last, these two: they add people
     "import": imports.measure,
