@@ -69,7 +69,7 @@ def test_kinds_are_the_closed_list() -> None:
         "quota.set", "canary.planted", "canary.read", "members.read", "pseudonym.read",
         "erasure.replayed", "tombstones.replayed",
         "pseudonyms.converted", "identifiers.disclosed",
-        "hold.placed", "hold.ended", "erasure.deferred", "retention.run", "intake.deferred", "intake.settled",
+        "hold.placed", "hold.ended", "erasure.deferred", "retention.run", "intake.deferred", "intake.settled", "keyring.resealed",
         "recovery.set", "recovery.drilled", "keyring.recovered",
         "index.moved", "sensitive.recorded", "tombstone.lifted",
     }  # fmt: skip

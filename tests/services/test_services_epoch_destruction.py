@@ -464,6 +464,24 @@ def test_the_deadline_counts_what_the_key_service_takes(
     epoch_destruction.carry_out(gateway)
     with gateway.look() as work:
         assert epoch_schedule.deadline(work).why == "no promise: the key service still owes the destruction of a key"
+    assert entries(gateway, "kek.destroyed")[0]["service_owes"] == 1
+
+
+def test_the_log_says_until_when_the_service_has_the_key(store: Any, clock: FixedClock, tmp_path: Path) -> None:
+    kms = FakeKms(days=7)
+    gateway = a_gateway(store, keyring=Keyring.create(tmp_path / "keyring.json", kms), clock=clock, rules=RULES)
+    with gateway.work() as work:
+        registers.seed(work)
+    pair = an_officer(gateway, "first", "approve", "keys"), an_officer(gateway, "second", "approve", "keys")
+    roll(gateway)
+    drain(clock)
+    agree(gateway, pair, 1)
+    decide(gateway, pair[0])
+    epoch_destruction.carry_out(gateway)
+    (gone,) = gateway.vault.provider.keyring.destructions.values()
+    assert gone is not None
+    (entry,) = entries(gateway, "kek.destroyed")
+    assert (entry["service_until"], "service_owes" in entry) == (int(gone.timestamp()), False)
 
 
 def test_a_roll_passes_over_an_epoch_that_is_lost_only_when_told_so(

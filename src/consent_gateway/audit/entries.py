@@ -96,6 +96,7 @@ class EntryKind(StrEnum):
     TOMBSTONE_LIFTED = "tombstone.lifted"
     INTAKE_DEFERRED = "intake.deferred"
     INTAKE_SETTLED = "intake.settled"
+    KEYRING_RESEALED = "keyring.resealed"
 
 
 @dataclass(frozen=True, slots=True)

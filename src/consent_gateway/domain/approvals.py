@@ -41,6 +41,7 @@ class Action(StrEnum):
     DESTROY_INDEX_GENERATION = "destroy_index_generation"
     BULK_REVEAL_WINDOW = "bulk_reveal_window"
     SCHEDULED_EPOCH_ROLL = "scheduled_epoch_roll"
+    MAKE_RECOVERY_SHARES = "make_recovery_shares"
     LIFT_TOMBSTONES = "lift_tombstones"
 
 
@@ -64,6 +65,7 @@ ACTS: Mapping[Action, Act] = {
     Action.BULK_REVEAL_WINDOW: Act(
         frozenset({"subjects"}), frozenset({"principal", "purpose", "recipient"}), 4 * _HOUR
     ),
+    Action.MAKE_RECOVERY_SHARES: Act(frozenset({"threshold", "count"})),
     Action.SCHEDULED_EPOCH_ROLL: Act(frozenset({"epoch_seconds", "grace_seconds"}), frozenset(), 400 * _DAY),
     Action.LIFT_TOMBSTONES: Act(frozenset({"at", "identifiers"}), frozenset({"act", "proof", "source"})),
 }

@@ -25,6 +25,7 @@ from consent_gateway.domain.key_jobs import JobKind
 from consent_gateway.errors import ConflictError, NotFoundError
 from consent_gateway.services import approvals
 from consent_gateway.services.gateway import Gateway, Work
+from consent_gateway.vault.keyring import Keyring
 
 DRAIN_SECONDS = 60
 ALIVE_SECONDS = 45
@@ -111,5 +112,14 @@ def _destroy(gateway: Gateway, destruction: key_epochs.Destruction) -> bool:
     with gateway.work() as work:
         if not key_epochs.destroyed(work.session, destruction.epoch, work.now):
             return False  # another process wrote the entry
-        work.record(EntryKind.KEK_DESTROYED, {"epoch": destruction.epoch, "approval": destruction.approval})
+        fields: dict[str, object] = {"epoch": destruction.epoch, "approval": destruction.approval}
+        work.record(EntryKind.KEK_DESTROYED, {**fields, **_still_at_service(provider.keyring)})
     return True
+
+
+def _still_at_service(keyring: Keyring) -> dict[str, int]:
+    """Return what of destroyed roots the key service still has: old copies of the keyring's file open until then."""
+    until = [None if by is None else int(by.timestamp()) for by in keyring.destructions.values()]
+    known = [by for by in until if by is not None]
+    owed = {"service_owes": until.count(None)} if None in until else {}
+    return owed | ({"service_until": max(known)} if known else {})

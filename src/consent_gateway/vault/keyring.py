@@ -215,6 +215,17 @@ class Keyring:
         return self._home.document.doomed if self._home and self._home.document else {}
 
     @property
+    def key_names(self) -> frozenset[str]:
+        """The names of the keys that seal the roots in the file."""
+        document = self._home.document if self._home else None
+        return frozenset(entry.key for entry in document.entries.values()) if document else frozenset()
+
+    @property
+    def has_own_keys(self) -> bool:
+        """Whether a service keeps the keys that seal the file."""
+        return self._home is not None and self._home.kms.has_own_keys
+
+    @property
     def destruction_seconds(self) -> int:
         """How long the service takes to destroy the key of a root that left the file; 0 without such a service."""
         return self._home.kms.destruction_seconds if self._home else 0

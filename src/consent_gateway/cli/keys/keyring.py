@@ -9,6 +9,7 @@ import click
 from consent_gateway.cli.keys.rolling import job_out
 from consent_gateway.cli.options import emit, json_option, open_gateway, store_option
 from consent_gateway.services import key_status
+from consent_gateway.vault.shares import set_of
 
 
 @click.command("status")
@@ -24,7 +25,9 @@ def status(store: Path | None, *, as_json: bool) -> None:
         "fingerprint": keyring.fingerprint(),
         "sealed": keyring.is_sealed,
         "sealed_by": keyring.sealed_by,
-        "shares": None if shared is None else {"needed": shared.threshold, "of": shared.count},
+        "shares": None
+        if shared is None
+        else {"needed": shared.threshold, "of": shared.count, "set": set_of(shared.public).hex()},
         "service_keys_doomed": {
             key: None if by is None else by.isoformat() for key, by in keyring.destructions.items()
         },

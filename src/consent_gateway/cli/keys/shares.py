@@ -13,9 +13,19 @@ from typing import TextIO
 import click
 from rich.console import Console
 
-from consent_gateway.cli.options import emit, json_option, open_gateway, read_settings, store_option
+from consent_gateway.cli.options import (
+    as_principal,
+    emit,
+    json_option,
+    key_option,
+    open_gateway,
+    read_settings,
+    store_option,
+)
+from consent_gateway.domain.registers import Principal
 from consent_gateway.services import recovery
 from consent_gateway.services.audit_log import Sequencer
+from consent_gateway.services.gateway import Gateway
 from consent_gateway.setup import recover_keyring
 from consent_gateway.vault.shares import Share
 
@@ -40,12 +50,21 @@ def shares() -> None:
 @shares.command("split")
 @click.option("--threshold", type=int, default=3, show_default=True, help="How many are needed.")
 @click.option("--count", type=int, default=5, show_default=True, help="How many there are.")
+@click.option("--propose", "proposing", is_flag=True, help="Only propose it; another key approves.")
+@key_option("keys")
 @store_option
 @json_option
-def split(threshold: int, count: int, store: Path | None, *, as_json: bool) -> None:
-    """Make a new recovery key and print its shares, once; earlier shares open only old copies of the keyring."""
+def split(threshold: int, count: int, key_file: Path, store: Path | None, *, proposing: bool, as_json: bool) -> None:
+    """Make a new recovery key and print its shares, once; earlier shares open only old copies of the keyring.
+
+    It needs an approval of exactly these numbers (`keys approvals approve`).
+    """
     gateway = open_gateway(store)
-    made = recovery.make_shares(gateway, threshold, count)
+    actor = as_principal(gateway, key_file, "keys")
+    if proposing:
+        _propose(gateway, actor, threshold, count, as_json=as_json)
+        return
+    made = recovery.make_shares(gateway, actor, threshold, count)
     Sequencer(gateway).drain()
     value = [
         {"index": share.index, "of": share.count, "needed": share.threshold, "share": share.text()} for share in made
@@ -57,6 +76,13 @@ def split(threshold: int, count: int, store: Path | None, *, as_json: bool) -> N
             click.echo(f"{share.index}: {share.text()}")
 
     emit(value, as_json=as_json, show=show)
+
+
+def _propose(gateway: Gateway, actor: Principal, threshold: int, count: int, *, as_json: bool) -> None:
+    with gateway.work(actor) as work:
+        approval = recovery.propose_shares(work, threshold, count)
+    Sequencer(gateway).drain()
+    emit({"proposal": approval.id}, as_json=as_json, show=lambda c: c.print(f"proposed: {approval.id}", markup=False))
 
 
 @shares.command("combine")
