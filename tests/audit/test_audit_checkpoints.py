@@ -333,3 +333,9 @@ def test_witness_keys_are_of_the_type_of_a_witness() -> None:
     for vkey in (SIGNER.vkey, VerifierKey("w", 0x05, b"x").vkey, "w"):
         with pytest.raises(ValueError):
             witness_key(vkey)
+
+
+def test_a_note_needs_a_known_key() -> None:
+    for keys in ([], [Witness("w.example").key]):
+        with pytest.raises(ValueError, match="no signature by a known key"):
+            open_note(NOTE, keys)

@@ -229,3 +229,30 @@ def test_a_person_proves_what_was_recorded() -> None:
 
 def test_findings_read_well() -> None:
     assert str(Finding(ok=False, code="tile", message="m", index=3)) == "FAIL tile: m"
+
+
+def test_a_salt_has_one_length() -> None:
+    """Salt and payload stand side by side in what is hashed: a byte could move from one to the other."""
+    key, uid, payload = bytes(range(32)), bytes(16), b'{"purpose":"marketing"}'
+    salt = opening_salt(key, uid, "payload")
+    entry = entry_bytes(
+        Entry(EntryKind.CONSENT_RECORDED, 1, "a", uid, {}, {"payload": commit(key, uid, "payload", payload)})
+    )
+    assert verify_payload(entry, "payload", salt, payload).ok
+    assert verify_payload(entry, "payload", salt[:-1], salt[-1:] + payload).code == "opening"
+    assert verify_payload(entry, "payload", salt + payload[:1], payload[1:]).code == "opening"
+
+
+def test_a_kept_export_names_the_entry_as_far_as_it_can_be_read(tmp_path: Path) -> None:
+    root, kept = tmp_path / "now", tmp_path / "kept"
+    for folder, entries in ((root, [*ENTRIES[:500], b"forged", *ENTRIES[501:]]), (kept, ENTRIES[:600])):
+        folder.mkdir()
+        exported(folder, entries)
+    found = verify_directory(VKEY, root, exports=[kept])
+    assert (found.code, found.index) == ("prefix", 500)
+    (kept / "tile/0/001").unlink()
+    found = verify_directory(VKEY, root, exports=[kept])
+    assert (found.code, found.index) == ("prefix", 0)
+    assert verify_directory(VKEY, root, exports=[tmp_path]).code == "missing"
+    same = verify_directory(VKEY, root, exports=[root], earlier=[checkpoint(ENTRIES[:600])])
+    assert (same.code, same.index) == ("prefix", 0)  # an export that was forged as well tells nothing
