@@ -71,7 +71,7 @@ def test_kinds_are_the_closed_list() -> None:
         "pseudonyms.converted", "identifiers.disclosed",
         "hold.placed", "hold.ended", "erasure.deferred", "retention.run", "intake.deferred", "intake.settled", "keyring.resealed",
         "recovery.set", "recovery.drilled", "keyring.recovered",
-        "index.moved", "sensitive.recorded", "tombstone.lifted",
+        "index.moved", "sensitive.recorded", "tombstone.lifted", "fields.deleted",
     }  # fmt: skip
 
 

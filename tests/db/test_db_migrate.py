@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import inspect, text
 
-from consent_gateway.db import erasures, tombstones
+from consent_gateway.db import erasures, retention, tombstones
 from consent_gateway.db.engine import Store
 from consent_gateway.db.migrate import current, downgrade, drift, head, require_head, upgrade
 from consent_gateway.db.tables import metadata
+from consent_gateway.domain.ids import SubjectId
 from consent_gateway.errors import StoreError
 from consent_gateway.vault.tombstones import Burial, decode, encode
 
@@ -105,4 +106,31 @@ def test_tombstones_learn_their_reason_from_the_lines(store_url: str) -> None:
     with store.reading() as session:
         found = tombstones.standing(session, [b"\xab" * 32, b"\xcd" * 32])
     assert {stone.token[:1]: stone.reason for stone in found.values()} == {b"\xab": "retention", b"\xcd": ""}
+    store.dispose()
+
+
+def test_who_came_before_sources_were_kept_gets_those_that_the_store_knows(store_url: str) -> None:
+    store = Store(store_url)
+    upgrade(store, "0026")
+    rows = [
+        ("subjects", {"id": i, "created_at": at, "regions": ""})
+        for i, at in ((1, 10), (2, 20), (3, 30), (4, 40), (5, 20))
+    ]
+    rows += [("subject_sources", {"subject_id": 5, "source": "kept", "last_at": 99})]
+    imported = {"content_digest": "", "counts": "{}"}
+    rows += [("imports", {"source": "shop", "kind": "subjects", "at": 20} | imported)]
+    rows += [("imports", {"source": "shop", "kind": "events", "at": 30} | imported)]
+    told = {"contact_point": 1, "source": "app"}
+    rows += [("circumstances", {"subject_id": i, "received_at": at} | told) for i, at in ((1, 11), (1, 15), (2, 25))]
+    choice = {"choice": "gpc", "active": True, "at": 1}
+    rows += [("choice_events", {"subject_id": i, "source": "site", "received_at": 33} | choice) for i in (2, 3)]
+    with store.transaction() as session:
+        for table, row in rows:
+            names = ", ".join(row)
+            session.execute(text(f"INSERT INTO {table} ({names}) VALUES ({', '.join(f':{n}' for n in row)})"), row)
+    upgrade(store)
+    with store.reading() as session:
+        found = retention.sources_of(session, [SubjectId(i) for i in range(1, 6)])
+        assert retention.unsourced(session) == 1
+    assert found == {1: {"app": 15}, 2: {"app": 25, "shop": 20}, 3: {"site": 33}, 5: {"kept": 99}}
     store.dispose()

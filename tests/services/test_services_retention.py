@@ -39,7 +39,8 @@ from consent_gateway.services.holds import carry_out_due
 from consent_gateway.services.items import ContactItem, EventItem, SignalItem
 from consent_gateway.services.merges import merge
 from consent_gateway.services.reconcile import reconcile
-from consent_gateway.services.retention import KINDS, Outcome, due, run
+from consent_gateway.services.retained import KINDS, Outcome
+from consent_gateway.services.retention import due, run
 from consent_gateway.services.worker import Worker
 from fakes import faults_of
 
@@ -289,7 +290,22 @@ def test_a_purpose_without_a_period_keeps_its_people(crm: Gateway) -> None:
     assert known(crm, 1)
 
 
-def test_who_came_before_sources_were_kept_stays(crm: Gateway) -> None:
+def test_of_whom_no_source_is_known_the_longest_period_counts_from_when_they_came(crm: Gateway) -> None:
+    register(crm, source="P90D", purpose="P1Y", name="shop")
+    with crm.store.transaction() as session:
+        session.execute(tables.subject_sources.delete())
+    later(crm, days=60)
+    take(crm, [a_person(3)])  # now a source is known of 3: its period counts for them, as of everybody
+    with crm.look() as work:
+        assert retention.status(work).unsourced == 2
+    later(crm, days=30, seconds=-1)
+    assert ran(crm) == {}
+    later(crm, seconds=1)
+    assert ran(crm) == {"people": 3}
+
+
+def test_while_a_source_has_no_period_nobody_goes_of_whom_no_source_is_known(crm: Gateway) -> None:
+    register(crm, name="shop", purposes=())
     with crm.store.transaction() as session:
         session.execute(tables.subject_sources.delete())
     later(crm, days=4000)

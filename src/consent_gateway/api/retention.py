@@ -34,7 +34,10 @@ def shown(work: Work) -> dict[str, Any]:
         }
         for run in found.runs
     ]
-    return {"runs": runs, "purposes": found.purposes, "sources": found.sources, "gaps": found.gaps}
+    return {"runs": runs, "purposes": found.purposes, "sources": found.sources, "gaps": found.gaps} | {
+        "fields": found.fields,
+        "unsourced": found.unsourced,
+    }
 
 
 HANDLERS = (show_retention,)

@@ -97,6 +97,7 @@ class EntryKind(StrEnum):
     INTAKE_DEFERRED = "intake.deferred"
     INTAKE_SETTLED = "intake.settled"
     KEYRING_RESEALED = "keyring.resealed"
+    FIELDS_DELETED = "fields.deleted"
 
 
 @dataclass(frozen=True, slots=True)

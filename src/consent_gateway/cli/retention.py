@@ -41,8 +41,8 @@ def run(store: Path | None, *, dry_run: bool, as_json: bool) -> None:
     Sequencer(gateway).drain()
     if not dry_run:
         gateway.store.truncate_log()
-    value = {"dry_run": dry_run, **found.as_dict()}
-    counts = ", ".join(f"{count} {name}" for name, count in found.as_dict().items())
+    value = {"dry_run": dry_run, **found.as_dict(), "by_field": dict(found.fields)}
+    counts = ", ".join(f"{count} {name}" for name, count in (*found.as_dict().items(), *found.fields.items()))
     verb = "would delete" if dry_run else "deleted"
     emit(value, as_json=as_json, show=lambda console: console.print(f"{verb}: {counts}", soft_wrap=True))
 
@@ -51,6 +51,14 @@ def _show(console: Console, value: dict[str, Any]) -> None:
     for run_of_day in value["runs"]:
         counts = ", ".join(f"{count} {name}" for name, count in run_of_day["counts"].items() if count) or "nothing"
         console.print(f"{run_of_day['day']}  {counts}", soft_wrap=True)
+    for name, periods in value["fields"].items():
+        console.print(f"field {name}: " + ", ".join(f"{period} for {purpose}" for purpose, period in periods.items()))
+    if value["gaps"]["fields"]:
+        console.print(
+            f"fields that a purpose without a period keeps: {', '.join(value['gaps']['fields'])}", soft_wrap=True
+        )
+    if value["unsourced"]:
+        console.print(f"{value['unsourced']} people of whom no source is known", soft_wrap=True)
     for kind in ("purposes", "sources"):
         for name, period in value[kind].items():
             console.print(f"{kind[:-1]} {name}: {period}")

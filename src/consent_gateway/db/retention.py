@@ -20,6 +20,7 @@ from consent_gateway.db.tables import (
     retention_runs,
     signals,
     subject_sources,
+    subjects,
 )
 from consent_gateway.domain.consents import ENDS, NO
 from consent_gateway.domain.ids import SubjectId
@@ -166,6 +167,21 @@ def _drop(session: Session, table: Table, ids: Iterable[int]) -> int:
 def sources_of(session: Session, ids: Sequence[SubjectId]) -> dict[SubjectId, dict[str, int]]:
     """Return when each source told about each subject last; who came before that was kept is not in it."""
     return _latest(session, select(subject_sources), subject_sources.c.subject_id, ids, "source", "last_at")
+
+
+def came_at(session: Session, ids: Sequence[SubjectId]) -> dict[SubjectId, int]:
+    """Return when each subject came."""
+    found: dict[SubjectId, int] = {}
+    for part in chunks(ids):
+        statement = select(subjects.c.id, subjects.c.created_at).where(subjects.c.id.in_(part))
+        found.update({SubjectId(row.id): row.created_at for row in session.execute(statement)})
+    return found
+
+
+def unsourced(session: Session) -> int:
+    """Return of how many subjects nobody knows which source told about them."""
+    known = exists().where(subject_sources.c.subject_id == subjects.c.id)
+    return session.execute(select(func.count()).select_from(subjects).where(~known)).scalar() or 0
 
 
 def facts_of(session: Session, ids: Sequence[SubjectId]) -> dict[SubjectId, list[Fact]]:

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from consent_gateway.domain.fields import FieldDefinition
 from consent_gateway.domain.ids import PurposeId, SourceId
 from consent_gateway.domain.purposes import PurposeTree, Source
 from consent_gateway.domain.records.parties import Processing, processing_of
@@ -29,6 +30,13 @@ class Period:
 
     months: int
     days: int
+
+    @property
+    def text(self) -> str:
+        """Return the period as an ISO 8601 duration."""
+        years, months = divmod(self.months, _MONTHS)
+        parts = ((years, "Y"), (months, "M"), (self.days, "D"))
+        return "P" + ("".join(f"{n}{unit}" for n, unit in parts if n) or "0D")
 
     def cutoff(self, now: int) -> int:
         """Return the last instant (seconds) that is a whole period before `now`; 0 for a period longer than time."""
@@ -83,3 +91,10 @@ def periods(
         if candidates:
             by_source[source.id] = max(candidates, key=lambda period: period.cutoff(now))
     return Periods(by_purpose, by_source)
+
+
+def field_periods(field: FieldDefinition, found: Periods, now: int) -> dict[PurposeId, Period]:
+    """Return the period of a field for each of its purposes: that of the purpose, and never more than its own."""
+    own = parse_period(field.retention)
+    known = {p: [period for period in (own, found.purposes.get(p)) if period is not None] for p in field.purposes}
+    return {p: max(those, key=lambda period: period.cutoff(now)) for p, those in known.items() if those}

@@ -10,8 +10,10 @@ audiences recomputed; it can die at any point and be repeated. What of, and when
 - a signal: the period of its source; of somebody nobody knows `STRANGER_SECONDS` at most;
 - a refused row: 30 days; its reasons stay;
 - what a quota counted: when no window counts it any more;
+- a registered field of somebody who stays: when no purpose needs it any more (`services.field_retention`);
 - a person: when every source that told about them is over, and every event, contact and consent of theirs. That is an
-  erasure (`services.erasure`) with the reason `retention`. A consent that is in force keeps its person.
+  erasure (`services.erasure`) with the reason `retention`. A consent that is in force keeps its person. Of whom nobody
+  knows which source told about them, the longest period of all sources counts, from when they came.
 
 Nobody who is held loses anything (`services.holds`); whole people wait for the hold to end. What has no period is kept
 and shown as a gap. Suppressions, tombstones and opt-outs of strangers stay: they are what keeps a no in force. The log
@@ -20,26 +22,25 @@ stays: it names nobody whom an erasure has reached.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from consent_gateway.audit.entries import EntryKind
 from consent_gateway.db import audience_rows, holds, intake, merges, quotas, records, subjects
 from consent_gateway.db import retention as rows
 from consent_gateway.db.engine import Session
 from consent_gateway.db.retention import Found, Run
-from consent_gateway.domain.consents import ENDS, NO, YES
 from consent_gateway.domain.ids import SubjectId
-from consent_gateway.domain.retention import Periods, periods
+from consent_gateway.domain.retention import Periods, field_periods, periods
 from consent_gateway.services.audience_rows import whole_rows
 from consent_gateway.services.erasure import Erasure, erase_or_defer
+from consent_gateway.services.field_retention import FieldCut, field_cuts, sweep_fields
 from consent_gateway.services.gateway import Gateway, Work
+from consent_gateway.services.retained import Outcome, held, is_needed
 
 DAY = 86_400
 STRANGER_SECONDS = 30 * DAY
 QUARANTINE_SECONDS = 30 * DAY
-KINDS = ("events", "contacts", "evidence", "signals", "quotas", "quarantine", "people", "waiting", "held")
 _PAGE = 500
 _STALE_SECONDS = 3_600
 _LISTED = 30
@@ -53,18 +54,8 @@ class Cutoffs:
     sources: Mapping[str, int]
     latest_contact: int
     now: int
-
-
-@dataclass(slots=True)
-class Outcome:
-    """What one run deleted, or would delete: counts by what it was; `held` were spared because of a legal hold."""
-
-    dry_run: bool
-    counts: Counter[str] = field(default_factory=Counter)
-
-    def as_dict(self) -> dict[str, int]:
-        """Return the counts, zeros too, in a fixed order."""
-        return {kind: self.counts[kind] for kind in KINDS}
+    fields: Sequence[FieldCut] = ()
+    unsourced: int = -1  # of people of whom nobody knows which source told: the longest period of all sources
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +66,8 @@ class Status:
     purposes: dict[str, str]
     sources: dict[str, str]
     gaps: dict[str, list[str]]
+    fields: dict[str, dict[str, str]]
+    unsourced: int
 
 
 def run(gateway: Gateway, *, dry_run: bool = False) -> Outcome:
@@ -92,6 +85,8 @@ def pages(gateway: Gateway, outcome: Outcome) -> Iterator[None]:
         cut, started = cutoffs(work), work.now
     for kind, find, drop in _steps(cut):
         yield from _sweep(gateway, outcome, kind, find, drop)
+    if cut.fields:
+        yield from sweep_fields(gateway, outcome, cut.fields)
     yield from _sweep_people(gateway, outcome, cut)
     with gateway.work() as work:
         before = work.now - QUARANTINE_SECONDS
@@ -99,7 +94,9 @@ def pages(gateway: Gateway, outcome: Outcome) -> Iterator[None]:
         if not dry_run:
             intake.empty_quarantine(work.session, before)
             outcome.counts["quotas"] = quotas.forget_all(work.session, work.now - DAY)
-            work.record(EntryKind.RETENTION_RUN, outcome.as_dict())
+            said: dict[str, object] = dict(outcome.as_dict())
+            said |= {"by_field": dict(sorted(outcome.fields.items()))} if outcome.fields else {}
+            work.record(EntryKind.RETENTION_RUN, said)
             rows.finish(work.session, started // DAY, started, work.now, outcome.as_dict())
     if not dry_run:
         gateway.residue_since = gateway.residue_since or started
@@ -117,6 +114,8 @@ def status(work: Work) -> Status:
     registered = records.processing(work.session)
     sources = work.registers.sources
     found = _periods(work)
+    fields = sorted(work.registers.fields.values(), key=lambda f: f.id)
+    by_field = {f.id: field_periods(f, found, work.now) for f in fields}
     said = {p: registered[p].retention for p in sorted(registered) if registered[p].retention}
     return Status(
         rows.runs(work.session, _LISTED),
@@ -125,18 +124,25 @@ def status(work: Work) -> Status:
         {
             "purposes": sorted(p for p in work.registers.purposes.purposes if p not in found.purposes),
             "sources": sorted(s for s in sources if s not in found.sources),
+            "fields": sorted(f.id for f in fields if set(f.purposes) - by_field[f.id].keys()),
         },
+        {f.id: {str(p): period.text for p, period in by_field[f.id].items()} for f in fields},
+        rows.unsourced(work.session),
     )
 
 
 def cutoffs(work: Work) -> Cutoffs:
     """Return up to when everything is over, as the registers say now."""
     found = _periods(work)
+    sources = [found.sources.get(s) for s in work.registers.sources]
+    longest = [period.cutoff(work.now) for period in sources if period is not None]
     return Cutoffs(
         {purpose: period.cutoff(work.now) for purpose, period in found.purposes.items()},
         {source: period.cutoff(work.now) for source, period in found.sources.items()},
         work.now - work.gateway.rules.cap.window_seconds,
         work.now,
+        field_cuts(work.registers, found, work.now),
+        min(longest) if longest and len(longest) == len(sources) else -1,
     )
 
 
@@ -188,18 +194,10 @@ def _sweep(gateway: Gateway, outcome: Outcome, kind: str, find: Find, drop: Drop
 def _not_held(work: Work, outcome: Outcome, page: Sequence[Found]) -> list[Found]:
     """Lock whom a page is about and leave out who is held: a hold that is being placed is waited for."""
     people = {found.subject_id for found in page if found.subject_id is not None}
-    held = _held(work, people)
-    free = [found for found in page if found.subject_id not in held]
+    spared = held(work, people)
+    free = [found for found in page if found.subject_id not in spared]
     outcome.counts["held"] += len(page) - len(free)
     return free
-
-
-def _held(work: Work, ids: Iterable[SubjectId]) -> set[SubjectId | None]:
-    clusters = merges.clusters(work.session, set(ids))
-    members = {i: head for head, found in clusters.items() for i in found}
-    subjects.lock_all(work.session, members)
-    heads = {members[hold.subject_id] for hold in holds.of_subjects(work.session, members)}
-    return {i for i, head in members.items() if head in heads}
 
 
 def _recompute(work: Work, ids: Iterable[SubjectId]) -> None:
@@ -230,13 +228,13 @@ def _sweep_people(gateway: Gateway, outcome: Outcome, cut: Cutoffs) -> Iterator[
 def _erase(gateway: Gateway, outcome: Outcome, head: SubjectId, cut: Cutoffs) -> None:
     """Erase one person, looked at again under their lock: something may have come in since."""
     with gateway.work() as work:
-        held = _held(work, [head])
+        is_held = head in held(work, [head])
         if _people_over(work, [head], cut) != [head]:
             return
         if outcome.dry_run:
-            outcome.counts["waiting" if head in held else "people"] += 1
+            outcome.counts["waiting" if is_held else "people"] += 1
             return
-        if holds.waiting_of(work.session, [head]) is not None and head in held:
+        if holds.waiting_of(work.session, [head]) is not None and is_held:
             outcome.counts["waiting"] += 1
             return
         done = erase_or_defer(work, head, "retention")
@@ -253,14 +251,16 @@ def _people_over(work: Work, ids: Sequence[SubjectId], cut: Cutoffs) -> list[Sub
 
 def _needed(session: Session, ids: Sequence[SubjectId], cut: Cutoffs) -> set[SubjectId]:
     told, did = rows.sources_of(session, ids), rows.latest_events(session, ids)
+    came = rows.came_at(session, [i for i in ids if i not in told])
     facts, contacted = rows.facts_of(session, ids), rows.latest_contacts(session, ids)
     needed = set()
     for i in ids:
         instants = [*told.get(i, {}).items(), *did.get(i, {}).items()]
         open_source = any(at > cut.sources.get(source, -1) for source, at in instants)
         recent = any(_is_recent(contact, cut) for contact in contacted.get(i, ()))
-        consents = any(_is_needed(said, cut) for said in _by_purpose(facts.get(i, ())).values())
-        if i not in told or open_source or recent or consents:
+        said = _by_purpose(facts.get(i, ())).items()
+        consents = any(is_needed(of, cut.purposes.get(purpose, -1)) for purpose, of in said)
+        if came.get(i, -1) > cut.unsourced or open_source or recent or consents:
             needed.add(i)
     return needed
 
@@ -276,12 +276,3 @@ def _by_purpose(facts: Iterable[rows.Fact]) -> dict[str, list[rows.Fact]]:
     for fact in facts:
         found.setdefault(fact.purpose, []).append(fact)
     return found
-
-
-def _is_needed(facts: Sequence[rows.Fact], cut: Cutoffs) -> bool:
-    """Tell whether the facts of one purpose keep a person: a yes without an end does, and all whose period runs."""
-    over = cut.purposes.get(facts[0].purpose, -1)
-    ends = [f for f in facts if f.kind in NO | ENDS]
-    grants = (f for f in facts if f.kind in YES and f.valid_until is None)
-    open_yes = any(not any(end.closes(grant) for end in ends) for grant in grants)
-    return open_yes or any(max(f.at, f.valid_until or 0) > over for f in facts)

@@ -9,6 +9,8 @@ PIPL Art 28-30; Civ. 1798.100(a), 1798.121):
   same engine that decides a reveal. So explicit consent, separate consent, or whatever else a pack asks has to be on
   record first. That somebody cannot be written to at this hour or this week is no reason.
 
+Who takes a value back gets a new data key, so that their group in older backups opens no more once the epoch is gone.
+
 Invariants: a value is in the ciphertext of the group `sensitive` and nowhere else; a refused row keeps no content. In
 the group each value has the instant at which it was supplied last, so that retention can tell it from the others.
 """
@@ -29,6 +31,7 @@ from consent_gateway.domain.ids import PurposeId, SubjectId
 from consent_gateway.domain.purposes import OWN, Channel, Source
 from consent_gateway.domain.registers import Registers
 from consent_gateway.errors import FieldProblem
+from consent_gateway.services import dek_rotation
 from consent_gateway.services.decider import Use
 from consent_gateway.services.gateway import Work
 from consent_gateway.services.intake import Incoming, Intake, Refusals, keep_counts, require_size, require_source
@@ -192,6 +195,8 @@ def _write(work: Work, intake: Intake, rows: Sequence[_Row]) -> None:
         intake.duplicates += not changed
         intake.entries.append(_record(work, intake.source, row, deks[row.subject_id]))
     put_held(work, {i: values for i, values in held.items() if values != before[i]}, deks)
+    for subject_id in (i for i in ids if before[i].keys() - held[i].keys()):
+        dek_rotation.rotate(work, subject_id, "value_taken_back")
 
 
 def _apply(held: Held, values: Mapping[str, str | None], now: int) -> bool:

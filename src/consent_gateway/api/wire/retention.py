@@ -15,9 +15,15 @@ class RetentionRunOut(BaseModel):
 
 
 class RetentionOut(BaseModel):
-    """The newest runs, the registered periods by purpose and source, and `gaps`: purposes and sources without one."""
+    """The newest runs, the registered periods by purpose and source, and `gaps`: what has none.
+
+    `fields`: of each registered field, the period for each of its purposes. `unsourced`: of how many people nobody
+    knows which source told about them.
+    """
 
     runs: list[RetentionRunOut]
     purposes: dict[str, str]
     sources: dict[str, str]
     gaps: dict[str, list[str]]
+    fields: dict[str, dict[str, str]]
+    unsourced: int
