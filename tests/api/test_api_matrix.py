@@ -120,6 +120,7 @@ NEEDED = {
     ("POST", "/v1/audiences"): "audience",
     ("GET", "/v1/audiences/{audience}"): "audience",
     ("GET", "/v1/audiences/{audience}/members"): "audience",
+    ("GET", "/v1/audiences/{audience}/proof/{pseudonym}"): "audience",
     ("POST", "/v1/audiences/{audience}/customer-match"): "disclose",
     ("GET", "/v1/audit/entries/{uid}"): "audit",
     ("GET", "/v1/audit/entries/{uid}/bytes"): "audit",

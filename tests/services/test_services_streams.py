@@ -23,6 +23,7 @@ from builders import (
     id_of,
     may_write,
     ref,
+    subject_id,
     take,
     twin,
     with_source,
@@ -30,7 +31,7 @@ from builders import (
 )
 from consent_gateway.clock import FixedClock
 from consent_gateway.db.audience_rows import update_rows
-from consent_gateway.domain.purposes import Basis
+from consent_gateway.domain.purposes import OWN, Basis
 from consent_gateway.domain.registers import Principal
 from consent_gateway.domain.segments import Everyone
 from consent_gateway.errors import AuthenticationError, GatewayError, NotFoundError
@@ -71,6 +72,11 @@ def read(gateway: Gateway, audience: str) -> list[str]:
     return [p for chunk in audiences.stream_members(gateway, audience) for p in chunk]
 
 
+def name_of(gateway: Gateway, number: int) -> str:
+    with gateway.look() as work:
+        return gateway.vault.pseudonym(subject_id(work, ref(number)), OWN, work.registers)
+
+
 # -- slow readers --------------------------------------------------------------------------------------------------
 
 
@@ -78,10 +84,12 @@ def slow_readers_hold_nothing(gateway: Gateway, readers: int) -> None:
     """Each has its first chunk and takes its time with the second."""
     audience = resolve(gateway)
     streams = [audiences.stream_members(gateway, audience) for _ in range(readers)]
-    assert [len(next(stream)) for stream in streams] == [2] * readers
+    chunks = [next(stream) for stream in streams]
+    assert [len(chunk) for chunk in chunks] == [2] * readers
     assert gateway.store.engine.pool.checkedout() == 0  # type: ignore[attr-defined]
-    withdraw(gateway, ref(PEOPLE))
-    assert not may_write(gateway, ref(PEOPLE))
+    waiting = next(ref(n) for n in range(1, PEOPLE + 1) if name_of(gateway, n) not in chunks[0])
+    withdraw(gateway, waiting)
+    assert not may_write(gateway, waiting)
     assert gateway.store.truncate_log()  # no reader keeps old pages of the write-ahead log
     assert [sum(map(len, stream)) for stream in streams] == [PEOPLE - 2 - 1] * readers
 

@@ -15,13 +15,13 @@ from consent_gateway.api.auth import authenticate
 from consent_gateway.api.decisions import use_of
 from consent_gateway.api.desk import Desk, body_as, desk_of, documented
 from consent_gateway.api.registers import read_segment
-from consent_gateway.api.wire import AudienceIn, AudienceOut, instant
+from consent_gateway.api.wire import AudienceIn, AudienceOut, MembershipOut, instant
 from consent_gateway.db.audiences import AudienceRow
 from consent_gateway.domain.purposes import OWN
 from consent_gateway.domain.registers import Principal
 from consent_gateway.domain.segments import Segment
 from consent_gateway.errors import FieldProblem, InputError, NotFoundError
-from consent_gateway.services import audiences
+from consent_gateway.services import audiences, manifests
 from consent_gateway.services.gateway import Work
 from consent_gateway.telemetry import Event
 
@@ -67,6 +67,22 @@ async def stream_members(request: Call, audience: FromPath[str]) -> Stream:
 
     principal = await desk.run(check)
     return Stream(_lines(desk, audience, principal), media_type="application/x-ndjson")
+
+
+@get("/v1/audiences/{audience:str}/proof/{pseudonym:str}", tags=["audiences"], **documented(None, MembershipOut))
+async def prove_membership(request: Call, audience: FromPath[str], pseudonym: FromPath[str]) -> Response[bytes]:
+    """Return the proof that somebody is in an audience, or is not; anybody verifies it offline. It is recorded.
+
+    404 until the entry of the audience is in the log, a moment after it was resolved.
+    """
+
+    def act(work: Work) -> dict[str, Any]:
+        row = _find(work, audience)
+        proof = manifests.prove(work, row, pseudonym)
+        audiences.record_reading(work, row, 1)
+        return proof
+
+    return await desk_of(request).write(request, "audience", act, kept=False)
 
 
 async def _lines(desk: Desk, audience: str, principal: Principal) -> AsyncIterator[bytes]:
@@ -119,4 +135,4 @@ def _segment(work: Work, data: AudienceIn) -> Segment:
     return audiences.saved_segment(work, data.segment)
 
 
-HANDLERS = (resolve_audience, show_audience, stream_members)
+HANDLERS = (resolve_audience, show_audience, stream_members, prove_membership)

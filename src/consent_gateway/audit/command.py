@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from consent_gateway.audit.consent_receipts import verify_document
+from consent_gateway.audit.manifests import verify_membership
 from consent_gateway.audit.verifier.directory import verify_directory
 from consent_gateway.audit.verifier.findings import Finding
 from consent_gateway.audit.verifier.proofs import (
@@ -94,6 +95,7 @@ def _parser(prog: str | None) -> ArgumentParser:
     command("payload", _payload, "is this what the entry committed to?", "ENTRY", "NAME", "SALT_HEX", "PAYLOAD")
     consent = command("consent", _consent, "is this consent receipt as it was issued?", "DOCUMENT", "JWKS")
     consent.add_argument("entry", metavar="ENTRY", nargs="?", help="the bytes of its entry in the log")
+    trusting(command("membership", _membership, "was this person in the audience, or not?", "VKEY", "PROOF"))
     return parser
 
 
@@ -161,6 +163,11 @@ def _consent(given: Namespace) -> Finding:
     """Check the document of a consent receipt against a key file and, if it is there, its entry file."""
     logged = None if given.entry is None else _content(given.entry)
     return verify_document(_content(given.document), _content(given.jwks), logged)
+
+
+def _membership(given: Namespace) -> Finding:
+    """Check a proof of membership, or of its absence."""
+    return verify_membership(given.vkey, _content(given.proof), witnesses=given.witness, policy=_policy(given))
 
 
 def _policy(given: Namespace) -> bytes | None:

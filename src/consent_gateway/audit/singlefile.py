@@ -32,6 +32,7 @@ STANDALONE_MODULES = (
     "verifier.strict",
     "verifier.walk",
     "verifier.directory",
+    "manifests",
     "jws",
     "consent_receipts",
     "command",
@@ -45,6 +46,7 @@ _HEAD = '''#!/usr/bin/env python3
     python verify.py checkpoint VKEY NOTE
     python verify.py payload ENTRY NAME SALT_HEX PAYLOAD
     python verify.py consent DOCUMENT JWKS [ENTRY]
+    python verify.py membership VKEY PROOF
     python verify.py CHECK --help
 
 VKEY is the log's public key, from a source that is not the log. Witnesses: --witness VKEY, --policy FILE.

@@ -11,7 +11,7 @@ from rich.console import Console
 from consent_gateway.audit import command as verifier
 from consent_gateway.audit.singlefile import build_single_file
 from consent_gateway.audit.vectors import VectorRun, run_vector_file, vector_files
-from consent_gateway.cli.log_reading import export
+from consent_gateway.cli.log_reading import READING
 from consent_gateway.cli.log_state import copies, status
 from consent_gateway.cli.options import emit, json_option, open_gateway, store_option
 from consent_gateway.errors import InputError
@@ -24,7 +24,8 @@ def audit() -> None:
     """The audit log: export, verify, and the verifier as a single file."""
 
 
-audit.add_command(export)
+for command in READING:
+    audit.add_command(command)
 audit.add_command(status)
 audit.add_command(copies)
 

@@ -1,7 +1,8 @@
-"""Commands that read the log out: export it to a directory."""
+"""Commands that read the log out: export it to a directory, prove who was in an audience."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +12,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from consent_gateway.cli.options import emit, json_option, open_gateway, store_option
-from consent_gateway.services import log_exports
+from consent_gateway.services import audiences, log_exports, manifests
 from consent_gateway.services.audit_log import Sequencer
 from consent_gateway.services.log_directories import open_directory
 
@@ -52,9 +53,31 @@ def export(directory: Path, store: Path | None, *, append_only: bool, quick: boo
     emit(value, as_json=as_json, show=lambda _: click.echo(text))
 
 
+@click.command("prove")
+@click.argument("audience")
+@click.argument("pseudonym")
+@store_option
+def prove(audience: str, pseudonym: str, store: Path | None) -> None:
+    """Print the proof that somebody is in an audience, or is not, as JSON; `audit verify membership` checks it.
+
+    The audience must not have expired. The reading is recorded.
+    """
+    gateway = open_gateway(store)
+    Sequencer(gateway).drain()
+    with gateway.work() as work:
+        row = audiences.find(work, audience)
+        proof = manifests.prove(work, row, pseudonym)
+        audiences.record_reading(work, row, 1)
+    Sequencer(gateway).drain()
+    click.echo(json.dumps(proof, indent=2))
+
+
 @contextmanager
 def _entries_bar() -> Iterator[log_exports.Progress]:
     """Show how many entries are done, on standard error."""
     with Progress(console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("entries", total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+READING = (export, prove)

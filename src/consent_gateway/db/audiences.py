@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from sqlalchemy import delete, insert, select
 
 from consent_gateway.db.engine import Session
-from consent_gateway.db.tables import audience_members, audiences
+from consent_gateway.db.tables import audience_manifests, audience_members, audiences
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +32,10 @@ class AudienceRow:
     epoch: int
 
 
-def put(session: Session, row: AudienceRow, chunks: Sequence[bytes]) -> None:
-    """Write an audience and its members, packed 8 bytes a subject."""
+def put(session: Session, row: AudienceRow, chunks: Sequence[bytes], hashes: bytes) -> None:
+    """Write an audience, its members, packed 8 bytes a subject, and the manifest's hashes of 256 members each."""
     session.execute(insert(audiences), [asdict(row)])
+    session.execute(insert(audience_manifests), [{"audience_id": row.id, "hashes": hashes}])
     if chunks:
         rows = [{"audience_id": row.id, "chunk": n, "subject_ids": data} for n, data in enumerate(chunks)]
         session.execute(insert(audience_members), rows)
@@ -55,7 +56,15 @@ def chunk(session: Session, audience_id: str, number: int) -> bytes | None:
     return None if data is None else bytes(data)
 
 
+def manifest(session: Session, audience_id: str) -> bytes | None:
+    """Return the manifest's hashes of 256 members each, None for an audience that has none."""
+    statement = select(audience_manifests.c.hashes).where(audience_manifests.c.audience_id == audience_id)
+    data = session.execute(statement).scalar()
+    return None if data is None else bytes(data)
+
+
 def drop_expired(session: Session, now: int) -> int:
     """Forget the members of audiences that have expired; the audience itself stays as a record."""
     expired = select(audiences.c.id).where(audiences.c.expires_at <= now)
+    session.execute(delete(audience_manifests).where(audience_manifests.c.audience_id.in_(expired)))
     return session.execute(delete(audience_members).where(audience_members.c.audience_id.in_(expired))).rowcount

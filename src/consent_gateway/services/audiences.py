@@ -1,11 +1,11 @@
 """The consented audience as one call: segment, consent, law, suppression, caps, quiet hours, with every loss explained.
 
 One scan groups everyone inside the segment into classes, each class is decided once, and the members of permitted
-classes are the audience. It is one entry in the log, which commits to the manifest: the RFC 6962 root over the members'
-pseudonyms in ascending order, so that a member can be proven in without listing the others.
+classes are the audience. It is one entry in the log, which commits to the manifest (`audit.manifests`), so that anybody
+can be proven in or out without listing the others.
 
-Members are kept and read out in the order of their pseudonyms, which are another recipient's in another order: in the
-order in which people came, two recipients could join their lists line by line (promise P9).
+Members are kept and read out in the order of the manifest, which is another one in every audience: in the order in
+which people came, two recipients could join their lists line by line (promise P9).
 
 An audience is a proposal. While its members are read out they are decided again (promise P2): the same question as
 then, about the people as they are now; who withdrew, objected, was erased or was merged into somebody else since is not
@@ -24,7 +24,9 @@ from dataclasses import asdict, dataclass, replace
 
 from consent_gateway.audit.canonical import canonical_json
 from consent_gateway.audit.entries import EntryKind
-from consent_gateway.audit.merkle import leaf_hashes, root_from_leaves
+from consent_gateway.audit.manifests import MANIFEST_VERSION, member_leaves
+from consent_gateway.audit.merkle import EMPTY_RANGE
+from consent_gateway.audit.tiles import TILE_HEIGHT
 from consent_gateway.db import audience_rows, merges
 from consent_gateway.db import audiences as audience_db
 from consent_gateway.db import registers as register_rows
@@ -39,7 +41,6 @@ from consent_gateway.domain.segments import Segment, check, parse_json, to_json,
 from consent_gateway.errors import FieldProblem, InputError, NotFoundError
 from consent_gateway.services.decider import Asked, Message, Use
 from consent_gateway.services.gateway import SYSTEM, Gateway, Work
-from consent_gateway.vault.pseudonyms import BLOCK_BYTES
 
 CHUNK = 1000
 
@@ -63,12 +64,13 @@ def resolve(work: Work, segment: Segment, use: Use, ttl_seconds: int | None = No
     shown_losses = waterfall(population, outcomes, rules.k_floor)
     sector = work.registers.sector(use.recipient)
     epoch = work.registers.epochs_of(sector).current
-    members, blocks = _by_name(members, work.gateway.vault.pseudonymiser.bulk_bytes(members, sector, epoch))
-    root = manifest_root(blocks)
+    audience_id = secrets.token_hex(16)
+    blocks = work.gateway.vault.pseudonymiser.bulk_bytes(members, sector, epoch)
+    members, leaves = _in_order(members, member_leaves(bytes.fromhex(audience_id), blocks))
+    tree, rows = EMPTY_RANGE.climb(leaves)
     ttl = min(ttl_seconds or rules.audience_ttl_seconds, rules.audience_ttl_seconds)
     packs = [pack.name for pack in work.law.packs.packs]
     shown = [losses_json(item) for item in shown_losses.losses]
-    audience_id = secrets.token_hex(16)
     uid = work.record(
         EntryKind.AUDIENCE_RESOLVED,
         {
@@ -79,7 +81,8 @@ def resolve(work: Work, segment: Segment, use: Use, ttl_seconds: int | None = No
             "segment": to_json(segment),
             "size": len(members),
             "waterfall": shown,
-            "manifest_root": root.hex(),
+            "manifest": MANIFEST_VERSION,
+            "manifest_root": tree.root.hex(),
             **work.cite_law(),
             "expires_at": work.now + ttl,
         },
@@ -97,11 +100,11 @@ def resolve(work: Work, segment: Segment, use: Use, ttl_seconds: int | None = No
         size=len(members),
         waterfall=json.dumps(shown),
         packs=json.dumps(packs),
-        manifest_root=root,
+        manifest_root=tree.root,
         entry_uid=uid,
         epoch=epoch,
     )
-    audience_db.put(work.session, row, _chunks(members))
+    audience_db.put(work.session, row, _chunks(members), b"".join(rows[TILE_HEIGHT] if len(rows) > TILE_HEIGHT else ()))
     return Audience(row, shown_losses)
 
 
@@ -123,9 +126,10 @@ def find(work: Work, audience_id: str) -> AudienceRow:
     return row
 
 
-def record_reading(work: Work, row: AudienceRow) -> bytes:
-    """Record that the caller begins to read the members out; returns the entry's uid."""
-    return work.record(EntryKind.MEMBERS_READ, {"audience": row.id, "recipient": row.recipient, "size": row.size})
+def record_reading(work: Work, row: AudienceRow, size: int | None = None) -> bytes:
+    """Record that the caller begins to read the members out, all or `size` of them; returns the entry's uid."""
+    read = row.size if size is None else size
+    return work.record(EntryKind.MEMBERS_READ, {"audience": row.id, "recipient": row.recipient, "size": read})
 
 
 def use_of(row: AudienceRow) -> Use:
@@ -178,11 +182,6 @@ def may_be_read(work: Work, asked: Asked, key: ClassKey) -> bool:
     return _reachable(asked, key) and work.gateway.decider.answer(asked, key, work.now).permitted
 
 
-def manifest_root(blocks: bytes) -> bytes:
-    """Return the RFC 6962 root over the members' 16-byte pseudonym blocks, in their order."""
-    return root_from_leaves(leaf_hashes([blocks[i : i + BLOCK_BYTES] for i in range(0, len(blocks), BLOCK_BYTES)]))
-
-
 def losses_json(item: Loss) -> dict[str, object]:
     """Return one line of the waterfall as it is shown; null stands for fewer people than the k-floor."""
     return {"stage": item.stage.value, "lost": item.lost, "remaining": item.remaining, "reasons": dict(item.reasons)}
@@ -227,12 +226,10 @@ def _still_permitted(work: Work, row: AudienceRow, ids: list[SubjectId]) -> list
     return work.gateway.vault.pseudonymiser.bulk(kept, work.registers.sector(asked.use.recipient), row.epoch)
 
 
-def _by_name(members: list[SubjectId], blocks: bytes) -> tuple[list[SubjectId], bytes]:
-    """Return members and their 16-byte pseudonym blocks, both in ascending order of the blocks."""
-    names = [blocks[i : i + BLOCK_BYTES] for i in range(0, len(blocks), BLOCK_BYTES)]
-    named = dict(zip(names, members, strict=True))
-    names.sort()
-    return [named[name] for name in names], b"".join(names)
+def _in_order(members: list[SubjectId], leaves: list[bytes]) -> tuple[list[SubjectId], list[bytes]]:
+    """Return members and their leaves in the order of the manifest."""
+    order = sorted(range(len(leaves)), key=leaves.__getitem__)
+    return [members[at] for at in order], [leaves[at] for at in order]
 
 
 def _chunks(members: list[SubjectId]) -> list[bytes]:

@@ -160,6 +160,28 @@ class AudienceOut(BaseModel):
     k_floor: int
 
 
+class ManifestLeafOut(BaseModel):
+    """One leaf of a manifest, in hex, with the hashes that show it at its index."""
+
+    index: int
+    leaf: str
+    path: list[str]
+
+
+class MembershipOut(BaseModel):
+    """Whether an audience has somebody, with what anybody needs to verify it offline."""
+
+    format: Literal["consent-gateway/manifest-proof@v1"]
+    audience: str
+    pseudonym: str
+    member: bool
+    size: int
+    manifest_root: str
+    leaves: list[ManifestLeafOut]
+    entry: str
+    receipt: str
+
+
 class ErasureIn(Strict):
     """Why a person is erased."""
 

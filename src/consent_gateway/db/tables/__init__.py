@@ -57,6 +57,7 @@ from consent_gateway.db.tables.keys import (
 )
 from consent_gateway.db.tables.links import merges, subject_links
 from consent_gateway.db.tables.log import (
+    audience_manifests,
     audience_members,
     audiences,
     audit_entries,
@@ -120,6 +121,7 @@ __all__ = [
     "NUMBER_SLOTS",
     "TEXT_SLOTS",
     "approvals",
+    "audience_manifests",
     "audience_members",
     "audience_rows",
     "audiences",

@@ -34,6 +34,13 @@ audience_members = Table(
     Column("subject_ids", LargeBinary, nullable=False),  # 8 bytes each, big-endian
 )
 
+audience_manifests = Table(
+    "audience_manifests",
+    metadata,
+    Column("audience_id", String(32), primary_key=True),
+    Column("hashes", LargeBinary, nullable=False),  # 32 bytes for each 256 members: level 1 of the manifest's tiles
+)
+
 audit_pending = Table(
     "audit_pending",
     metadata,
@@ -83,6 +90,7 @@ CLASSES: Classes = {
         "time": "created_at expires_at",
     },
     "audience_members": {"operational": "audience_id chunk", "pseudonymous": "subject_ids"},
+    "audience_manifests": {"operational": "audience_id hashes"},
     "audit_pending": {"log": "id uid entry"},
     "audit_entries": {"log": "idx uid entry"},
     "audit_tiles": {"log": "level idx hashes"},
