@@ -358,12 +358,20 @@ def test_everything_is_measured_and_nothing_is_left_behind(tmp_path):
 def test_the_log_rate_counts_what_is_published(tmp_path):
     with filled_site(TINY, "sqlite", tmp_path, None) as site:
         before = log._size(site.gateway)
-        assert log.append_for(site.gateway, 3, 0.05) > 0
+        appended = log.append_for(site.gateway, 3, 0.05)
+        assert appended.rate > 0
+        assert len(appended.lags_ms) == (log._size(site.gateway) - before) / 3
         assert (log._size(site.gateway) - before) % 3 == 0
         raw = Raw(site.gateway.store)
         assert raw.all("SELECT count(*) FROM audit_pending") == [(0,)]
         assert raw.all("SELECT count(*) FROM audience_rows") == [(TINY.people,)]
         raw.close()
+
+
+def test_a_commit_waits_for_the_first_head_that_covers_it():
+    heads = [(10.0, 4), (11.0, 9), (12.0, 12)]
+    commits = [(9.5, 3), (9.75, 4), (10.5, 9), (10.75, 10), (12.5, 12)]
+    assert log._lags(commits, heads) == [500, 250, 500, 1250, 0]
 
 
 def test_an_import_that_takes_in_less_is_no_figure(tmp_path):

@@ -7,6 +7,9 @@ must write each entry twice (pending and integrated).
 
 from __future__ import annotations
 
+from bisect import bisect_left
+from collections.abc import Sequence
+from dataclasses import dataclass
 from time import perf_counter
 
 from consent_gateway.audit.entries import EntryKind, EntryWriter
@@ -14,12 +17,12 @@ from consent_gateway.cli.bench.job import Job
 from consent_gateway.cli.bench.loading import put
 from consent_gateway.cli.bench.raw import Raw
 from consent_gateway.cli.bench.site import USE, Site, twin
-from consent_gateway.cli.bench.stats import Figure, Limit, milliseconds, spread
+from consent_gateway.cli.bench.stats import Figure, Limit, milliseconds, percentile, spread
 from consent_gateway.db import log_store
 from consent_gateway.services.gateway import Gateway
 from consent_gateway.services.worker import Worker
 
-AIM_RECEIPT_MS = 100.0
+AIM_RECEIPT_MS = AIM_SIGNED_MS = 100.0
 CALLERS = (1, 64)
 FIELDS = {**USE, "outcome": "permit", "reason": "consented", "packs": "gdpr@2026.1 uk@2026.1 ccpa@2026.1 pipl@2026.1"}
 _TABLE = "CREATE TABLE IF NOT EXISTS bench_entries (id INTEGER PRIMARY KEY, uid {bytes}, entry {bytes})"
@@ -27,37 +30,62 @@ _TABLE = "CREATE TABLE IF NOT EXISTS bench_entries (id INTEGER PRIMARY KEY, uid 
 
 def measure(site: Site) -> list[Figure]:
     """Measure appends one by one and 64 at a time, then receipts over HTTP."""
-    return [*(_appends(site, callers) for callers in CALLERS), *_receipts(site)]
+    return [*(figure for callers in CALLERS for figure in _appends(site, callers)), *_receipts(site)]
 
 
-def _appends(site: Site, callers: int) -> Figure:
-    whole, bare = [], []
+def _appends(site: Site, callers: int) -> list[Figure]:
+    whole, bare, lags = [], [], []
     with twin(site) as raw:
         _make_table(raw)
         for n in range(site.plan.rounds):
-            whole.append(append_for(site.gateway, callers, site.plan.seconds))
+            appended = append_for(site.gateway, callers, site.plan.seconds)
+            whole.append(appended.rate)
+            lags.append(percentile(appended.lags_ms, 0.99))
             bare.append(_insert_for(raw, callers, site.plan.seconds, n))
-    name = "log entries, one a commit" if callers == 1 else f"log entries, {callers} a commit"
-    return Figure(name, spread(whole), "entries/s", (Limit("bare durable inserts", spread(bare)),))
+    name = "one a commit" if callers == 1 else f"{callers} a commit"
+    return [
+        Figure(f"log entries, {name}", spread(whole), "entries/s", (Limit("bare durable inserts", spread(bare)),)),
+        Figure(f"signed after, {name}, p99", spread(lags), "ms", aim=AIM_SIGNED_MS),
+    ]
 
 
-def append_for(gateway: Gateway, callers: int, seconds: float) -> float:
-    """Record entries for a while, `callers` in each transaction, and return how many a second were *published*."""
+@dataclass(frozen=True, slots=True)
+class Appended:
+    """Entries published a second, and how long each commit waited from its return to a signed head that covers it."""
+
+    rate: float
+    lags_ms: list[float]
+
+
+def append_for(gateway: Gateway, callers: int, seconds: float) -> Appended:
+    """Record entries for a while, `callers` in each transaction, until all of them are *published*."""
     errors: list[Exception] = []
     worker = Worker(gateway, errors.append)
-    gateway.on_recorded = worker.wake
-    worker.start()
     before, begun = _size(gateway), perf_counter()
+    commits: list[tuple[float, int]] = []
+    heads: list[tuple[float, int]] = []
+    gateway.on_recorded = worker.wake
+    gateway.on_published = lambda: heads.append((perf_counter(), gateway.published.size if gateway.published else 0))
+    worker.start()
     while perf_counter() - begun < seconds:
         with gateway.work() as work:
             for _ in range(callers):
                 work.record(EntryKind.DECISION_MADE, FIELDS)
+        commits.append((perf_counter(), before + callers * (len(commits) + 1)))
     worker.stop()  # integrates what is left
     took = perf_counter() - begun
-    gateway.on_recorded = lambda: None
+    gateway.on_recorded = gateway.on_published = lambda: None
     if errors:
         raise errors[0]
-    return (_size(gateway) - before) / took
+    return Appended((_size(gateway) - before) / took, _lags(commits, heads))
+
+
+def _lags(commits: Sequence[tuple[float, int]], heads: Sequence[tuple[float, int]]) -> list[float]:
+    """Return for each commit (instant, size it needs) the time until the first head (instant, size) that has it."""
+    sizes = [size for _, size in heads]
+    waited = ((at, heads[bisect_left(sizes, needed)][0]) for at, needed in commits)
+    # integrated before the caller was told, when the other thread was faster: no wait at all
+    return [max(0.0, signed - at) * 1000 for at, signed in waited]
 
 
 def _size(gateway: Gateway) -> int:
