@@ -48,7 +48,7 @@ class Attacker:
         for size in sizes:
             with store.transaction() as session:
                 rows = [honest_entry(number) for number in range(done, size)]
-                log_store.append(session, [(log_store.uid_of(row), row) for row in rows])
+                log_store.append(session, [(log_store.uid_of(row), row, None) for row in rows])
             Sequencer(gateway).drain()
             with store.reading() as session:
                 notes[size] = audit_log.checkpoint(session)

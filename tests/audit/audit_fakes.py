@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -12,8 +12,9 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PrivateKey
 
+from consent_gateway.audit.chains import ChainHead
 from consent_gateway.audit.checkpoints import Signer, parse_checkpoint, subtree_message
-from consent_gateway.audit.log import EMPTY_HEAD, Head, Integration, sequence
+from consent_gateway.audit.log import EMPTY_HEAD, NO_CHAIN, Head, Integration, Pending, sequence
 from consent_gateway.audit.notes import COSIGNATURE_ED25519, COSIGNATURE_MLDSA44, NoteSignature, VerifierKey, parse_note
 from consent_gateway.audit.tiles import encode_bundle, entries_path, level_tiles, tile_path, tree_tiles
 
@@ -112,6 +113,8 @@ class MemoryLogStore:
 
     def __init__(self) -> None:
         self.queue: list[bytes] = []
+        self.refs: dict[bytes, bytes] = {}  # the chains of a queued entry
+        self.heads: dict[bytes, ChainHead] = {}
         self.rows: list[tuple[int, bytes, bytes]] = []
         self.tiles: dict[tuple[int, int], bytes] = {}
         self.checkpoint: bytes | None = None
@@ -122,9 +125,12 @@ class MemoryLogStore:
     def head(self) -> Head:
         return self._head
 
-    def pending(self, limit: int, /) -> Sequence[bytes]:
+    def pending(self, limit: int, /) -> Sequence[Pending]:
         self._taken = min(limit, len(self.queue))
-        return self.queue[: self._taken]
+        return [(entry, self.refs.get(entry, NO_CHAIN)) for entry in self.queue[: self._taken]]
+
+    def chains(self, keys: Collection[bytes], /) -> Mapping[bytes, ChainHead]:
+        return {key: self.heads[key] for key in keys if key in self.heads}
 
     def save(self, integration: Integration, checkpoint: bytes, /) -> None:
         if self.fail_next:
@@ -134,6 +140,7 @@ class MemoryLogStore:
         self.rows += integration.rows
         self.tiles |= {(tile.level, tile.index): tile.data for tile in integration.tiles}
         self._head, self.checkpoint = integration.head, checkpoint
+        self.heads.update(integration.chains)
         del self.queue[: self._taken]
 
     def read_tile(self, level: int, index: int, width: int, /) -> bytes:

@@ -231,7 +231,7 @@ def test_two_writers_at_once_write_one_history(store: Store, tmp_path: Path) -> 
         for batch in range(5):
             with store.transaction() as session:
                 rows = [honest_entry(1000 * number + 10 * batch + at) for at in range(10)]
-                log_store.append(session, [(log_store.uid_of(row), row) for row in rows])
+                log_store.append(session, [(log_store.uid_of(row), row, None) for row in rows])
             writers[number - 1].drain()
 
     with ThreadPoolExecutor(2) as pool:

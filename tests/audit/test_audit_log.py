@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from consent_gateway.audit.checkpoints import Checkpoint, Signer, open_checkpoint
 from consent_gateway.audit.log import (
     EMPTY_HEAD,
+    NO_CHAIN,
     Anchor,
     check_anchor,
     integrate,
@@ -78,16 +79,17 @@ def test_a_head_that_was_tampered_with_is_not_loaded() -> None:
 
 
 def test_integrating_is_pure() -> None:
-    assert integrate(EMPTY_HEAD, ENTRIES) == integrate(EMPTY_HEAD, ENTRIES)
+    pending = [(entry, NO_CHAIN) for entry in ENTRIES]
+    assert integrate(EMPTY_HEAD, pending, {}) == integrate(EMPTY_HEAD, pending, {})
     assert EMPTY_HEAD.size == 0
     assert EMPTY_HEAD.root == EMPTY_ROOT
-    assert integrate(EMPTY_HEAD, []).head == EMPTY_HEAD
+    assert integrate(EMPTY_HEAD, [], {}).head == EMPTY_HEAD
 
 
 @pytest.mark.parametrize("entry", [b"", bytes(65_536)])
 def test_an_entry_no_bundle_can_hold_is_refused(entry: bytes) -> None:
     with pytest.raises(ValueError):
-        integrate(EMPTY_HEAD, [b"ok", entry])
+        integrate(EMPTY_HEAD, [(b"ok", NO_CHAIN), (entry, NO_CHAIN)], {})
 
 
 def test_a_log_extends_its_anchors() -> None:

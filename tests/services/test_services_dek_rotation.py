@@ -234,5 +234,13 @@ def test_it_is_in_the_log(crm: Gateway) -> None:
     assert (entry["actor"], entry["fields"], list(entry["commitments"])) == (
         "officer",
         {"reason": "request"},
-        ["subject"],
+        ["chain", "other", "other_chain", "subject"],
     )
+
+
+def test_a_change_for_everyone_is_in_the_log_of_each(crm: Gateway) -> None:
+    rotate_all(crm)
+    with crm.store.reading() as session:
+        found = [json.loads(e) for e in session.execute(select(tables.audit_pending.c.entry)).scalars()]
+    about = [e for e in found if e["kind"] == "dek.rotated"]
+    assert [(e["fields"], len(e["commitments"])) for e in about] == [({"reason": "everyone"}, 4)] * PEOPLE

@@ -28,6 +28,7 @@ from builders import (
     with_source,
 )
 from consent_gateway.audit import verifier
+from consent_gateway.audit.chains import chain_key, chain_secret
 from consent_gateway.audit.commitments import opening_salt
 from consent_gateway.db import engine as engine_module
 from consent_gateway.db import subjects as subject_rows
@@ -228,7 +229,9 @@ def test_the_log_verifies_and_its_commitments_cannot_be_opened(crm: Gateway, tmp
             assert not verifier.verify_payload(found.entry, "subject", bytes(32), payload).ok
         entry = json.loads(audit_log.find(work.session, done.uid).entry)
     assert entry["kind"] == "subject.erased"
-    assert entry["fields"] == {"reason": "request", "tombstones": 3}
+    (chain,) = entry["fields"].pop("chains")
+    assert entry["fields"] == {"reason": "request", "tombstones": 3, "openings": len(openings)}
+    assert chain == {"chain": chain_key(chain_secret(audit_key)).hex(), "count": len(openings) + 1}
 
 
 def _checkpoint(gateway: Gateway) -> bytes:

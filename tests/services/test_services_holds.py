@@ -227,7 +227,7 @@ def test_entries_name_nobody(crm: Gateway) -> None:
     ask_to_erase(crm)
     (placed,) = entries(crm, "hold.placed")
     assert placed["fields"] == {"hold": hold.id, "reason": "legal_claim", "until": NOW_S + 60}
-    assert set(placed["commitments"]) == {"subject"}
+    assert set(placed["commitments"]) == {"chain", "subject"}
     (deferred,) = entries(crm, "erasure.deferred")
     assert deferred["fields"] == {"reason": "request", "holds": [hold.id]}
 

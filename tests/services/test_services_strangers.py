@@ -126,7 +126,7 @@ def test_every_lookup_is_in_the_log_and_names_nobody(gateway: Gateway, key: Prin
     found, missed = [e for e in entries(gateway) if e.kind is EntryKind.PSEUDONYM_READ]
     assert found.fields == {"kind": "member_no", "recipient": "self", "found": True}
     assert missed.fields == {"kind": "email", "recipient": "self", "found": False}
-    assert (found.actor, list(found.commitments), dict(missed.commitments)) == ("crm", ["subject"], {})
+    assert (found.actor, list(found.commitments), dict(missed.commitments)) == ("crm", ["chain", "subject"], {})
 
 
 def entries(gateway: Gateway) -> list[Entry]:

@@ -3,39 +3,60 @@
 A use case appends to `audit_pending` in its own transaction (`append`); the sequencer integrates in another
 (`SqlLogStore` inside `Store.transaction`), which holds the writer's lock before it reads the head: the lock of the file
 on SQLite, an advisory lock on PostgreSQL. Entry bytes are stored as they were hashed, never rebuilt from columns.
+
+The edge of the tree and the heads of chains are cached between transactions, and thrown away when another sequencer
+moved the head.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Table, bindparam, delete, func, select, text
+from sqlalchemy import LargeBinary, Table, bindparam, delete, func, literal_column, select, text, union_all
 
+from consent_gateway.audit.chains import CHAIN_REF_BYTES, ChainHead
 from consent_gateway.audit.epochs import FIRST_EPOCH
-from consent_gateway.audit.log import EMPTY_HEAD, Head, Integration, load_head
+from consent_gateway.audit.log import EMPTY_HEAD, NO_CHAIN, Head, Integration, Pending, load_head
 from consent_gateway.audit.proofs import root_at
 from consent_gateway.audit.tiles import TILE_WIDTH, encode_bundle, tile_width
-from consent_gateway.db.dialects import upsert
+from consent_gateway.db.dialects import chunks, upsert
 from consent_gateway.db.engine import Session
-from consent_gateway.db.tables import audit_entries, audit_head, audit_openings, audit_pending, audit_tiles, log_epochs
+from consent_gateway.db.tables import (
+    audit_chains,
+    audit_entries,
+    audit_head,
+    audit_openings,
+    audit_pending,
+    audit_tiles,
+    log_epochs,
+)
 from consent_gateway.domain.ids import SubjectId
 from consent_gateway.errors import AuditError
 
 _SEQUENCER_LOCK = 0x636F6E73656E74  # "consent"
 _HASH = 32
+_KEYS_AT = (1, 1 + CHAIN_REF_BYTES)  # where keys of chains stand in `audit_pending.chains`, as SQL counts
+_REMEMBERED = 200_000  # chains: some 40 MB
 # Where the uid stands in the canonical bytes: `...,"uid":"<32 hex>","v":1}` is always the tail of an entry.
 _UID_TAIL = len('","v":1}')
 
 # The driver's own statements: they carry every entry there is. On PostgreSQL one statement takes whole columns.
 _SQLITE_INSERT = {
-    audit_pending: "INSERT INTO audit_pending (uid, entry) VALUES (?, ?)",
+    audit_pending: "INSERT INTO audit_pending (uid, entry, chains) VALUES (?, ?, ?)",
     audit_openings: "INSERT INTO audit_openings (uid, name, subject_id, payload) VALUES (?, ?, ?, ?)",
     audit_entries: "INSERT INTO audit_entries (idx, uid, entry) VALUES (?, ?, ?)",
+    audit_chains: (
+        "INSERT INTO audit_chains (chain_key, count, link) VALUES (?, ?, ?) "
+        "ON CONFLICT (chain_key) DO UPDATE SET count = excluded.count, link = excluded.link"
+    ),
 }
 _POSTGRESQL_INSERT = {
-    audit_pending: "INSERT INTO audit_pending (uid, entry) SELECT * FROM unnest(%s::bytea[], %s::bytea[])",
+    audit_pending: (
+        "INSERT INTO audit_pending (uid, entry, chains) SELECT * FROM unnest(%s::bytea[], %s::bytea[], %s::bytea[])"
+    ),
     audit_openings: (
         # Only of people who are still there: an erasure that is under way is waited for, and leaves no opening.
         "INSERT INTO audit_openings (uid, name, subject_id, payload) "
@@ -46,8 +67,19 @@ _POSTGRESQL_INSERT = {
     audit_entries: (
         "INSERT INTO audit_entries (idx, uid, entry) SELECT * FROM unnest(%s::bigint[], %s::bytea[], %s::bytea[])"
     ),
+    audit_chains: (
+        "INSERT INTO audit_chains (chain_key, count, link) "
+        "SELECT * FROM unnest(%s::bytea[], %s::bigint[], %s::bytea[]) "
+        "ON CONFLICT (chain_key) DO UPDATE SET count = excluded.count, link = excluded.link"
+    ),
 }
-_TAKE = select(audit_pending.c.id, audit_pending.c.entry).order_by(audit_pending.c.id).limit(bindparam("n"))
+_HEADS = "SELECT chain_key, count, link FROM audit_chains WHERE chain_key "
+_ANY = "= ANY (%s::bytea[])"
+_TAKE = (
+    select(audit_pending.c.id, audit_pending.c.entry, audit_pending.c.chains)
+    .order_by(audit_pending.c.id)
+    .limit(bindparam("n"))
+)
 
 _HEAD = select(
     audit_head.c.size, audit_head.c.root, select(func.max(log_epochs.c.epoch)).scalar_subquery().label("epoch")
@@ -64,8 +96,27 @@ class Opening:
     payload: bytes
 
 
-def append(session: Session, entries: Sequence[tuple[bytes, bytes]], openings: Sequence[Opening] = ()) -> None:
-    """Queue entries `(uid, canonical bytes)` and keep their openings, in the transaction of the action (P4)."""
+Recorded = tuple[bytes, bytes, bytes | None]
+"""A uid, canonical bytes with room for the places in chains, and the chains themselves (`chains.chain_ref`)."""
+
+
+@dataclass(slots=True)
+class Edge:
+    """What a sequencer remembers between transactions: it holds as long as nobody else moved the head."""
+
+    head: Head = EMPTY_HEAD
+    chains: dict[bytes, ChainHead] = field(default_factory=dict)
+
+    def moved(self, integration: Integration) -> None:
+        """Remember what a committed transaction wrote."""
+        self.head = integration.head
+        if len(self.chains) > _REMEMBERED:
+            self.chains.clear()
+        self.chains.update(integration.chains)
+
+
+def append(session: Session, entries: Sequence[Recorded], openings: Sequence[Opening] = ()) -> None:
+    """Queue entries and keep their openings, in the transaction of the action (P4)."""
     _insert(session, audit_pending, entries)
     _insert(session, audit_openings, [(o.uid, o.name, o.subject_id, o.payload) for o in openings])
 
@@ -89,14 +140,13 @@ class SetBackError(Exception):
 
 
 class SqlLogStore:
-    """One sequencing transaction; see `audit.log.LogStore`. The edge is cached between transactions by the caller."""
+    """One sequencing transaction; see `audit.log.LogStore`. The caller keeps `Edge` between transactions."""
 
-    def __init__(self, session: Session, cached: Head, epoch: int = FIRST_EPOCH) -> None:
+    def __init__(self, session: Session, edge: Edge, epoch: int = FIRST_EPOCH) -> None:
         self._session = session
-        self._cached = cached
+        self._edge = edge
         self.epoch = epoch
-        self._last_id = 0
-        self.saved: Head | None = None
+        self.saved: Integration | None = None
 
     def head(self) -> Head:
         """Take the writer's lock, then return the stored head; the cached one where nobody else moved it.
@@ -108,15 +158,17 @@ class SqlLogStore:
         row = self._session.execute(_HEAD).first()
         size, root, epoch = (0, EMPTY_HEAD.root, FIRST_EPOCH) if row is None else (row.size, bytes(row.root), row.epoch)
         before, self.epoch = self.epoch, epoch or FIRST_EPOCH
-        if (size, root) == (self._cached.size, self._cached.root):
-            return self._cached
+        if (size, root) == (self._edge.head.size, self._edge.head.root):
+            return self._edge.head
         head = read_head(self._session, size, root) if size else EMPTY_HEAD
         if before == self.epoch:  # an epoch that was opened elsewhere says itself what it goes on from
             self._require_extended(head)
+        self._edge.head = head
+        self._edge.chains.clear()
         return head
 
     def _require_extended(self, head: Head) -> None:
-        known = self._cached
+        known = self._edge.head
         if head.size < known.size:
             raise SetBackError("rolled_back", f"{known.size} entries were published, the store has {head.size}")
         if known.size and self._root_at(known.size, head) != known.root:
@@ -125,21 +177,31 @@ class SqlLogStore:
     def _root_at(self, size: int, head: Head) -> bytes:
         return root_at(size, head.size, lambda level, index, width: read_tile(self._session, level, index, width))
 
-    def pending(self, limit: int, /) -> list[bytes]:
+    def pending(self, limit: int, /) -> list[Pending]:
         """Return the oldest pending entries."""
         rows = self._session.execute(_TAKE, {"n": limit}).all()
-        self._ids = [row.id for row in rows]
-        return [bytes(row.entry) for row in rows]
+        self._ids = [row[0] for row in rows]
+        return [(bytes(entry), NO_CHAIN if chains is None else bytes(chains)) for _, entry, chains in rows]
+
+    def chains(self, keys: Collection[bytes], /) -> Mapping[bytes, ChainHead]:
+        """Return the heads of these chains, remembered or read."""
+        held = self._edge.chains
+        found = {key: held[key] for key in keys if key in held}
+        found.update(chain_heads(self._session, keys - found.keys()))
+        return found
 
     def save(self, integration: Integration, checkpoint: bytes, /) -> None:
         """Write the batch; durable once the transaction around it has committed."""
         _insert(self._session, audit_entries, [(index, uid_of(e), e) for index, e, _leaf in integration.rows])
+        # In the order of the keys, which is that of their pages
+        chains = sorted((key, count, link) for key, (count, link) in integration.chains.items())
+        _insert(self._session, audit_chains, chains)
         tiles = [{"level": t.level, "idx": t.index, "hashes": t.data} for t in integration.tiles]
         upsert(self._session, audit_tiles, tiles)
         head = {"id": 1, "size": integration.head.size, "root": integration.head.root, "checkpoint": checkpoint}
         upsert(self._session, audit_head, [head])
         self._forget()
-        self.saved = integration.head
+        self.saved = integration
 
     def _forget(self) -> None:
         # Pending ids can commit out of order on PostgreSQL, so exactly the ids that were read are deleted.
@@ -150,6 +212,39 @@ class SqlLogStore:
         self._session.execute(
             delete(audit_pending).where(audit_pending.c.id == bindparam("b_id")), [{"b_id": i} for i in self._ids]
         )
+
+
+def chain_heads(session: Session, keys: Collection[bytes]) -> dict[bytes, ChainHead]:
+    """Return the heads of those of these chains that there are."""
+    found: dict[bytes, ChainHead] = {}
+    sqlite = session.dialect.name == "sqlite"
+    for part in chunks(keys):
+        values = tuple(part) if sqlite else (part,)
+        rows = session.exec_driver_sql(_HEADS + (f"IN ({','.join('?' * len(part))})" if sqlite else _ANY), values)
+        found.update({bytes(key): (count, bytes(link)) for key, count, link in rows})
+    return found
+
+
+def chain_counts(session: Session, keys: Collection[bytes]) -> Counter[bytes]:
+    """Return how many entries these chains have, those that wait for the sequencer included.
+
+    One statement, one snapshot: what the sequencer takes over meanwhile is counted once.
+    """
+    counts: Counter[bytes] = Counter()
+    waiting = [func.substr(audit_pending.c.chains, at, _HASH, type_=LargeBinary) for at in _KEYS_AT]
+    statement = union_all(
+        select(audit_chains.c.chain_key, audit_chains.c.count).where(audit_chains.c.chain_key.in_(keys)),
+        *(select(key, literal_column("1")).where(key.in_(keys)) for key in waiting),
+    )
+    for key, count in session.execute(statement):
+        counts[bytes(key)] += count
+    return counts
+
+
+def opening_count(session: Session, subject_id: SubjectId) -> int:
+    """Return how many commitments about a person can still be opened."""
+    statement = select(func.count()).select_from(audit_openings).where(audit_openings.c.subject_id == subject_id)
+    return session.execute(statement).scalar_one()
 
 
 def uid_of(entry: bytes) -> bytes:

@@ -12,10 +12,10 @@ from pathlib import Path
 
 from consent_gateway.audit.checkpoints import Checkpoint, open_checkpoint
 from consent_gateway.audit.epochs import FIRST_EPOCH
-from consent_gateway.audit.log import EMPTY_HEAD, Head, make_receipt, sequence
+from consent_gateway.audit.log import make_receipt, sequence
 from consent_gateway.db import log_state, log_store
 from consent_gateway.db.engine import Session
-from consent_gateway.db.log_store import SetBackError, SqlLogStore
+from consent_gateway.db.log_store import Edge, SetBackError, SqlLogStore
 from consent_gateway.errors import KeyringError, NotFoundError
 from consent_gateway.services import log_exports
 from consent_gateway.services.gateway import Gateway
@@ -26,11 +26,11 @@ BATCH = 2048
 
 
 class Sequencer:
-    """Drains pending entries into the tree, batch by batch; keeps the edge of the tree between batches."""
+    """Drains pending entries into the tree, batch by batch; keeps its edge and the heads of chains between batches."""
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
-        self._head: Head = EMPTY_HEAD
+        self._edge = Edge()
         self._epoch = FIRST_EPOCH
 
     def run_once(self) -> int:
@@ -43,7 +43,7 @@ class Sequencer:
             return 0
         try:
             with gateway.store.transaction() as session:
-                store = SqlLogStore(session, self._head, self._epoch)
+                store = SqlLogStore(session, self._edge, self._epoch)
                 published = sequence(store, lambda: gateway.log_keys.signer(store.epoch), BATCH)
         except SetBackError as error:
             gateway.gate.report("memory", Fault(FaultKind(error.kind), error.detail))
@@ -51,8 +51,9 @@ class Sequencer:
         self._epoch = store.epoch
         if published is None or store.saved is None:
             return 0
-        self._head = store.saved
-        gateway.published = Checkpoint(gateway.log_keys.signer(store.epoch).key.name, self._head.size, self._head.root)
+        self._edge.moved(store.saved)
+        head = self._edge.head
+        gateway.published = Checkpoint(gateway.log_keys.signer(store.epoch).key.name, head.size, head.root)
         gateway.on_published()
         return len(published.rows)
 

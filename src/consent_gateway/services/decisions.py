@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from consent_gateway.audit.canonical import canonical_json
+from consent_gateway.audit.chains import SUBJECT, UNFILLED, chain_ref
 from consent_gateway.audit.commitments import commit
 from consent_gateway.audit.entries import EntryKind, EntryWriter
 from consent_gateway.db import audience_rows
@@ -28,6 +29,7 @@ from consent_gateway.services.items import SubjectRef
 from consent_gateway.services.people import NOBODY, PSEUDONYM, Resolver
 
 MAX_BATCH = 1000
+_SEALED = b'{"chain":"%b","subject":"%%b"}' % UNFILLED.hex().encode()  # as `Work.record_about` writes it
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,14 +198,14 @@ def _record(work: Work, writer: EntryWriter, fields: bytes, person: Person | Non
     """Queue the entry: outcome and reason in the clear, who it was about and on which facts as a commitment."""
     uid = secrets.token_bytes(UID_BYTES)
     if person is None:
-        work.entries.append((uid, writer.write_encoded(work.now_ms, uid, fields, b"{}")))
+        work.entries.append((uid, writer.write_encoded(work.now_ms, uid, fields, b"{}"), None))
         return uid
     # Written out, because canonical JSON of two plain members needs no encoder.
     payload = b'{"facts":"%b","subject_id":%d}' % (answer.facts_digest.encode(), person.subject_id)
     audit_key = work.gateway.vault.audit_key(person.subject_id, person.wrapped_dek)
-    sealed = b'{"subject":"%b"}' % commit(audit_key, uid, "subject", payload).hex().encode()
-    work.entries.append((uid, writer.write_encoded(work.now_ms, uid, fields, sealed)))
-    work.openings.append(Opening(uid, "subject", person.subject_id, payload))
+    sealed = _SEALED % commit(audit_key, uid, SUBJECT, payload).hex().encode()
+    work.entries.append((uid, writer.write_encoded(work.now_ms, uid, fields, sealed), chain_ref(audit_key, uid)))
+    work.openings.append(Opening(uid, SUBJECT, person.subject_id, payload))
     return uid
 
 

@@ -6,7 +6,8 @@ wrap change together, and a reader sees all of the old or all of the new. The ol
 The log. The key of a person's commitments derives from the data key, and entries cannot be written anew. So that they
 stay openable for the person, the old commitment key goes into `retired_audit_keys`, sealed under the new data key: it
 opens entries from before, makes no new ones, and dies with the person's data key as the others do. It is the derived
-key alone: from it follows nothing about what was sealed.
+key alone: from it follows nothing about what was sealed. A person has one chain of entries for each audit key; the
+entry of the change belongs to both, the one it follows and the one it begins.
 
 Subject 0 is the gateway itself: refused rows, signals of nobody known, replies with tokens. It has no row to lock, so
 its writers are held off by the registers.
@@ -42,6 +43,7 @@ from consent_gateway.services.vault import (
 from consent_gateway.vault.envelope import derive_audit_key
 from consent_gateway.vault.failures import VaultError
 
+_BY_JOB = "everyone"
 _PAGE = 100  # people of one transaction: each of them has several ciphertexts
 
 
@@ -50,6 +52,7 @@ class _Resealed:
     """What a person's rows hold under the new key."""
 
     subject_id: SubjectId
+    old: bytes = field(repr=False)
     dek: bytes = field(repr=False)
     wrapped: bytes
     groups: list[SealedGroup]
@@ -71,8 +74,7 @@ def rotate(work: Work, subject_id: SubjectId, reason: str) -> int:
     for member, wrapped in rows.lock_keys(work.session, members).items():
         done = _opened(work, member, wrapped)
         _write(work, done, wrapped)
-        payload = canonical_json({"subject_id": member})
-        work.record_about(EntryKind.DEK_ROTATED, {"reason": reason}, member, derive_audit_key(done.dek), payload)
+        _record(work, done, reason)
     return len(members)
 
 
@@ -103,6 +105,8 @@ def page(work: Work, job: KeyJob, limit: int) -> Step:
             failed += 1
             continue
         _write(work, resealed, wrapped)
+        if subject_id != GATEWAY_ITSELF:
+            _record(work, resealed, _BY_JOB)
         done += 1
     return Step(found[-1], done, failed)
 
@@ -122,12 +126,12 @@ def _opened(work: Work, subject_id: SubjectId, wrapped: bytes) -> _Resealed:
     groups = [reseal_group(old, dek, group) for group in rows.groups_of(session, subject_id)]
     if subject_id == GATEWAY_ITSELF:
         free = {place: anew(rows.own_of(session, place)) for place in ("quarantine", "signal")}
-        return _Resealed(subject_id, dek, fresh, groups, free, [], _replies(work, old, dek))
+        return _Resealed(subject_id, old, dek, fresh, groups, free, [], _replies(work, old, dek))
     free = {place: anew(rows.free_of(session, place, subject_id)) for place in ("evidence", "signal")}
     held = [(n, open_retired(old, subject_id, n, sealed)) for n, sealed in rows.retired_keys(session, subject_id)]
     held.append((max((n for n, _ in held), default=0) + 1, derive_audit_key(old)))
     retired = [(n, seal_retired(dek, subject_id, n, key)) for n, key in held]
-    return _Resealed(subject_id, dek, fresh, groups, free, retired, [])
+    return _Resealed(subject_id, old, dek, fresh, groups, free, retired, [])
 
 
 def _write(work: Work, done: _Resealed, wrapped: bytes) -> None:
@@ -140,6 +144,13 @@ def _write(work: Work, done: _Resealed, wrapped: bytes) -> None:
         rows.put_reply(work.session, principal, key, content)
     if job_rows.swap_wraps(work.session, [(done.wrapped, done.subject_id, wrapped)]) != 1:
         raise RaceError
+
+
+def _record(work: Work, done: _Resealed, reason: str) -> None:
+    """Record it about the person: the entry ends one chain of theirs and begins the next."""
+    new, former = derive_audit_key(done.dek), derive_audit_key(done.old)
+    payload = canonical_json({"subject_id": done.subject_id})
+    work.record_about(EntryKind.DEK_ROTATED, {"reason": reason}, done.subject_id, new, payload, former=former)
 
 
 def _replies(work: Work, old: bytes, dek: bytes) -> list[tuple[str, str, bytes]]:

@@ -12,8 +12,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from consent_gateway.audit.canonical import canonical_json
+from consent_gateway.audit.chains import chain_key, chain_secret
 from consent_gateway.audit.entries import EntryKind
-from consent_gateway.db import erasures, holds, intake, merges, subjects, tombstones
+from consent_gateway.db import erasures, holds, intake, log_store, merges, resealing, subjects, tombstones
 from consent_gateway.db.erasures import ErasureRow
 from consent_gateway.db.holds import Waiting
 from consent_gateway.db.tombstones import Tombstone
@@ -109,6 +110,7 @@ def _lock(work: Work, subject_id: SubjectId) -> list[SubjectId]:
 
 
 def _erase_subject(work: Work, subject_id: SubjectId, reason: str) -> Erasure:
+    resealing.lock_keys(work.session, [subject_id])  # whoever writes openings of theirs is waited for, then shut out
     dek = work.gateway.vault.keys(work.session, [subject_id])[subject_id]
     group = subjects.sealed(work.session, [subject_id], CONTACT)[subject_id]
     forms = [stored(kind, value) for kind, value in open_group(dek, group)["points"]]
@@ -116,7 +118,7 @@ def _erase_subject(work: Work, subject_id: SubjectId, reason: str) -> Erasure:
     payload = canonical_json({"subject_id": subject_id})
     uid = work.record_about(
         EntryKind.SUBJECT_ERASED,
-        {"reason": reason, "tombstones": len(forms)},
+        {"reason": reason, "tombstones": len(forms), **_unopenable(work, subject_id)},
         subject_id,
         derive_audit_key(dek),
         payload,
@@ -128,6 +130,21 @@ def _erase_subject(work: Work, subject_id: SubjectId, reason: str) -> Erasure:
     intake.forget_quarantined(work.session, [*names, lasting_names.of_subject(work, subject_id)])
     counts = subjects.delete_person(work.session, subject_id)
     return Erasure(len(forms), sum(counts.values()), uid)
+
+
+def _unopenable(work: Work, subject_id: SubjectId) -> dict[str, object]:
+    """Return what can never be opened again: each chain of the person and its length with this entry, and how much.
+
+    Entries about them that are under way can still come after this one; they leave no openings.
+    """
+    today, *former = (chain_key(chain_secret(k)) for k in work.gateway.vault.audit_keys(work.session, subject_id))
+    counts = log_store.chain_counts(work.session, [today, *former])
+    counts.update(work.queued_chains())
+    counts[today] += 1
+    openings = log_store.opening_count(work.session, subject_id)
+    openings += sum(opening.subject_id == subject_id for opening in work.openings)
+    chains = [{"chain": key.hex(), "count": counts[key]} for key in (*former, today) if counts[key]]
+    return {"openings": openings, "chains": chains}
 
 
 def _keep_line(work: Work, subject_id: SubjectId, reason: str, forms: list[Normalised], uid: bytes) -> None:

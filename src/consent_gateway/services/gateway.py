@@ -14,10 +14,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+from consent_gateway.audit.chains import CHAIN, OTHER, OTHER_CHAIN, SUBJECT, UNFILLED, chain_ref
 from consent_gateway.audit.checkpoints import Checkpoint, Signer
 from consent_gateway.audit.commitments import commit
 from consent_gateway.audit.entries import EntryKind, EntryWriter
 from consent_gateway.audit.epochs import FIRST_EPOCH
+from consent_gateway.audit.log import NO_CHAIN, chain_keys_of
 from consent_gateway.audit.log_keys import LogKeys
 from consent_gateway.clock import Clock
 from consent_gateway.db import log_store
@@ -70,7 +72,7 @@ class Work:
     instant: datetime
     actor: Principal
     registers: Registers
-    entries: list[tuple[bytes, bytes]] = field(default_factory=list)
+    entries: list[log_store.Recorded] = field(default_factory=list)
     openings: list[log_store.Opening] = field(default_factory=list)
     cited: dict[str, Standing] = field(default_factory=dict)  # sets of packs that entries name, not known to be kept
     seen: Counter[Seen] = field(default_factory=Counter)  # what candidates in shadow would have answered
@@ -113,7 +115,7 @@ class Work:
     def record(self, kind: EntryKind, fields: Mapping[str, object], *, uid: bytes | None = None) -> bytes:
         """Queue an audit entry about no particular person; returns its uid. `uid`: as for `record_about`."""
         uid = uid or secrets.token_bytes(UID_BYTES)
-        self.entries.append((uid, EntryWriter(kind, self.actor.id).write(self.now_ms, uid, fields)))
+        self.entries.append((uid, EntryWriter(kind, self.actor.id).write(self.now_ms, uid, fields), None))
         return uid
 
     def record_about(
@@ -125,16 +127,28 @@ class Work:
         payload: bytes,
         *,
         uid: bytes | None = None,
+        former: bytes | None = None,
     ) -> bytes:
-        """Queue an entry about one person: the log gets a commitment, the opening goes with the person.
+        """Queue an entry about one person: the log gets commitments, the opening goes with the person.
 
-        `uid` is for whoever had to name the entry before it is written: 16 bytes, fresh and random.
+        One commitment is to the payload, one to the entry's place among all those about this person, which the
+        sequencer fills in (`audit.chains`). `uid` is for whoever had to name the entry before it is written: 16 bytes,
+        fresh and random. `former` is the audit key that `audit_key` replaces: this entry is then the first of the new
+        chain and belongs to the former one too, so that neither can be shown without the other.
         """
         uid = uid or secrets.token_bytes(UID_BYTES)
-        sealed = {"subject": commit(audit_key, uid, "subject", payload)}
-        self.entries.append((uid, EntryWriter(kind, self.actor.id).write(self.now_ms, uid, fields, sealed)))
-        self.openings.append(log_store.Opening(uid, "subject", subject_id, payload))
+        sealed = {SUBJECT: commit(audit_key, uid, SUBJECT, payload), CHAIN: UNFILLED}
+        refs, names = chain_ref(audit_key, uid), [SUBJECT]
+        if former is not None:
+            sealed |= {OTHER: commit(former, uid, OTHER, payload), OTHER_CHAIN: UNFILLED}
+            refs, names = refs + chain_ref(former, uid, OTHER_CHAIN), [SUBJECT, OTHER]
+        self.entries.append((uid, EntryWriter(kind, self.actor.id).write(self.now_ms, uid, fields, sealed), refs))
+        self.openings += [log_store.Opening(uid, name, subject_id, payload) for name in names]
         return uid
+
+    def queued_chains(self) -> list[bytes]:
+        """Return the key of the chain of each entry that is queued here."""
+        return chain_keys_of([refs or NO_CHAIN for _, _, refs in self.entries])
 
     def flush(self) -> None:
         """Write the queued entries into the transaction; the last thing before it commits."""

@@ -59,7 +59,7 @@ def _append(site: Site, sequencer: audit_log.Sequencer, first: int, count: int) 
     for start in range(first, first + count, audit_log.BATCH):
         uids = [number.to_bytes(16, "big") for number in range(start, min(first + count, start + audit_log.BATCH))]
         with site.gateway.store.transaction() as session:
-            log_store.append(session, [(uid, writer.write(0, uid, FIELDS)) for uid in uids])
+            log_store.append(session, [(uid, writer.write(0, uid, FIELDS), None) for uid in uids])
         sequencer.drain()
 
 

@@ -47,6 +47,7 @@ audit_pending = Table(
     key("id"),
     Column("uid", LargeBinary(16), nullable=False),
     Column("entry", LargeBinary, nullable=False),
+    Column("chains", LargeBinary),  # key and salt of each chain it belongs to; NULL: it is about nobody
 )
 
 audit_entries = Table(
@@ -83,6 +84,16 @@ audit_openings = Table(
     Column("payload", LargeBinary, nullable=False),
 )
 
+# Named by a hash of a secret that only the person's own key gives: once that is gone, the rows are about nobody.
+audit_chains = Table(
+    "audit_chains",
+    metadata,
+    Column("chain_key", LargeBinary(32), primary_key=True),
+    Column("count", BigInteger, nullable=False),
+    Column("link", LargeBinary(32), nullable=False),
+    sqlite_with_rowid=False,
+)
+
 CLASSES: Classes = {
     "audiences": {
         "operational": "id segment purpose channel recipient message basis size waterfall packs manifest_root"
@@ -91,9 +102,10 @@ CLASSES: Classes = {
     },
     "audience_members": {"operational": "audience_id chunk", "pseudonymous": "subject_ids"},
     "audience_manifests": {"operational": "audience_id hashes"},
-    "audit_pending": {"log": "id uid entry"},
+    "audit_pending": {"log": "id uid entry chains"},
     "audit_entries": {"log": "idx uid entry"},
     "audit_tiles": {"log": "level idx hashes"},
     "audit_head": {"log": "id size root checkpoint"},
     "audit_openings": {"log": "uid name", "pseudonymous": "subject_id payload"},
+    "audit_chains": {"log": "chain_key count link"},
 }
