@@ -53,7 +53,7 @@ def naive(leaves: Sequence[MapLeaf], bits: str = "") -> tuple[bytes, int]:
     if len(below) == 1:
         return sha256(b"\x02" + below[0].key + below[0].entries.to_bytes(8, "big") + below[0].link).digest(), below[
             0
-        ].count
+        ].entries
     (left, a), (right, b) = naive(below, bits + "0"), naive(below, bits + "1")
     return sha256(b"\x03" + left + a.to_bytes(8, "big") + right + b.to_bytes(8, "big")).digest(), a + b
 

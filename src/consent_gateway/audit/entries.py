@@ -61,6 +61,7 @@ class EntryKind(StrEnum):
     DEK_ROTATED = "dek.rotated"
     PAIRWISE_EPOCH_CREATED = "pairwise_epoch.created"
     LOG_CREATED = "log.created"
+    MAP_PUBLISHED = "map.published"
     RECONCILE_RUN = "reconcile.run"
     LEDGER_READ = "ledger.read"
     NOTICE_SHOWN = "notice.shown"

@@ -94,6 +94,37 @@ audit_chains = Table(
     sqlite_with_rowid=False,
 )
 
+# The newest published map of chains: its leaves, the nodes over their first bits by number, and each map's root.
+audit_map_leaves = Table(
+    "audit_map_leaves",
+    metadata,
+    Column("chain_key", LargeBinary(32), primary_key=True),
+    Column("count", BigInteger, nullable=False),
+    Column("link", LargeBinary(32), nullable=False),
+    sqlite_with_rowid=False,
+)
+
+audit_map_nodes = Table(
+    "audit_map_nodes",
+    metadata,
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("hash", LargeBinary(32), nullable=False),
+    Column("entries", BigInteger, nullable=False),
+    Column("chains", BigInteger, nullable=False),
+)
+
+audit_maps = Table(
+    "audit_maps",
+    metadata,
+    Column("number", row_id(), primary_key=True, autoincrement=False),
+    Column("size", BigInteger, nullable=False),  # of the log, at which the map holds
+    Column("root", LargeBinary(32), nullable=False),
+    Column("entries", BigInteger, nullable=False),
+    Column("chains", BigInteger, nullable=False),
+    Column("entry_uid", LargeBinary(16), nullable=False),
+    Column("published_at", BigInteger, nullable=False),
+)
+
 CLASSES: Classes = {
     "audiences": {
         "operational": "id segment purpose channel recipient message basis size waterfall packs manifest_root"
@@ -108,4 +139,7 @@ CLASSES: Classes = {
     "audit_head": {"log": "id size root checkpoint"},
     "audit_openings": {"log": "uid name", "pseudonymous": "subject_id payload"},
     "audit_chains": {"log": "chain_key count link"},
+    "audit_map_leaves": {"log": "chain_key count link"},
+    "audit_map_nodes": {"log": "number hash entries chains"},
+    "audit_maps": {"log": "number size root entries chains entry_uid", "time": "published_at"},
 }
