@@ -239,7 +239,7 @@ def test_nobody_is_denied_and_that_is_recorded(crm: Gateway, who: Any) -> None:
         (found,) = decide(work, [Ask(EMAIL_MARKETING, who, SYSTEM)])
         assert isinstance(found, Decision)
         assert (found.answer.permitted, found.answer.reason_code) == (False, "unknown_subject")
-        assert [uid for uid, _ in work.entries] == [found.uid]
+        assert [uid for uid, *_ in work.entries] == [found.uid]
 
 
 def test_a_question_that_is_wrong_fails_alone(crm: Gateway) -> None:
@@ -258,7 +258,7 @@ def test_a_batch_has_a_limit_and_one_entry(crm: Gateway) -> None:
         answers, uid = decide_batch(work, EMAIL_MARKETING, [ref(1), ref(2), by("email", "x@example.org"), ref(1)])
         assert [a.reason_code == "unknown_subject" for a in answers] == [False, False, True, False]
         assert answers[0] == answers[3]
-        assert [u for u, _ in work.entries] == [uid]
+        assert [u for u, *_ in work.entries] == [uid]
         with pytest.raises(InputError):
             decide_batch(work, EMAIL_MARKETING, [ref(1)] * (MAX_BATCH + 1))
 

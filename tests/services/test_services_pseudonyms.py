@@ -229,7 +229,7 @@ def test_the_move_opens_no_key_and_reads_no_identity(crm: Gateway, monkeypatch: 
 def test_the_move_is_in_the_log_with_counts_and_without_names(crm: Gateway) -> None:
     old = [name(crm, n) for n in (1, 2)]
     roll(crm)
-    names = [*old, name(crm, 3), "p1-" + "0" * 32, "p9-" + "0" * 32, "?"]
+    names = [*old, name(crm, 3), "p1-" + "1" * 32, "p9-" + "1" * 32, "?"]
     convert(crm, names)
     counts = {"from": {"1": 2, "2": 1}, "names": 6, "refused": 3}
     assert entries(crm, "pseudonyms.converted") == [{"recipient": "house", "sector": "house", "epoch": 2} | counts]
