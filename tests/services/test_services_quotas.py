@@ -71,6 +71,19 @@ def check_wait(model: Model, now: int, units: set[int], wait: int) -> None:
         assert after != before
 
 
+@pytest.mark.parametrize("most", [0, 2])
+def test_a_limit_that_is_lowered_holds_for_whoever_was_asked_about_before(gateway: Gateway, most: int) -> None:
+    """Otherwise a key that is given 0 goes on with the people of its last hour, and renews it with each question."""
+    who = an_officer(gateway, "desk", "reveal")
+    with gateway.work(who) as work:
+        quotas.take(work, who.id, QuotaKind.REVEAL, {unit(n) for n in range(3)})
+    with gateway.work() as work:
+        quotas.set_limits(work, who.id, QuotaKind.REVEAL, most, 100)
+    with pytest.raises(QuotaError) as caught, gateway.work(who) as work:
+        quotas.take(work, who.id, QuotaKind.REVEAL, {unit(0)})
+    assert caught.value.retry_after == HOUR
+
+
 def test_kinds_and_keys_count_apart(gateway: Gateway) -> None:
     for name in ("one", "two"):
         an_officer(gateway, name)

@@ -44,7 +44,7 @@ def take(work: Work, principal: str, kind: QuotaKind, units: Collection[bytes]) 
         after = work.now - seconds
         fresh = sum(asked.get(unit, 0) <= after for unit in units)
         over = excess(quota_rows.used(work.session, principal, kind, after), fresh, most)
-        if fresh and over > 0:
+        if over > 0:  # also where nobody is new, if the limit was lowered below what counts
             raise QuotaError(retry_after=_wait(work, principal, kind, seconds, over))
     quota_rows.count(work.session, principal, kind, units, work.now)
 
