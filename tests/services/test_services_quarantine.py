@@ -122,7 +122,11 @@ def test_what_was_emptied_is_tied_to_nobody(crm: Gateway) -> None:
 def test_what_is_read_as_an_identifier() -> None:
     found = identifiers_in(json.dumps([{"x": {"mail": "a@b.de"}}, "A@b.de", {"n": "+4930901820"}, "a", 1]).encode())
     assert [(f.kind, f.value) for f in found] == [("email", "a@b.de"), ("email", "a@b.de"), ("phone", "+4930901820")]
-    assert identifiers_in(b"no JSON, a@b.de") == []
+    deep = b'{"a":' * 40 + b'"a@b.de"' + b"}" * 40
+    digits = b'{"n":' + b"9" * 5000 + b',"mail":"a@b.de"}'  # more than Python makes a number of
+    for row in (deep, digits, b'{"email": "a@b.de", "country": ', b"\xff <a@b.de>", b"Anna;a@b.de;1980"):
+        assert [f.value for f in identifiers_in(row)] == ["a@b.de"]
+    assert identifiers_in(b"{") == []
 
 
 # -- two at once -----------------------------------------------------------------------------------------------------

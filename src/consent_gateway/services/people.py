@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from consent_gateway.db import merges
@@ -20,7 +21,8 @@ from consent_gateway.vault.pseudonyms import MAX_CHARS
 PSEUDONYM = "pseudonym"
 NOBODY = SubjectId(-1)  # is looked up where a name means nobody: the same queries as for somebody who is gone
 _KINDS = frozenset(IdentifierKind)
-_MAX_DEPTH = 8
+_MAX_DEPTH = 64  # more than a row that comes in may have
+_BETWEEN = re.compile(r"[\s\"'<>,;:{}\[\]]+")
 _WRITTEN_LIKE = {IdentifierKind.EMAIL: "@", IdentifierKind.PHONE: "+"}
 UNKNOWN = FieldProblem("$.subject", "unknown_subject", "nobody with this identifier is known")
 NOT_A_POINT = FieldProblem("$.contact_point", "not_a_contact_point", "name an address, not a pseudonym")
@@ -40,7 +42,7 @@ def phone_region(region: str | None) -> str | None:
 
 
 def identifiers_in(raw: bytes) -> list[Normalised]:
-    """Return every identifier in a row that could not be taken in, as far as it can be read: JSON, at any depth.
+    """Return every identifier in a row that could not be taken in, as far as it can be read: at any depth of JSON.
 
     What stands under another name, or in the column of another field, counts if it is written like an address or like
     a number with its country: such rows are refused for that very reason.
@@ -57,17 +59,21 @@ def people_in(work: Work, raw: bytes) -> set[SubjectId]:
 
 
 def _texts_in(raw: bytes) -> Iterator[tuple[str, str, str | None]]:
-    """Yield every text of a row with the name that it stands under, and the country that is said beside it."""
+    """Yield every text of a row with the name that it stands under, and the country that is said beside it.
+
+    Numbers are texts too: a member number that is sent as one is refused. What is no JSON is cut into words.
+    """
     try:
-        document = json.loads(raw)
+        document = json.loads(raw, parse_int=str)
     except (ValueError, RecursionError):
+        yield from (("", word, None) for word in _BETWEEN.split(raw.decode(errors="replace")))
         return
     yield from _walk("", document, None, _MAX_DEPTH)
 
 
 def _walk(key: str, value: object, region: str | None, depth: int) -> Iterator[tuple[str, str, str | None]]:
-    if isinstance(value, (str, int)):  # a member number that is sent as a number is refused as one
-        yield key, str(value), region
+    if isinstance(value, str):
+        yield key, value, region
     elif isinstance(value, list) and depth:
         for item in value:
             yield from _walk(key, item, region, depth - 1)
