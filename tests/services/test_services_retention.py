@@ -176,6 +176,19 @@ def test_what_ends_another_consent_ends_neither_evidence_nor_person(crm: Gateway
     assert [e is not None for e in kept] == [True, False]
 
 
+def test_evidence_goes_a_period_after_the_time_of_the_consent_was_over(crm: Gateway) -> None:
+    register(crm, source="P9Y", purpose="P30D", purposes=())
+    until = NOW_S + 10 * DAY
+    take(crm, [a_consent(ref(n), at=NOW_S - DAY, valid_until=until) for n in (1, 2)])
+    take(crm, [a_consent(ref(2), kind=ConsentKind.RENEWED, at=NOW_S)])  # may rest on the former
+    later(crm, days=40, seconds=-1)
+    assert ran(crm) == {}
+    later(crm, seconds=1)
+    assert ran(crm) == {"evidence": 1}
+    assert ran(crm) == {}
+    assert rows(crm, "consent_events") == 3
+
+
 def test_signals_of_strangers_go_after_thirty_days_and_their_noes_stay(crm: Gateway) -> None:
     register(crm, source="P9Y", purpose="P9Y")
     take(crm, [SignalItem(by("device_id", "device-0000-0001"), "1", NOW_S), SignalItem(ref(1), "1", NOW_S)])
@@ -279,7 +292,7 @@ def test_a_consent_with_an_end_keeps_until_its_period_is_over(crm: Gateway) -> N
     later(crm, days=164)
     assert ran(crm) == {}
     later(crm, days=1)
-    assert ran(crm) == {"people": 1}
+    assert ran(crm) == {"evidence": 1, "people": 1}
 
 
 def test_a_purpose_without_a_period_keeps_its_people(crm: Gateway) -> None:

@@ -22,10 +22,11 @@ from consent_gateway.db.tables import (
     subject_sources,
     subjects,
 )
-from consent_gateway.domain.consents import ENDS, NO
+from consent_gateway.domain.consents import ENDS, NO, YES
 from consent_gateway.domain.ids import SubjectId
 
 _ENDING = sorted(kind.value for kind in NO | ENDS)
+_YES = sorted(kind.value for kind in YES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,10 +92,20 @@ def contacts_over(
 
 
 def evidence_over(session: Session, purposes: Mapping[str, int], after: int, limit: int) -> list[Found]:
-    """Return facts with evidence whose consent ended at or before the cutoff of the purpose (`Fact.closes`)."""
+    """Return facts with evidence whose consent ended at or before the cutoff of the purpose (`Fact.closes`).
+
+    By an end that was said, or because its own time was over and no later yes may rest on it.
+    """
     c, later = consent_events.c, consent_events.alias()
     about = ((later.c.channel, c.channel), (later.c.recipient, c.recipient), (later.c.contact_point, c.contact_point))
     as_wide = and_(*(or_(end.is_(None), end == grant) for end, grant in about))
+    renewed = exists().where(
+        later.c.subject_id == c.subject_id,
+        later.c.purpose == c.purpose,
+        later.c.kind.in_(_YES),
+        later.c.id != c.id,
+        later.c.at >= c.at,
+    )
     over = []
     for purpose, at in purposes.items():
         ended = exists().where(
@@ -105,7 +116,7 @@ def evidence_over(session: Session, purposes: Mapping[str, int], after: int, lim
             later.c.at <= at,
             as_wide,
         )
-        over.append(and_(c.purpose == purpose, c.at <= at, ended))
+        over.append(and_(c.purpose == purpose, c.at <= at, or_(ended, and_(c.valid_until <= at, ~renewed))))
     condition = and_(c.evidence.is_not(None), or_(false(), *over))
     return _page(session, consent_events, condition, after, limit)
 
