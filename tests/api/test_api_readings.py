@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from sqlalchemy import select
 
@@ -106,3 +107,39 @@ def test_strangers_have_a_quota_wherever_one_can_ask(edge: Edge, path: str) -> N
         assert (reply.status_code, reply.json()["code"]) == (429, "quota_exhausted")
         assert int(reply.headers["retry-after"]) > 0
     assert edge.admin.get("/v1/quotas").json()["items"][0]["used_hour"] == 2
+
+
+@pytest.mark.parametrize("kind", ["events", "subjects", "consents"])
+def test_rows_of_another_recipient_do_not_try_out_who_is_known(edge: Edge, kind: str) -> None:
+    """What becomes of a row tells who is a customer; a no gets through all the same, and so does a pseudonym."""
+    house = {"id": "house", "name": "House", "kind": "processor", "country": "DE", "contract": True}
+    assert edge.admin.post("/v1/recipients", json=house).is_success
+    client = edge.client(edge.issue("house", "ingest", recipient="house"))
+    found = [codes(send(client, kind, {"email": f"stranger{n}@example.org"}, n)) for n in range(2)]
+    assert found in ([["unknown_subject"]] * 2, [[]] * 2)
+    for email in ("stranger9@example.org", "anna@example.org"):
+        assert codes(send(client, kind, {"email": email}, 9)) == ["quota_exhausted"]
+    who = {"identifier": {"email": "anna@example.org"}, "recipient": "house"}
+    name = edge.admin.post("/v1/subjects/lookup", json=who).json()["pseudonym"]
+    assert codes(send(client, "events", {"pseudonym": name}, 10)) == []
+    assert codes(send(client, "no", {"email": "anna@example.org"}, 11)) == []
+    own = edge.client(edge.issue("crm", "ingest"))
+    assert codes(send(own, "events", {"email": "anna@example.org"}, 12)) == []
+
+
+def send(client: httpx.Client, kind: str, who: dict[str, str], number: int) -> dict[str, Any]:
+    """The answer for one row about somebody."""
+    given = {"subject": who, "purpose": "direct_marketing", "at": "2026-10-01T00:00:00Z"}
+    rows: dict[str, dict[str, Any]] = {
+        "events": {"subject": who, "type": "visit", "at": "2026-10-01T00:00:00Z", "key": str(number)},
+        "subjects": who,
+        "consents": given | {"kind": "requested"},
+        "no": given | {"kind": "withdrawn"},
+    }
+    path = {"no": "consents"}.get(kind, kind)
+    answer: dict[str, Any] = client.post(f"/v1/{path}", json={"source": "crm", "items": [rows[kind]]}).json()
+    return answer
+
+
+def codes(answer: dict[str, Any]) -> list[str]:
+    return [reason["code"] for row in answer["rejections"] for reason in row["reasons"]]

@@ -19,7 +19,7 @@ from consent_gateway.api.problems import field_problems, plain_name
 from consent_gateway.api.wire import ITEMS, BatchIn, IntakeOut, instant
 from consent_gateway.domain.ids import SourceId
 from consent_gateway.errors import FieldProblem, InputError, NotFoundError, TooLargeError
-from consent_gateway.services import deferrals
+from consent_gateway.services import deferrals, strangers
 from consent_gateway.services.choices import record_choices
 from consent_gateway.services.consents import record_consents
 from consent_gateway.services.deferrals import Letter
@@ -155,10 +155,12 @@ def media_type(content_type: str) -> str:
 def take_in(
     work: Work, request: Request[Any, Any, Any], kind: str, source: str, rows: Rows, digest: str
 ) -> dict[str, Any]:
-    """Run the use case of a kind and return the answer."""
-    if kind in _GPC_KINDS:
-        return answer(_USE_CASES[kind](work, source, rows, digest, gpc=_carries_gpc(request)))
-    return answer(_USE_CASES[kind](work, source, rows, digest))
+    """Run the use case of a kind and return the answer; the signal of a call counts for rows that are refused too."""
+    signalled = {"gpc": _carries_gpc(request)} if kind in _GPC_KINDS else {}
+    taken = rows if any(signalled.values()) else strangers.limited(work, rows)
+    intake = _USE_CASES[kind](work, source, taken, digest, **signalled)
+    strangers.count_rows(work, taken, intake.rejections)
+    return answer(intake)
 
 
 def putting_off(
