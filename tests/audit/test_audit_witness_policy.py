@@ -160,7 +160,9 @@ def test_a_checkpoint_tells_who_cosigned_and_when() -> None:
     quantum = Witness("q.example", 40, post_quantum=True)
     finding = verify_checkpoint(LOG.vkey, cosigned(X[0], quantum), witnesses=[X[0].vkey, quantum.vkey])
     assert finding.ok
-    assert finding.message == f"7 entries signed by {ORIGIN}"
+    assert finding.message == (
+        f"7 entries signed by {ORIGIN}; cosigned by x1.example (1700000000), q.example (1700000001)"
+    )
     assert finding.details["cosigned"] == [
         {"witness": "x1.example", "vkey": X[0].vkey, "time": 1_700_000_000},
         {"witness": "q.example", "vkey": quantum.vkey, "time": 1_700_000_001},

@@ -23,8 +23,9 @@ def verify_checkpoint(vkey: str, note: bytes, *, witnesses: Sequence[str] = (), 
     except FoundError as found:
         return found.finding
     head = opened.checkpoint
-    details = head_details(head, opened.signatures)
-    return Finding(ok=True, code="ok", message=f"{head.size} entries signed by {head.origin}", details=details)
+    times = [f"{made.key.name} ({made.time})" for made in opened.signatures if made.time is not None]
+    message = f"{head.size} entries signed by {head.origin}{'; cosigned by ' if times else ''}{', '.join(times)}"
+    return Finding(ok=True, code="ok", message=message, details=head_details(head, opened.signatures))
 
 
 def verify_receipt(
