@@ -10,17 +10,34 @@ import pytest
 from sqlalchemy import select
 
 from backups import back_up, copy_files, restore
-from builders import a_consent, a_gateway, a_person, answer_for, id_of, may_write, ref, subject_id, take, with_source
+from builders import (
+    a_consent,
+    a_gateway,
+    a_person,
+    answer_for,
+    id_of,
+    incoming,
+    may_write,
+    ref,
+    subject_id,
+    take,
+    with_source,
+)
 from consent_gateway.clock import FixedClock
 from consent_gateway.db import subjects as subject_rows
 from consent_gateway.db import tables
 from consent_gateway.db.engine import Store
-from consent_gateway.domain.ids import SubjectId
-from consent_gateway.services import epoch_roll, registers
+from consent_gateway.domain.fields import Category, FieldDefinition
+from consent_gateway.domain.ids import NoticeId, PurposeId, SourceId, SubjectId
+from consent_gateway.domain.purposes import Party, Source
+from consent_gateway.services import epoch_roll, notices, registers
 from consent_gateway.services.erasure import erase
+from consent_gateway.services.fields import put_field
 from consent_gateway.services.gateway import Gateway
+from consent_gateway.services.items import SensitiveItem
 from consent_gateway.services.key_jobs import Runner
 from consent_gateway.services.key_pages import PAGES
+from consent_gateway.services.sensitive import record_sensitive
 from consent_gateway.services.tombstones import settle
 from consent_gateway.services.vault import CONTACT, open_group
 from consent_gateway.services.worker import Worker
@@ -33,6 +50,7 @@ from residue import files_of, found_in, found_in_bytes, keys_of
 
 GIVEN = "Canarygivenname"
 PLAIN = {"email": b"person1@example.org", "member": b"M00001", "name": GIVEN.encode(), "evidence": b"203.0.113.77"}
+PLAIN |= {"sensitive": b"Canarypenicillin", "address": b"Canarystreet"}
 
 
 @pytest.fixture
@@ -47,10 +65,23 @@ def crm(store: Store, clock: FixedClock, tmp_path: Path) -> Gateway:
     with gateway.work() as work:
         registers.seed(work)
     with_source(gateway)
-    take(gateway, [a_person(n, given_name=GIVEN) for n in range(1, 6)])
+    take(gateway, [a_person(n, given_name=GIVEN, postal_address="Canarystreet 5, Wien") for n in range(1, 6)])
     proof = b'{"guardian":"seen","ip":"203.0.113.77"}'
     take(gateway, [a_consent(ref(n), evidence=proof) for n in range(1, 6)])
+    tell(gateway)
     return gateway
+
+
+def tell(gateway: Gateway) -> None:
+    """Take in a sensitive value of each."""
+    purpose = PurposeId("direct_marketing")
+    rows = incoming([SensitiveItem(ref(n), {"allergies": "Canarypenicillin"}) for n in range(1, 6)])
+    with gateway.work() as work:
+        notices.put_notice(work, NoticeId("diets"), 1, "en", "Diets", "We hold what you must not eat.")
+        put_field(work, FieldDefinition("allergies", Category.HEALTH, (purpose,)))
+        registers.put_source(work, Source(SourceId("app"), "App", "app", Party.FIRST, NoticeId("diets"), (purpose,)))
+    with gateway.work() as work:
+        assert record_sensitive(work, "app", rows, "0" * 64).accepted == 5
 
 
 def opened(store: Store, kept: Path, keyring: Keyring | None = None, clock: FixedClock | None = None) -> Gateway:
