@@ -171,9 +171,9 @@ def build_app(settings: Settings, telemetry: Telemetry, gateway: Gateway) -> App
         executor,
         settings.batch_limit_items,
         settings.decision_batch_limit_items,
+        check.copies,
         lambda: worker.failed,
         settings.log_public,
-        copies=lambda: check.copies.states,
     )
 
     @asynccontextmanager

@@ -116,3 +116,38 @@ def test_a_store_that_is_set_back_under_the_running_server(edge: Edge, tmp_path:
     assert edge.admin.get("/health/ready").status_code == 503
     assert kept_size(edge) == before
     assert head(edge) < before, "nothing was signed on what was restored"
+
+
+def test_two_officers_open_an_epoch_while_nothing_else_is_written(edge: Edge, tmp_path: Path) -> None:
+    for name in ("first", "second"):
+        edge.issue(name, "approve", "audit")
+    first, second = (edge.client(edge.issue(f"{name}_officer", "approve", "audit")) for name in ("first", "second"))
+    edge.settle()
+    waits(lambda: kept_size(edge) == head(edge) > 0)
+    back_up(edge.gateway.store, tmp_path / "backup")
+    edge.admin.post("/v1/sources", json=SOURCE)
+    waits(lambda: kept_size(edge) == head(edge))
+    if not edge.gateway.store.is_sqlite:
+        pytest.skip("restoring needs the connections of the server; the service tests do it on PostgreSQL")
+    target = str(edge.gateway.store.engine.url.database)
+    with closing(sqlite3.connect(tmp_path / "backup")) as source, closing(sqlite3.connect(target)) as file:
+        source.backup(file)
+    waits(lambda: edge.admin.post("/v1/decisions", json=ASK).json().get("code") == "log_halted")
+    epochs = first.get("/v1/audit/epochs").json()
+    assert [item["epoch"] for item in epochs["items"]] == [1]
+    plan = epochs["next"]
+    subject = {"epoch": plan["epoch"], "plan": plan["plan"], "reason": "restored_backup"}
+    made = first.post("/v1/approvals", json={"action": "log_epoch", "subject": subject})
+    assert made.is_success, made.text
+    refused = second.post("/v1/audit/epochs", json={"reason": "restored_backup"})
+    assert (refused.status_code, refused.json()["code"]) == (403, "forbidden")
+    approved = second.post(f"/v1/approvals/{made.json()['id']}/approve", json={"action": "log_epoch"})
+    assert approved.is_success, approved.text
+    opened = second.post("/v1/audit/epochs", json={"reason": "restored_backup"})
+    assert opened.is_success, opened.text
+    assert (opened.json()["lost_from"], opened.json()["lost_until"]) == (plan["lost_from"], plan["lost_until"])
+    waits(lambda: edge.admin.post("/v1/sources", json=SOURCE | {"id": "after"}).is_success)
+    waits(lambda: kept_size(edge) == head(edge))
+    assert edge.settings.checkpoint_files[0].read_text().startswith("localhost/consent-gateway/epoch-2\n")
+    assert edge.admin.get("/v1/audit/vkey").text.strip() == opened.json()["vkey"]
+    assert [item["epoch"] for item in first.get("/v1/audit/epochs").json()["items"]] == [1, 2]

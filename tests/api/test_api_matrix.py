@@ -122,6 +122,8 @@ NEEDED = {
     ("GET", "/v1/audiences/{audience}/members"): "audience",
     ("GET", "/v1/audiences/{audience}/proof/{pseudonym}"): "audience",
     ("POST", "/v1/audiences/{audience}/customer-match"): "disclose",
+    ("GET", "/v1/audit/epochs"): "audit",
+    ("POST", "/v1/audit/epochs"): "approve",
     ("GET", "/v1/audit/entries/{uid}"): "audit",
     ("GET", "/v1/audit/entries/{uid}/bytes"): "audit",
     ("GET", "/v1/audit/entries/{uid}/receipt"): "audit",

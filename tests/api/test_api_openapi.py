@@ -166,6 +166,7 @@ def test_every_model_of_the_wire_is_documented(document: dict[str, Any]) -> None
 # -- bodies that break it ------------------------------------------------------------------------------------------
 
 GOOD: dict[str, Any] = {
+    "/v1/audit/epochs": {"reason": "restored_backup"},
     "/v1/signal-mappings": {
         "purposes": [{"tcf_purposes": [1, 3], "purpose": "direct_marketing", "channel": "online_ads"}],
         "vendors": [{"tcf_vendor": 20, "recipient": "self"}],
@@ -253,6 +254,7 @@ GOOD: dict[str, Any] = {
 }  # fmt: skip
 # What the good bodies get that do not simply succeed: nobody is there, or the pack is in force already.
 REPLIES = {
+    "/v1/audit/epochs": 403,  # nobody approved one
     "/v1/subjects/lookup": 404,
     "/v1/subjects/{pseudonym}/erase": 404,
     "/v1/recipients/{recipient}/epochs": 404,

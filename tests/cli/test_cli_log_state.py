@@ -65,3 +65,23 @@ def test_a_foreign_copy_stops_what_writes_and_doctor_says_so(
     (tmp_path / "kept" / "checkpoint").unlink()
     checks = {finding["check"]: finding for finding in told("doctor", "--store", store)}
     assert checks["checkpoint copies"] == {"check": "checkpoint copies", "ok": True, "detail": "file_1"}
+
+
+def test_an_epoch_is_planned_proposed_approved_and_opened(store: Path, tmp_path: Path) -> None:
+    told("audit", "copies", "bring", "--store", store)
+    plan = told("audit", "epoch", "plan", "--store", store)
+    assert (plan["epoch"], plan["lost"]) == (2, None)
+    assert "planned change" in run("audit", "epoch", "plan", "--store", store).stdout
+    first, second = ("--key-file", tmp_path / "first"), ("--key-file", tmp_path / "second")
+    asked = ("--reason", "yearly", "--store", store)
+    made = told("audit", "epoch", "propose", *asked, *first)
+    assert made["plan"] == plan["plan"]
+    assert run("audit", "epoch", "open", *asked, *first).exception is not None, "nobody approved it yet"
+    told("keys", "approvals", "approve", made["approval"], "--store", store, *second)
+    opened = told("audit", "epoch", "open", *asked, *second)
+    listed = told("audit", "epoch", "list", "--store", store)
+    assert [item["epoch"] for item in listed] == [1, 2]
+    assert listed[1]["statement"] == opened["statement"]
+    assert told("audit", "status", "--store", store)["vkey"] == opened["vkey"]
+    assert (tmp_path / "kept" / "checkpoint").read_text().startswith("localhost/consent-gateway/epoch-2\n")
+    assert "epoch 2" in run("audit", "epoch", "list", "--store", store).stdout

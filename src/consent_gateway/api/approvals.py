@@ -44,7 +44,7 @@ async def propose_approval(request: Call) -> Response[bytes]:
     def act(work: Work) -> dict[str, Any]:
         return approval_out(work, approvals.propose(work, data.action, data.subject, seconds(data.valid_until)))
 
-    return await desk_of(request).write(request, SCOPE, act)
+    return await desk_of(request).write(request, SCOPE, act, curing=True)
 
 
 @post("/v1/approvals/{approval:str}/approve", status_code=200, tags=["approvals"], **documented(AnswerIn, ApprovalOut))
@@ -55,7 +55,7 @@ async def approve_approval(request: Call, approval: FromPath[str]) -> Response[b
     def act(work: Work) -> dict[str, Any]:
         return approval_out(work, approvals.approve(work, _plain(approval), data.action))
 
-    return await desk_of(request).write(request, SCOPE, act)
+    return await desk_of(request).write(request, SCOPE, act, curing=True)
 
 
 @post("/v1/approvals/{approval:str}/refuse", status_code=200, tags=["approvals"], **documented(AnswerIn, ApprovalOut))
@@ -66,7 +66,7 @@ async def refuse_approval(request: Call, approval: FromPath[str]) -> Response[by
     def act(work: Work) -> dict[str, Any]:
         return approval_out(work, approvals.refuse(work, _plain(approval), data.action))
 
-    return await desk_of(request).write(request, SCOPE, act)
+    return await desk_of(request).write(request, SCOPE, act, curing=True)
 
 
 def approval_out(work: Work, approval: Approval) -> dict[str, Any]:

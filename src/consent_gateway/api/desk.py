@@ -34,7 +34,7 @@ from consent_gateway.errors import (
     RaceError,
 )
 from consent_gateway.services import deferrals
-from consent_gateway.services.checkpoint_copies import CopyState
+from consent_gateway.services.checkpoint_copies import Copies
 from consent_gateway.services.deferrals import Kept, Letter
 from consent_gateway.services.gateway import UID_BYTES, Gateway, Work
 from consent_gateway.services.intake import own_key
@@ -71,10 +71,10 @@ class Desk:
     executor: ThreadPoolExecutor
     row_limit: int
     decision_limit: int
+    copies: Copies
     log_stands: Callable[[], bool] = lambda: False  # whether the log fails to take entries
     log_public: bool = False  # whether anybody may read the log's tiles
     guests: Guests = field(default_factory=Guests)
-    copies: Callable[[], Mapping[str, CopyState]] = dict  # how each kept checkpoint stood when it was last looked at
 
     async def run(self, act: Callable[[], Value]) -> Value:
         """Run blocking work on a thread of our own."""
@@ -104,18 +104,20 @@ class Desk:
         *,
         kept: bool = True,
         putting_off: PuttingOff | None = None,
+        curing: bool = False,
     ) -> Response[bytes]:
         """Answer a changing request: authenticate, repeat or carry out, keep the reply, commit, log `event`, answer.
 
         `kept`: False for a reply that tells about a person and would outlive them; it takes no idempotency key.
-        `putting_off`: what is kept, with 202, if the keys are away (`services.deferrals`).
+        `putting_off`: what is kept, with 202, if the keys are away (`services.deferrals`). `curing`: what is done also
+        while the log does not stand, because it serves to put it right.
         """
         body = await request.body()
 
         def work() -> tuple[int, bytes, bool]:
             principal = authenticate(self.gateway, request.scope["headers"], scope)
             try:
-                return self.retried(lambda: self._once(principal, request, body, act, status, kept=kept))
+                return self.retried(lambda: self._once(principal, request, body, act, status, kept, curing))
             except (KeyServiceError, KeyringError):
                 put_off = putting_off and self.retried(lambda: self._put_off(principal, request, body, putting_off))
                 if put_off is None:
@@ -154,10 +156,17 @@ class Desk:
         return attempt()
 
     def _once(
-        self, principal: Principal, request: Asked, body: bytes, act: Callable[[Work], Any], status: int, *, kept: bool
+        self,
+        principal: Principal,
+        request: Asked,
+        body: bytes,
+        act: Callable[[Work], Any],
+        status: int,
+        kept: bool,  # noqa: FBT001 - handed on from `write`
+        curing: bool,  # noqa: FBT001
     ) -> tuple[int, bytes, bool]:
         key = _idempotency_key(request) if kept else None
-        with self.gateway.work(principal) as work:
+        with self.gateway.work(principal, curing=curing) as work:
             if key is None:
                 return *_encoded(act(work), status), False
             fingerprint = self.gateway.vault.digest(_identity(request, body))

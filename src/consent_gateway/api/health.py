@@ -41,7 +41,7 @@ async def ready(request: Request[Any, Any, Any]) -> Response[bytes]:
     found = {"status": "ready"}
     if custody.failing:
         found["keys"] = "not_renewed"
-    if any(state.trouble for state in desk.copies().values()):
+    if any(state.trouble for state in desk.copies.states.values()):
         found["copies"] = "behind"
     return Response(msgspec.json.encode(found), media_type=JSON)
 

@@ -99,6 +99,7 @@ class EntryKind(StrEnum):
     INTAKE_SETTLED = "intake.settled"
     KEYRING_RESEALED = "keyring.resealed"
     FIELDS_DELETED = "fields.deleted"
+    LOG_EPOCH_OPENED = "log.epoch_opened"
 
 
 @dataclass(frozen=True, slots=True)

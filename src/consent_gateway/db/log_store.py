@@ -192,6 +192,12 @@ class SqlLogStore:
 
     def save(self, integration: Integration, checkpoint: bytes, /) -> None:
         """Write the batch; durable once the transaction around it has committed."""
+        self.write(integration, checkpoint)
+        self._forget()
+        self.saved = integration
+
+    def write(self, integration: Integration, checkpoint: bytes) -> None:
+        """Write entries, tiles and head, and leave what is pending as it is."""
         _insert(self._session, audit_entries, [(index, uid_of(e), e) for index, e, _leaf in integration.rows])
         # In the order of the keys, which is that of their pages
         chains = sorted((key, count, link) for key, (count, link) in integration.chains.items())
@@ -200,8 +206,6 @@ class SqlLogStore:
         upsert(self._session, audit_tiles, tiles)
         head = {"id": 1, "size": integration.head.size, "root": integration.head.root, "checkpoint": checkpoint}
         upsert(self._session, audit_head, [head])
-        self._forget()
-        self.saved = integration
 
     def _forget(self) -> None:
         # Pending ids can commit out of order on PostgreSQL, so exactly the ids that were read are deleted.

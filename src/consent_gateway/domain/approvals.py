@@ -42,6 +42,7 @@ class Action(StrEnum):
     BULK_REVEAL_WINDOW = "bulk_reveal_window"
     SCHEDULED_EPOCH_ROLL = "scheduled_epoch_roll"
     MAKE_RECOVERY_SHARES = "make_recovery_shares"
+    LOG_EPOCH = "log_epoch"
     LIFT_TOMBSTONES = "lift_tombstones"
 
 
@@ -66,6 +67,7 @@ ACTS: Mapping[Action, Act] = {
         frozenset({"subjects"}), frozenset({"principal", "purpose", "recipient"}), 4 * _HOUR
     ),
     Action.MAKE_RECOVERY_SHARES: Act(frozenset({"threshold", "count"})),
+    Action.LOG_EPOCH: Act(frozenset({"epoch"}), frozenset({"plan", "reason"})),
     Action.SCHEDULED_EPOCH_ROLL: Act(frozenset({"epoch_seconds", "grace_seconds"}), frozenset(), 400 * _DAY),
     Action.LIFT_TOMBSTONES: Act(frozenset({"at", "identifiers"}), frozenset({"act", "proof", "source"})),
 }

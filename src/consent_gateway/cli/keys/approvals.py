@@ -98,7 +98,7 @@ def described(work: Work, approval: Approval) -> dict[str, Any]:
 
 def _act(store: Path | None, key_file: Path, act: Callable[[Work], Approval], *, as_json: bool) -> None:
     gateway = open_gateway(store)
-    with gateway.work(as_principal(gateway, key_file, SCOPE)) as work:
+    with gateway.work(as_principal(gateway, key_file, SCOPE), curing=True) as work:
         found = described(work, act(work))
     Sequencer(gateway).drain()
     line = f"{found['id']}: {found['action']} is {found['state']}"
