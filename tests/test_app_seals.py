@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import resource
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -47,3 +50,18 @@ def test_a_passphrase_that_is_not_one_line_is_refused(passphrase: Path, content:
 def test_a_passphrase_from_no_regular_file_is_refused() -> None:
     with pytest.raises(KeyringError):
         key_service(settings(Path("/dev/zero")))
+
+
+def test_no_process_that_holds_keys_leaves_a_core_file(tmp_path: Path) -> None:
+    """A core file holds every root in the clear (THREATS 11)."""
+    if not resource.getrlimit(resource.RLIMIT_CORE)[1]:
+        pytest.skip("core files are off here for everybody")
+    code = (
+        "import resource, sys; from pathlib import Path;"
+        "from consent_gateway.app import build_gateway; from consent_gateway.settings import Settings;"
+        "from consent_gateway.setup import create_store;"
+        "create_store(Settings(store_directory=Path(sys.argv[1])))[0].store.dispose();"
+        "print(resource.getrlimit(resource.RLIMIT_CORE))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, tmp_path / "store"], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "(0, 0)"

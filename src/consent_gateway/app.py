@@ -8,6 +8,7 @@ log, tombstones, worker.
 from __future__ import annotations
 
 import gc
+import resource
 import sys
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
@@ -120,6 +121,7 @@ def build_telemetry(settings: Settings) -> Telemetry:
 
 def build_gateway(settings: Settings, clock: Clock = system_clock) -> Gateway:
     """Put the parts together; refuses what would not keep the promises (see each part's errors)."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core file would hold every key and what is being read (P7)
     keyring = Keyring.open(settings.keyring(), key_service(settings))
     store = Store(settings.database())
     store.verify()

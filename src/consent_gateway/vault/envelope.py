@@ -7,7 +7,8 @@ A group (contact, profile, sensitive, evidence) is sealed as a whole under the s
 The AES key and the key id are both expanded from the DEK (64 bytes of HKDF-Expand, SHA-512), so that the DEK itself
 keys nothing but derivations. The AAD holds, length-prefixed: format, version and algorithm, subject, key id, schema
 version, row version, group. Hence a blob opens only in its own row, column, schema and version, under its own key:
-swapping two rows or two groups and putting back an older version all fail, with the one `VaultError`.
+swapping two rows or two groups and putting an older blob under a newer version all fail, with the one `VaultError`. A
+whole row that is put back with its own version opens: what was true then is then read as if it still were.
 
 A nonce is random (96 bits). One DEK seals a handful of groups a few thousand times in a person's life, far below the
 2^32 of SP 800-38D section 8.3; the row version counts them. The gateway's own key seals much more: see `shared_key`.
@@ -48,7 +49,7 @@ _AAD = struct.Struct(f">I{len(_FORMAT)}s I2s IQ I8s II IQ I".replace(" ", ""))
 class SealContext:
     """Where a sealed group belongs: subject (0 to 2^63-1), group, schema version (u32), row version (u64).
 
-    `row_version` grows with each write of the row and is mirrored in the audit log, so a rollback shows.
+    `row_version` grows with each write of the row.
     Raises `ValueError` on construction if a part is out of its range.
     """
 
