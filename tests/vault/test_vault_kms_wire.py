@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import json
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
@@ -585,3 +585,53 @@ def test_an_extra_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch
         f"This key service needs the extra `consent-gateway[{extra}]`"
     )
     assert asked == [f"consent_gateway.vault.kms.{extra}"]
+
+
+# -- hostile answers ---------------------------------------------------------------------------------------------------
+
+
+class Endless(httpx.SyncByteStream):
+    """A body that does not end; `seconds` pass with each part."""
+
+    def __init__(self, clock: list[float], seconds: float) -> None:
+        self.clock, self.seconds, self.sent = clock, seconds, 0
+
+    def __iter__(self) -> Iterator[bytes]:
+        while True:
+            self.sent += 1
+            self.clock[0] += self.seconds
+            yield b" " * (1 << 16 if not self.seconds else 1)
+
+
+@pytest.mark.parametrize(("seconds", "parts"), [(0.0, 17), (1.9, 6)], ids=["large", "slow"])
+def test_a_body_without_an_end_is_no_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: float, parts: int
+) -> None:
+    """A service that was taken over must neither fill the memory nor hold the thread that tends the keys."""
+    clock = [0.0]
+    body = Endless(clock, seconds)
+    monkeypatch.setattr(transit.time, "monotonic", lambda: clock[0])
+
+    def client() -> httpx.Client:
+        answer = httpx.MockTransport(lambda _: httpx.Response(200, stream=body))
+        return httpx.Client(base_url="http://127.0.0.1:1", transport=answer)
+
+    kms = Transit(client, private_file(tmp_path / "token", "the-token"))
+    assert said(lambda: kms.unwrap([Bound(KEY, b"", b"vault:v1:x")]), KeyServiceError) == NO_ANSWER
+    assert body.sent == parts
+
+
+def test_an_answer_that_is_nested_without_end_is_none(tmp_path: Path) -> None:
+    def client() -> httpx.Client:
+        answer = httpx.MockTransport(lambda _: httpx.Response(200, content=b"[" * 200_000))
+        return httpx.Client(base_url="http://127.0.0.1:1", transport=answer)
+
+    kms = Transit(client, private_file(tmp_path / "token", "the-token"))
+    assert said(kms.check, KeyServiceError) == NO_ANSWER
+
+
+@pytest.mark.parametrize("name", ["..", ".", ".hidden", "../sys", "-x"])
+def test_a_name_out_of_a_planted_file_leaves_the_path_alone(tmp_path: Path, name: str) -> None:
+    wire = Wire(tmp_path)
+    assert said(lambda: wire.kms.unwrap([Bound(name, b"", b"vault:v1:x")]), KeyringError) == NOT_OPENED
+    assert wire.asked == []

@@ -15,7 +15,9 @@ the service: it can be cured without touching the keyring.
 from __future__ import annotations
 
 import base64
+import json
 import re
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,8 +30,10 @@ from consent_gateway.vault.kms.port import NOT_OPENED, Bound, Destruction
 from consent_gateway.vault.protectors import read_secret
 
 MOST = 200  # items of a batch; each is four strings (two names, two values) of a request that may have 1,000
+_MOST_BYTES = 1 << 20
+_LONGEST_SECONDS = 10.0  # of a body: each of its parts may take as long as the client waits
 _OK, _NO_CONTENT, _BAD, _MISSING, _STANDBY = 200, 204, 400, 404, 429
-_PATH = re.compile(r"(?:keys|encrypt|decrypt)/[A-Za-z0-9_.-]{1,200}(?:/config)?", re.ASCII)
+_PATH = re.compile(r"(?:keys|encrypt|decrypt)/[A-Za-z0-9][A-Za-z0-9_.-]{0,199}(?:/config)?", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,16 +114,27 @@ class Transit:
     ) -> Mapping[str, Any]:
         token = read_secret(self.token_file).decode("ascii", "replace")
         try:
-            with self.connect() as client:
-                response = client.request(method, path, json=body, headers={"X-Vault-Token": token})
-            answer = response.json() if response.content else {}
-        except (httpx.HTTPError, httpx.InvalidURL, ValueError):
+            headers = {"X-Vault-Token": token}
+            with self.connect() as client, client.stream(method, path, json=body, headers=headers) as response:
+                content = _read(response)
+            answer = json.loads(content) if content else {}
+        except (httpx.HTTPError, httpx.InvalidURL, ValueError, RecursionError):
             raise KeyServiceError("Transit does not answer") from None
         if response.status_code in expected and isinstance(answer, dict):
             return answer
         if response.status_code in {_BAD, _MISSING}:
             raise KeyringError(NOT_OPENED)
         raise KeyServiceError("Transit cannot serve now, or refuses the token", retry_after=_seconds(response))
+
+
+def _read(response: httpx.Response) -> bytes:
+    """Return the body; `ValueError` if it is longer, or takes longer, than any answer of the engine."""
+    content, ends = bytearray(), time.monotonic() + _LONGEST_SECONDS
+    for part in response.iter_bytes():
+        content += part
+        if len(content) > _MOST_BYTES or time.monotonic() > ends:
+            raise ValueError("not an answer")
+    return bytes(content)
 
 
 def _associated(item: Bound) -> dict[str, str]:
