@@ -129,6 +129,15 @@ def test_reading_is_recorded_and_ours_alone(shop: Gateway) -> None:
         history.states(work, ref(77))
 
 
+def test_who_is_erased_while_they_are_read_is_nobody(shop: Gateway) -> None:
+    """Between two statements the rows of a person go, their key first (READ COMMITTED)."""
+    with shop.store.transaction() as session:
+        session.execute(tables.subject_keys.delete())
+    for read in (lambda work: history.history(work, ref(1), 0, 1), lambda work: history.states(work, ref(1))):
+        with shop.work() as work, pytest.raises(NotFoundError):
+            read(work)
+
+
 def test_what_was_shown_is_kept_of_whom(shop: Gateway) -> None:
     good = NoticeShownItem(ref(1), "privacy", 1, "en", NOW_S - 5, "/signup")
     with shop.work() as work:

@@ -114,6 +114,9 @@ def _person(work: Work, ref: SubjectRef) -> Clusters:
 
 def _record(work: Work, people: Clusters, what: str) -> bytes:
     head = next(iter(people))
-    key = derive_audit_key(work.gateway.vault.keys(work.session, [head])[head])
+    dek = work.gateway.vault.keys(work.session, [head]).get(head)
+    if dek is None:  # nobody is locked for reading: they were erased while they were read
+        raise NotFoundError
+    key = derive_audit_key(dek)
     payload = canonical_json({"subject_id": head})
     return work.record_about(EntryKind.LEDGER_READ, {"what": what}, head, key, payload)
