@@ -245,6 +245,29 @@ def chain_counts(session: Session, keys: Collection[bytes]) -> Counter[bytes]:
     return counts
 
 
+@dataclass(frozen=True, slots=True)
+class AboutPerson:
+    """An integrated entry about a person: where and what it is, and what its commitment `name` hides."""
+
+    index: int
+    entry: bytes
+    uid: bytes
+    name: str
+    payload: bytes
+
+
+def about_person(session: Session, subject_id: SubjectId, size: int) -> list[AboutPerson]:
+    """Return what the first `size` entries of the log say about a person, in their order."""
+    statement = (
+        select(audit_entries.c.idx, audit_entries.c.entry, audit_openings)
+        .join(audit_openings, audit_openings.c.uid == audit_entries.c.uid)
+        .where(audit_openings.c.subject_id == subject_id, audit_entries.c.idx < size)
+        .order_by(audit_entries.c.idx, audit_openings.c.name)
+    )
+    rows = session.execute(statement)
+    return [AboutPerson(r.idx, bytes(r.entry), bytes(r.uid), r.name, bytes(r.payload)) for r in rows]
+
+
 def opening_count(session: Session, subject_id: SubjectId) -> int:
     """Return how many commitments about a person can still be opened."""
     statement = select(func.count()).select_from(audit_openings).where(audit_openings.c.subject_id == subject_id)

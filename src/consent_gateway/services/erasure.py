@@ -143,7 +143,7 @@ def _unopenable(work: Work, subject_id: SubjectId) -> dict[str, object]:
     counts[today] += 1
     openings = log_store.opening_count(work.session, subject_id)
     openings += sum(opening.subject_id == subject_id for opening in work.openings)
-    chains = [{"chain": key.hex(), "count": counts[key]} for key in (*former, today) if counts[key]]
+    chains = [{"chain": key.hex(), "count": counts[key]} for key in (*reversed(former), today) if counts[key]]
     return {"openings": openings, "chains": chains}
 
 
