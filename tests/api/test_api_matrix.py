@@ -98,6 +98,7 @@ NEEDED = {
     ("POST", "/v1/signal-mappings"): "admin",
     ("GET", "/v1/subjects/{pseudonym}/signals"): "decide",
     ("POST", "/v1/subjects/lookup"): "decide",
+    ("GET", "/v1/subjects/{pseudonym}/bundle"): "decide",
     ("POST", "/v1/subjects/{pseudonym}/erase"): "erase",
     ("GET", "/v1/subjects/{pseudonym}/holds"): "hold",
     ("POST", "/v1/subjects/{pseudonym}/holds"): "hold",

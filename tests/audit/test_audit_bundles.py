@@ -304,7 +304,7 @@ ENTRY, PROOF = ("chains", 0, "entries", 0), ("chains", 0, "map")
 @pytest.mark.parametrize("data", [
     b"", b"[]", b"\xff", b"{}", b"[" * 5000,
     spelt(("format",), "consent-gateway/bundle@v2"), spelt(("more",), 1), spelt(("checkpoint",), 1),
-    spelt(("map",), 1), spelt(("map", "index"), True), spelt(("map", "proof"), [1]), spelt(("chains",), {}),
+    spelt(("map",), 1), spelt(("map", "index"), bool(1)), spelt(("map", "proof"), [1]), spelt(("chains",), {}),
     spelt(("chains", 0, "secret"), "00"), spelt(("chains", 0, "secret"), "zz"), spelt(("chains", 0, "secret"), None),
     spelt(("chains", 0, "secret"), VALID["chains"][0]["secret"].upper() + " "),
     spelt((*ENTRY, "index"), -1), spelt((*ENTRY, "index"), 1.0), spelt((*ENTRY, "index"), 1 << 60),

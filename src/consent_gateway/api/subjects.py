@@ -1,10 +1,11 @@
-"""One person over HTTP: look up a pseudonym, erase; and what was quarantined."""
+"""One person over HTTP: look up a pseudonym, hand out what the log says, erase; and what was quarantined."""
 
 from __future__ import annotations
 
 import json
 from typing import Any
 
+import msgspec
 from litestar import Request, Response, get, post
 from litestar.params import FromPath, FromQuery
 
@@ -13,7 +14,7 @@ from consent_gateway.api.wire import ErasureIn, ErasureOut, LookupIn, LookupOut,
 from consent_gateway.db import intake as intake_rows
 from consent_gateway.domain.purposes import OWN
 from consent_gateway.errors import FieldProblem, ForbiddenError, InputError, NotFoundError
-from consent_gateway.services import deferrals, erasure, people, subjects
+from consent_gateway.services import bundles, deferrals, erasure, people, subjects
 from consent_gateway.services.deferrals import Letter
 from consent_gateway.services.erasure import Deferred, Erasure
 from consent_gateway.services.gateway import Work
@@ -82,6 +83,21 @@ def _pending(holds: list[str], uid: bytes) -> dict[str, Any]:
     return waits | {"holds": holds, "entry": {"uid": uid.hex()}}
 
 
+@get("/v1/subjects/{pseudonym:str}/bundle", tags=["subjects"])
+async def show_bundle(request: Call, pseudonym: FromPath[str]) -> Response[bytes]:
+    """Return everything that the log says about a person, with proofs, for them to keep: it is recorded as a reading.
+
+    Ask for it before an erasure: afterwards nobody can make it. `consent-gateway audit verify bundle` checks it.
+    """
+
+    def act(work: Work) -> msgspec.Raw:
+        if work.actor.recipient != OWN:
+            raise ForbiddenError("only a key of our own reads what the log says about a person")
+        return msgspec.Raw(bundles.bundle(work, people.named_by(work, pseudonym))[0])
+
+    return await desk_of(request).write(request, "decide", act, kept=False)
+
+
 @get("/v1/quarantine", tags=["intake"])
 async def list_quarantine(request: Call, after: FromQuery[int] = 0, limit: FromQuery[int] = _PAGE) -> Response[bytes]:
     """List refused rows with their reasons, oldest first; never their content."""
@@ -94,4 +110,4 @@ async def list_quarantine(request: Call, after: FromQuery[int] = 0, limit: FromQ
     return await desk_of(request).read(request, "ingest", act)
 
 
-HANDLERS = (lookup_subject, erase_subject, list_quarantine)
+HANDLERS = (lookup_subject, erase_subject, show_bundle, list_quarantine)

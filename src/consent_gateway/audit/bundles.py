@@ -156,11 +156,11 @@ def _chain(read: object) -> ChainPart:
     match _members(read, "secret", "map", "entries"):
         case [str(secret), proof, list(entries)]:
             shown = None if proof is None else _map_proof(proof)
-            return ChainPart(_hex(secret), tuple(_told(entry) for entry in entries), shown)
+            return ChainPart(_hex(secret), tuple(_read_told(entry) for entry in entries), shown)
     raise ValueError("a chain of the bundle is not of the format")
 
 
-def _told(read: object) -> Told:
+def _read_told(read: object) -> Told:
     names = ("index", "entry", "proof", "role", "chain_salt", "salt", "payload")
     match _members(read, *names):
         case [index, entry, proof, str(role), str(chain_salt), str(salt), str(payload)] if role in CHAIN_OF:

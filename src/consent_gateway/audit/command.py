@@ -13,6 +13,7 @@ from argparse import ArgumentParser, ArgumentTypeError, Namespace, RawDescriptio
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from consent_gateway.audit.bundles import verify_bundle
 from consent_gateway.audit.consent_receipts import verify_document
 from consent_gateway.audit.manifests import verify_membership
 from consent_gateway.audit.verifier.directory import verify_directory
@@ -92,6 +93,7 @@ def _parser(prog: str | None) -> ArgumentParser:
         command("prefix", _prefix, "does the new checkpoint extend the old?", "VKEY", "OLD_NOTE", "NEW_NOTE", "PROOF")
     )
     trusting(command("checkpoint", _checkpoint, "who signed this checkpoint, and when?", "VKEY", "NOTE"))
+    trusting(command("bundle", _bundle, "is this all that the log says about one person?", "VKEY", "BUNDLE"))
     command("payload", _payload, "is this what the entry committed to?", "ENTRY", "NAME", "SALT_HEX", "PAYLOAD")
     consent = command("consent", _consent, "is this consent receipt as it was issued?", "DOCUMENT", "JWKS")
     consent.add_argument("entry", metavar="ENTRY", nargs="?", help="the bytes of its entry in the log")
@@ -151,6 +153,11 @@ def _prefix(given: Namespace) -> Finding:
 def _checkpoint(given: Namespace) -> Finding:
     """Check the signatures of a checkpoint file."""
     return verify_checkpoint(given.vkey, _content(given.note), witnesses=given.witness, policy=_policy(given))
+
+
+def _bundle(given: Namespace) -> Finding:
+    """Check the bundle of a person."""
+    return verify_bundle(given.vkey, _content(given.bundle), witnesses=given.witness, policy=_policy(given))
 
 
 def _payload(given: Namespace) -> Finding:

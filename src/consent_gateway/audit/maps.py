@@ -37,7 +37,7 @@ _HASH = 32
 _KEY_BITS = 8 * _HASH
 _U64 = 8
 _LEAF_TAG, _NODE_TAG = b"\x02", b"\x03"
-_RECORD = 2 * _HASH + _U64
+_LEAF_BYTES = 2 * _HASH + _U64
 _MOST = 1 << 63
 _PLACES = ("chain", "other_chain")
 
@@ -264,9 +264,9 @@ def write_leaves(leaves: Iterable[MapLeaf]) -> Iterator[bytes]:
 
 def read_leaves(data: bytes) -> list[MapLeaf]:
     """Return the chains in the file of a map; ValueError unless they are whole, in order, each once and not empty."""
-    if len(data) % _RECORD:
+    if len(data) % _LEAF_BYTES:
         raise ValueError("the file of a map is cut off")
-    leaves = [_leaf_at(data, at) for at in range(0, len(data), _RECORD)]
+    leaves = [_leaf_at(data, at) for at in range(0, len(data), _LEAF_BYTES)]
     if any(a.key >= b.key for a, b in pairwise(leaves)):
         raise ValueError("the chains of a map are not in order, each once")
     if any(not leaf.entries for leaf in leaves) or sum(leaf.entries for leaf in leaves) >= _MOST:
@@ -276,4 +276,4 @@ def read_leaves(data: bytes) -> list[MapLeaf]:
 
 def _leaf_at(data: bytes, at: int) -> MapLeaf:
     key, count = data[at : at + _HASH], data[at + _HASH : at + _HASH + _U64]
-    return MapLeaf(key, int.from_bytes(count, "big"), data[at + _HASH + _U64 : at + _RECORD])
+    return MapLeaf(key, int.from_bytes(count, "big"), data[at + _HASH + _U64 : at + _LEAF_BYTES])

@@ -19,6 +19,8 @@ STANDALONE_MODULES = (
     "commitments",
     "entries",
     "merkle",
+    "chains",
+    "maps",
     "tiles",
     "proofs",
     "notes",
@@ -32,6 +34,7 @@ STANDALONE_MODULES = (
     "verifier.strict",
     "verifier.walk",
     "verifier.directory",
+    "bundles",
     "manifests",
     "jws",
     "consent_receipts",
@@ -44,6 +47,7 @@ _HEAD = '''#!/usr/bin/env python3
     python verify.py tree VKEY DIR [OLD_NOTE|OLD_DIR...]
     python verify.py prefix VKEY OLD_NOTE NEW_NOTE PROOF
     python verify.py checkpoint VKEY NOTE
+    python verify.py bundle VKEY BUNDLE
     python verify.py payload ENTRY NAME SALT_HEX PAYLOAD
     python verify.py consent DOCUMENT JWKS [ENTRY]
     python verify.py membership VKEY PROOF

@@ -1,0 +1,45 @@
+"""The command that writes one person's bundle."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+
+from consent_gateway.cli.options import as_principal, emit, json_option, key_option, open_gateway, store_option
+from consent_gateway.services import bundles, maps, people
+from consent_gateway.services.audit_log import Sequencer
+
+_SCOPE = "decide"
+
+
+@click.command("bundle")
+@click.argument("pseudonym")
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@key_option(_SCOPE)
+@store_option
+@json_option
+def bundle(pseudonym: str, file: Path, key_file: Path, store: Path | None, *, as_json: bool) -> None:
+    """Write everything that the log says about a person to FILE, with proofs, for them to keep.
+
+    Do it before an erasure: afterwards nobody can. PSEUDONYM is one of the recipient whose key acts. The map of chains
+    is published first, so that the bundle is complete up to this moment; the file can be read by its owner alone.
+    """
+    gateway = open_gateway(store)
+    sequencer = Sequencer(gateway)
+    sequencer.drain()
+    maps.publish(gateway)
+    sequencer.drain()
+    with gateway.work(as_principal(gateway, key_file, _SCOPE)) as work:
+        content, uid = bundles.bundle(work, people.named_by(work, pseudonym))
+    sequencer.drain()
+    _write_private(file, content)
+    value = {"file": str(file), "bytes": len(content), "entry": uid.hex()}
+    told = f"verify with: consent-gateway audit verify bundle VKEY {file}"
+    emit(value, as_json=as_json, show=lambda _: click.echo(told))
+
+
+def _write_private(path: Path, content: bytes) -> None:
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+        file.write(content)
