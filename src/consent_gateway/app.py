@@ -133,6 +133,7 @@ def build_gateway(settings: Settings, clock: Clock = system_clock) -> Gateway:
         cap=CapRule(settings.contact_cap, settings.contact_cap_days * _DAY_SECONDS),
         key_epoch_seconds=settings.key_epoch_seconds,
         key_epoch_grace_seconds=settings.key_epoch_grace_seconds,
+        map_seconds=settings.log_map_seconds,
         reveal_quota=Limits(settings.reveal_quota_per_hour, settings.reveal_quota_per_day),
         lookup_quota=Limits(settings.lookup_quota_per_hour, settings.lookup_quota_per_day),
         reveal_batch=settings.reveal_batch_limit_items,

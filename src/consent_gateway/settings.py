@@ -393,6 +393,14 @@ class Settings(BaseModel):
         description="How long after its roll a past key epoch is destroyed at the earliest, under the standing order.",
         json_schema_extra={"attacker": "As above; a short grace leaves no time to restore a backup of yesterday."},
     )
+    log_map_seconds: int = Field(
+        3_600,
+        ge=60,
+        le=604_800,
+        description="How old the published map of the log's chains may get while chains grow: a person's bundle proves "
+        "that it is complete up to the newest map.",
+        json_schema_extra={"attacker": "A longer time leaves more of the newest entries without that proof."},
+    )
     audience_ttl_seconds: int = Field(
         3_600,
         ge=60,

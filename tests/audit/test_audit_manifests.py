@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from consent_gateway.audit.checkpoints import Signer
 from consent_gateway.audit.entries import Entry, EntryKind, entry_bytes
-from consent_gateway.audit.log import EMPTY_HEAD, integrate, make_receipt
+from consent_gateway.audit.log import EMPTY_HEAD, NO_CHAIN, integrate, make_receipt
 from consent_gateway.audit.manifests import manifest_proof, member_leaves, verify_membership, witnesses_of
 from consent_gateway.audit.merkle import root_from_leaves
 from consent_gateway.audit.tiles import EMPTY_EDGE, grow
@@ -46,7 +46,7 @@ def proof_of(blocks: list[bytes], asked: bytes, order: Callable[[list[bytes]], l
 
 def in_the_log(fields: dict[str, object]) -> dict[str, str]:
     entry = entry_bytes(Entry(EntryKind.AUDIENCE_RESOLVED, 1, "crm", bytes(16), fields))
-    done = integrate(EMPTY_HEAD, [b"before", entry])
+    done = integrate(EMPTY_HEAD, [(b"before", NO_CHAIN), (entry, NO_CHAIN)], {})
     tiles = {(tile.level, tile.index): tile.data for tile in done.tiles}
     note = SIGNER.sign_checkpoint(done.head.size, done.head.root)
     receipt = make_receipt(1, 2, note, lambda level, index, width: tiles[level, index][: 32 * width])

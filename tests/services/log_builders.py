@@ -9,7 +9,7 @@ from sqlalchemy import insert
 
 from builders import a_gateway
 from consent_gateway.audit.entries import EntryKind
-from consent_gateway.audit.log import EMPTY_HEAD, integrate
+from consent_gateway.audit.log import EMPTY_HEAD, NO_CHAIN, integrate
 from consent_gateway.db import tables
 from consent_gateway.db.engine import Store, sqlite_url
 from consent_gateway.db.migrate import upgrade
@@ -28,7 +28,7 @@ def grow(gateway: Gateway, count: int) -> None:
 
 def of_entries(gateway: Gateway, entries: Iterable[bytes]) -> None:
     """Make the log of an empty store hold these entries, whatever they are."""
-    done = integrate(EMPTY_HEAD, list(entries))
+    done = integrate(EMPTY_HEAD, [(entry, NO_CHAIN) for entry in entries], {})
     rows = [{"idx": index, "uid": index.to_bytes(16, "big"), "entry": entry} for index, entry, _leaf in done.rows]
     tiles = [{"level": tile.level, "idx": tile.index, "hashes": tile.data} for tile in done.tiles]
     note = gateway.signer.sign_checkpoint(done.head.size, done.head.root)

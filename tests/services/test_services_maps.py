@@ -15,7 +15,7 @@ from consent_gateway.audit.maps import MapLeaf, SumCheck, check_growth, check_pu
 from consent_gateway.clock import FixedClock
 from consent_gateway.db import map_store, tables
 from consent_gateway.db.map_store import PublishedMap
-from consent_gateway.services import maps
+from consent_gateway.services import maps, worker
 from consent_gateway.services.audit_log import Sequencer
 from consent_gateway.services.gateway import Gateway
 from fakes import PowerCutError, faults_of
@@ -150,11 +150,29 @@ def test_a_map_that_dies_anywhere_is_not_there(crm: Gateway) -> None:
 
 
 def test_when_the_next_is_due(crm: Gateway, clock: FixedClock) -> None:
-    assert maps.is_due(crm, 3600)
-    published(crm)
-    assert not maps.is_due(crm, 3600)
+    Sequencer(crm).drain()
+    first = maps.due(crm)
+    assert first is not None
+    list(first)
+    assert maps.due(crm) is None
     clock.advance(timedelta(hours=1))
-    assert maps.is_due(crm, 3600)
+    assert maps.due(crm) is not None
+
+
+def test_the_worker_publishes_between_its_rounds(crm: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Housekeeping begins it, and each round does a step."""
+    monkeypatch.setattr(maps, "_STEP", 5)
+    errors: list[Exception] = []
+    at_work = worker.Worker(crm, errors.append)
+    rounds = 0
+    while at_work._publishing is not None or not rounds:
+        at_work._round(tally=False, housekeep=not rounds)
+        rounds += 1
+    assert (errors, rounds > 7) == ([], True)
+    with crm.look() as work:
+        done = map_store.newest(work.session)
+    assert done is not None
+    proven(crm, done)
 
 
 # -- what a dishonest operator would do, and who sees it -----------------------------------------------------------

@@ -46,9 +46,9 @@ _KEY_TAG = b"consent-gateway/chain-key/v1\x00"
 _LINK_TAG = b"consent-gateway/chain-link/v1\x00"
 # Canonical JSON sorts: "chain" is always the first of the commitments, "other_chain" is never. Neither text can stand
 # within a string before them, where every quotation mark is escaped.
-_HEX = 2 * HASH_BYTES
-_PLACE = b'"commitments":{"chain":"' + b"0" * _HEX
-_OTHER_PLACE = b',"other_chain":"' + b"0" * _HEX
+_PLACE_DIGITS = 2 * HASH_BYTES
+_PLACE = b'"commitments":{"chain":"' + b"0" * _PLACE_DIGITS
+_OTHER_PLACE = b',"other_chain":"' + b"0" * _PLACE_DIGITS
 _AFTER = b',"fields":'
 
 
@@ -114,4 +114,4 @@ def _placed(entry: bytes, place: bytes, salt: bytes, number: int, prev: bytes) -
     if not room or _AFTER in head:
         raise ValueError("an entry has no room for its place in a chain")
     said = sha256(COMMITMENT_TAG + salt + chain_payload(number, prev)).hexdigest().encode()
-    return b"".join((head, room[:-_HEX], said, tail))
+    return b"".join((head, room[:-_PLACE_DIGITS], said, tail))

@@ -31,6 +31,7 @@ class Rules:
     reveal_batch: int = 20  # people of one call; more need a window that two opened
     key_epoch_seconds: int | None = None  # how long a key epoch is the current one; None: no schedule
     key_epoch_grace_seconds: int = 86_400  # how long after its last wrap an epoch is destroyed at the earliest
+    map_seconds: int = 3_600  # how old the published map of the log's chains is at most, while chains grow
     canary_suspends: bool = True  # who reads a canary reveals nobody any more until an officer says so
 
     def limits(self, kind: QuotaKind) -> Limits:

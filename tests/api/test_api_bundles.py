@@ -1,0 +1,66 @@
+"""A person's bundle over HTTP and on the command line: for keys of our own, recorded, and checked by the verifier."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from click.testing import CliRunner
+
+from builders import a_consent, ref, take
+from consent_gateway.audit.bundles import verify_bundle
+from consent_gateway.cli.main import cli
+from edge import Edge, running
+
+
+def person(edge: Edge) -> str:
+    edge.admin.post("/v1/sources", json={"id": "crm", "name": "CRM", "channel": "web", "party": "first"})
+    row = {"member_no": "M00001", "email": "p1@example.org", "country": "DE"}
+    assert edge.admin.post("/v1/subjects", json={"source": "crm", "items": [row]}).is_success
+    take(edge.gateway, [a_consent(ref(1))])
+    found = edge.admin.post("/v1/subjects/lookup", json={"identifier": {"member_no": "M00001"}})
+    return str(found.json()["pseudonym"])
+
+
+def vkey_of(edge: Edge) -> str:
+    return edge.gateway.signer.vkey
+
+
+def test_a_bundle_is_handed_out_and_holds_after_the_erasure(tmp_path: Path) -> None:
+    with running(tmp_path) as edge:
+        who = person(edge)
+        edge.settle()
+        given = edge.admin.get(f"/v1/subjects/{who}/bundle")
+        assert given.status_code == 200, given.text
+        finding = verify_bundle(vkey_of(edge), given.content)
+        assert (finding.ok, finding.details["entries"]) == (True, 2), str(finding)
+        assert edge.admin.post(f"/v1/subjects/{who}/erase", json={}).json()["erased"]
+        assert edge.admin.get(f"/v1/subjects/{who}/bundle").status_code == 404
+        assert verify_bundle(vkey_of(edge), given.content).ok
+        assert b"p1@example.org" not in given.content
+
+
+def test_only_a_key_of_our_own_gets_one(tmp_path: Path) -> None:
+    with running(tmp_path) as edge:
+        who = person(edge)
+        edge.admin.post("/v1/recipients", json={
+            "id": "mailer", "name": "Mailer", "kind": "processor", "country": "DE", "contract": True, "sector": "mailer",
+        })  # fmt: skip
+        other = edge.client(edge.issue("mailer", "decide", recipient="mailer"))
+        assert other.get(f"/v1/subjects/{who}/bundle").status_code == 403
+
+
+def test_the_command_publishes_the_map_first(tmp_path: Path) -> None:
+    with running(tmp_path / "store") as edge:
+        who, vkey = person(edge), vkey_of(edge)
+        (tmp_path / "key").write_text(edge.issue("desk", "decide") + "\n")
+    into = tmp_path / "bundle.json"
+    options = ["--key-file", str(tmp_path / "key"), "--store", str(tmp_path / "store"), "--json"]
+    done = CliRunner().invoke(cli, ["audit", "bundle", who, str(into), *options])
+    assert done.exit_code == 0, (done.output, done.exception)
+    assert json.loads(done.stdout)["bytes"] == len(into.read_bytes())
+    assert into.stat().st_mode & 0o777 == 0o600
+    finding = verify_bundle(vkey, into.read_bytes())
+    assert (finding.ok, finding.details["not_covered"]) == (True, 0), str(finding)
+    checked = CliRunner().invoke(cli, ["audit", "verify", "bundle", vkey, str(into)])
+    assert (checked.exit_code, checked.output.startswith("ok ")) == (0, True)
