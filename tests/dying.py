@@ -242,6 +242,9 @@ def hosting(out: Path, env: dict[str, str], *modules: str) -> Iterator[Host]:
 # -- a server whose clock a test moves -----------------------------------------------------------------------------
 
 
+_AHEAD = "--ahead"  # what tells it from a host, whose arguments are modules
+
+
 def _clocked(ahead: Path) -> None:
     """Run the command line under a clock that is ahead by as many seconds as the file says."""
     from consent_gateway import clock  # noqa: PLC0415 - before anything that keeps the clock
@@ -255,12 +258,13 @@ def _clocked(ahead: Path) -> None:
 
 def clocked(ahead: Path) -> tuple[str, ...]:
     """What to run instead of `-m consent_gateway` for a clock that is ahead by what is written in `ahead`."""
-    return str(Path(__file__).resolve()), str(ahead)
+    return str(Path(__file__).resolve()), _AHEAD, str(ahead)
 
 
 if __name__ == "__main__":
-    if len(sys.argv) > 1:
-        file = Path(sys.argv.pop(1))
+    if sys.argv[1:2] == [_AHEAD]:
+        file = Path(sys.argv[2])
+        del sys.argv[1:3]
         _clocked(file)
     else:
         _host()
