@@ -79,8 +79,10 @@ def _state(
 ) -> State:
     use = Use(purpose, channel, recipient or OWN)
     asked = work.gateway.decider.ask(use, work.registers, work.gateway.rules, work.now)
-    people = audience_rows.read_people(work.session, asked.reading, [head], work.now)
-    answer = work.gateway.decider.answer(asked, people[head].key, work.now)
+    person = audience_rows.read_people(work.session, asked.reading, [head], work.now).get(head)
+    if person is None:  # erased meanwhile, see `_record`
+        raise NotFoundError
+    answer = work.gateway.decider.answer(asked, person.key, work.now)
     return State(purpose, channel, recipient, told, _why(told, purpose, recipient, work.now), answer)
 
 
