@@ -125,6 +125,7 @@ NEEDED = {
     ("POST", "/v1/audiences/{audience}/customer-match"): "disclose",
     ("GET", "/v1/audit/epochs"): "audit",
     ("POST", "/v1/audit/epochs"): "approve",
+    ("GET", "/v1/audit/entries"): "audit",
     ("GET", "/v1/audit/entries/{uid}"): "audit",
     ("GET", "/v1/audit/entries/{uid}/bytes"): "audit",
     ("GET", "/v1/audit/entries/{uid}/receipt"): "audit",

@@ -66,7 +66,7 @@ def test_kinds_are_the_closed_list() -> None:
         "admin.action", "controller.registered", "processing.registered", "receipt.issued",
         "signal.received", "signal.mapped", "subjects.merged", "subjects.unmerged",
         "approval.proposed", "approval.given", "approval.ended",
-        "quota.set", "canary.planted", "canary.read", "members.read", "pseudonym.read",
+        "quota.set", "canary.planted", "canary.read", "members.read", "log.searched", "pseudonym.read",
         "erasure.replayed", "tombstones.replayed",
         "pseudonyms.converted", "identifiers.disclosed",
         "hold.placed", "hold.ended", "erasure.deferred", "retention.run", "intake.deferred", "intake.settled", "keyring.resealed",

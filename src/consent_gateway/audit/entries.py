@@ -80,6 +80,7 @@ class EntryKind(StrEnum):
     CANARY_PLANTED = "canary.planted"
     CANARY_READ = "canary.read"
     MEMBERS_READ = "members.read"
+    LOG_SEARCHED = "log.searched"
     PSEUDONYM_READ = "pseudonym.read"
     ERASURE_REPLAYED = "erasure.replayed"
     TOMBSTONES_REPLAYED = "tombstones.replayed"

@@ -1,20 +1,27 @@
-"""Commands that read the log out: export it to a directory, prove who was in an audience."""
+"""Commands that read the log out: export it to a directory, prove who was in an audience, search it."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 import click
 from rich.console import Console
 from rich.progress import Progress
 
+from consent_gateway.audit.entries import EntryKind
 from consent_gateway.cli.options import emit, json_option, open_gateway, store_option
-from consent_gateway.services import audiences, log_exports, manifests
+from consent_gateway.services import audiences, log_exports, log_search, manifests
 from consent_gateway.services.audit_log import Sequencer
+from consent_gateway.services.items import SubjectRef
 from consent_gateway.services.log_directories import open_directory
+from consent_gateway.services.log_search import Query
+from consent_gateway.services.people import PSEUDONYM
+
+_TIMES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%SZ"]
 
 
 @click.command("export")
@@ -72,6 +79,63 @@ def prove(audience: str, pseudonym: str, store: Path | None) -> None:
     click.echo(json.dumps(proof, indent=2))
 
 
+@click.command("search")
+@click.option(
+    "--kind", type=click.Choice([kind.value for kind in EntryKind]), metavar="KIND", help="Such as key.issued."
+)
+@click.option("--actor", help="Who acted: the name of a key.")
+@click.option("--purpose", help="The purpose that the entry names.")
+@click.option("--action", help="The action that the entry names.")
+@click.option("--from", "since", type=click.DateTime(_TIMES), help="From this instant on (UTC).")
+@click.option("--to", "until", type=click.DateTime(_TIMES), help="Up to before this instant (UTC).")
+@click.option("--subject", help="A person: pseudonym, email=…, phone=…, member_no=…; recorded.")
+@click.option("--limit", default=100, show_default=True, type=click.IntRange(1, 1_000_000), help="At most so many.")
+@store_option
+def search(store: Path | None, subject: str | None, limit: int, since: datetime | None, until: datetime | None,
+           **named: str | None) -> None:  # fmt: skip
+    """Print entries that match, newest first, one JSON object a line: {"index":…,"entry":…}."""
+    gateway = open_gateway(store)
+    Sequencer(gateway).drain()
+    kind = named.pop("kind")
+    query = Query(None if kind is None else EntryKind(kind), since=_millis(since), until=_millis(until), **named)
+    below: int | None = None
+    while limit > 0:
+        size = min(limit, log_search.MAX_PAGE)
+        if subject is None:
+            with gateway.look() as work:
+                page = log_search.search(work.session, query, below, size)
+        else:
+            with gateway.work() as work:
+                page = log_search.search_about(work, _ref(subject), query, below, size)
+        for index, entry in page.entries:
+            click.echo(b'{"index":%d,"entry":%b}' % (index, entry))
+        limit, below = limit - len(page.entries), page.next
+        if below is None:
+            break
+    Sequencer(gateway).drain()
+
+
+@click.command("index")
+@click.option("--rebuild", is_flag=True, help="Forget what is there and make it again out of the log.")
+@store_option
+@json_option
+def index(store: Path | None, *, rebuild: bool, as_json: bool) -> None:
+    """Bring the index of the log up to date, as the worker does; searches are complete without it, and slower."""
+    gateway = open_gateway(store)
+    made = log_search.rebuild(gateway) if rebuild else log_search.catch_up(gateway)
+    emit({"blocks": made}, as_json=as_json, show=lambda console: console.print(f"{made} blocks of 256 entries indexed"))
+
+
+def _ref(text: str) -> SubjectRef:
+    """Return who is meant: KIND=VALUE, or a pseudonym."""
+    kind, equals, value = text.partition("=")
+    return SubjectRef(kind, value) if equals else SubjectRef(PSEUDONYM, text)
+
+
+def _millis(instant: datetime | None) -> int | None:
+    return None if instant is None else int(instant.replace(tzinfo=UTC).timestamp() * 1000)
+
+
 @contextmanager
 def _entries_bar() -> Iterator[log_exports.Progress]:
     """Show how many entries are done, on standard error."""
@@ -80,4 +144,4 @@ def _entries_bar() -> Iterator[log_exports.Progress]:
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
-READING = (export, prove)
+READING = (export, prove, search, index)

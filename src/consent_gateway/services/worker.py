@@ -17,6 +17,7 @@ from consent_gateway.services import approvals, holds, maps, retention, tombston
 from consent_gateway.services.audit_log import Sequencer
 from consent_gateway.services.erasure import forget_spellings
 from consent_gateway.services.gateway import Gateway
+from consent_gateway.services.log_search import index_some
 
 IDLE_SECONDS = 0.05
 # After a round, wait a little: under load the next batch is larger and takes fewer flushes from those who write.
@@ -41,6 +42,7 @@ class Worker:
         self.failed = False  # whether the last round failed: the gateway is not ready while the log stands still
         self._retention: Iterator[None] | None = None  # the day's run, while it is under way
         self._publishing: maps.Publishing | None = None  # the next map of chains, likewise
+        self._indexing = False  # whether there may be more blocks of the log to index
         self._wake = threading.Event()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="worker", daemon=True)
@@ -90,6 +92,7 @@ class Worker:
                 forget_spellings(self._gateway)
             if housekeep:
                 self._housekeep()
+            self._index(tally=tally)
             self._retain()
             self._map()
             self._clear_residue()
@@ -122,6 +125,11 @@ class Worker:
         self._gateway.residue_since = None
         if not self._gateway.store.truncate_log(patient=now - since >= RESIDUE_DEADLINE_SECONDS):
             self._gateway.residue_since = since
+
+    def _index(self, *, tally: bool) -> None:
+        """Index a few blocks of the log, every round until it has caught up; look again every few seconds."""
+        if tally or self._indexing:
+            self._indexing = index_some(self._gateway) > 0
 
     def _retain(self) -> None:
         """Do a page of the day's run: the log does not wait for all of it."""

@@ -160,6 +160,20 @@ class AudienceOut(BaseModel):
     k_floor: int
 
 
+class EntryAtOut(BaseModel):
+    """An entry of the log at its index, as it was hashed."""
+
+    index: int
+    entry: dict[str, Any]
+
+
+class EntriesOut(BaseModel):
+    """A page of entries, newest first; `next` is the cursor of the next page, null at the end."""
+
+    items: list[EntryAtOut]
+    next: int | None
+
+
 class ManifestLeafOut(BaseModel):
     """One leaf of a manifest, in hex, with the hashes that show it at its index."""
 

@@ -125,6 +125,22 @@ audit_maps = Table(
     Column("published_at", BigInteger, nullable=False),
 )
 
+audit_index = Table(
+    "audit_index",
+    metadata,
+    Column("term", String(160), primary_key=True),
+    Column("block", Integer, primary_key=True, autoincrement=False),
+    Column("bits", LargeBinary(32), nullable=False),
+)
+
+audit_index_blocks = Table(
+    "audit_index_blocks",
+    metadata,
+    Column("block", Integer, primary_key=True, autoincrement=False),
+    Column("min_at", BigInteger, nullable=False),
+    Column("max_at", BigInteger, nullable=False),
+)
+
 CLASSES: Classes = {
     "audiences": {
         "operational": "id segment purpose channel recipient message basis size waterfall packs manifest_root"
@@ -133,6 +149,8 @@ CLASSES: Classes = {
     },
     "audience_members": {"operational": "audience_id chunk", "pseudonymous": "subject_ids"},
     "audience_manifests": {"operational": "audience_id hashes"},
+    "audit_index": {"log": "term block bits"},
+    "audit_index_blocks": {"log": "block min_at max_at"},
     "audit_pending": {"log": "id uid entry chains"},
     "audit_entries": {"log": "idx uid entry"},
     "audit_tiles": {"log": "level idx hashes"},
