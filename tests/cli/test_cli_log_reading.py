@@ -22,3 +22,21 @@ def test_the_command_prints_lines(tmp_path: Path) -> None:
     assert "log.searched" in run("audit", "search", "--limit", "1", "--store", store).stdout
     assert run("audit", "search", "--from", "2100-01-01", "--store", store).stdout == ""
     assert told("audit", "index", "--rebuild", "--store", store) == {"blocks": 0}
+
+
+def test_events_go_on_from_the_cursor(tmp_path: Path) -> None:
+    store, cursor = tmp_path / "store", tmp_path / "cursor"
+    run("init", "--store", store)
+
+    def events() -> list[int]:
+        lines = run("audit", "ocsf", "--store", store, "--cursor", cursor).stdout.splitlines()
+        return [json.loads(line)["metadata"]["sequence"] for line in lines]
+
+    first = events()
+    assert first == list(range(len(first)))
+    assert events() == []
+    run("keys", "issue", "shop", "--scope", "ingest", "--store", store)
+    assert events() == [len(first)]
+    assert len(run("audit", "ocsf", "--store", store, "--since", "1").stdout.splitlines()) == len(first)
+    cursor.write_text("soon\n")
+    assert run("audit", "ocsf", "--store", store, "--cursor", cursor).exit_code != 0

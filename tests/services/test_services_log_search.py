@@ -57,7 +57,7 @@ def log(gateway: Gateway) -> Gateway:
     """A log of entries of every sort."""
     entries = [made_up(n) for n in range(SIZE)]
     with gateway.store.transaction() as session:
-        log_store.append(session, [(n.to_bytes(16, "big"), entry) for n, entry in enumerate(entries)])
+        log_store.append(session, [(n.to_bytes(16, "big"), entry, None) for n, entry in enumerate(entries)])
     Sequencer(gateway).drain()
     return gateway
 

@@ -1,19 +1,23 @@
-"""Commands that read the log out: export it to a directory, prove who was in an audience, search it."""
+"""Commands that read the log out: export it to a directory, prove who was in an audience, search it, watch it."""
 
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Event
 
 import click
 from rich.console import Console
 from rich.progress import Progress
 
 from consent_gateway.audit.entries import EntryKind
+from consent_gateway.audit.ocsf import ocsf_event
 from consent_gateway.cli.options import emit, json_option, open_gateway, store_option
+from consent_gateway.errors import FieldProblem, InputError
 from consent_gateway.services import audiences, log_exports, log_search, manifests
 from consent_gateway.services.audit_log import Sequencer
 from consent_gateway.services.items import SubjectRef
@@ -21,6 +25,7 @@ from consent_gateway.services.log_directories import open_directory
 from consent_gateway.services.log_search import Query
 from consent_gateway.services.people import PSEUDONYM
 
+_POLL_SECONDS = 1.0
 _TIMES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%SZ"]
 
 
@@ -126,6 +131,57 @@ def index(store: Path | None, *, rebuild: bool, as_json: bool) -> None:
     emit({"blocks": made}, as_json=as_json, show=lambda console: console.print(f"{made} blocks of 256 entries indexed"))
 
 
+@click.command("ocsf")
+@click.option(
+    "--since", type=click.IntRange(0), metavar="INDEX", help="Begin at this entry (default: the cursor, or 0)."
+)
+@click.option(
+    "--cursor",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="File that keeps the next entry's index: a later run goes on from there.",
+)
+@click.option("--follow", is_flag=True, help="Wait for more entries, until interrupted.")
+@store_option
+def ocsf(store: Path | None, since: int | None, cursor: Path | None, *, follow: bool) -> None:
+    """Print entries as OCSF 1.3.0 events, one JSON object a line, oldest first: for a SIEM (docs/ocsf.md).
+
+    The cursor moves after the lines were written, so that a run which dies repeats some and loses none.
+    """
+    gateway = open_gateway(store)
+    origin, waiting = gateway.signer.key.name, Event()
+    at = since if since is not None else _read_cursor(cursor)
+    Sequencer(gateway).drain()
+    while True:
+        rows = log_search.entries_from(gateway, at)
+        for index, entry in rows:
+            click.echo(json.dumps(ocsf_event(index, entry, origin), ensure_ascii=False, separators=(",", ":")))
+        if rows:
+            at += len(rows)
+            _write_cursor(cursor, at)
+        elif not follow:
+            return
+        else:
+            waiting.wait(_POLL_SECONDS)
+
+
+def _read_cursor(cursor: Path | None) -> int:
+    """Return where the last run ended; InputError for a file that no run has written."""
+    if cursor is None or not cursor.exists():
+        return 0
+    text = cursor.read_text(encoding="ascii", errors="replace").strip()
+    if not text.isdecimal():
+        raise InputError(fields=(FieldProblem("--cursor", "not_an_index", "the file does not hold an index"),))
+    return int(text)
+
+
+def _write_cursor(cursor: Path | None, at: int) -> None:
+    sys.stdout.flush()
+    if cursor is not None:
+        temporary = cursor.with_name(cursor.name + ".part")
+        temporary.write_text(f"{at}\n", encoding="ascii")
+        temporary.replace(cursor)
+
+
 def _ref(text: str) -> SubjectRef:
     """Return who is meant: KIND=VALUE, or a pseudonym."""
     kind, equals, value = text.partition("=")
@@ -144,4 +200,4 @@ def _entries_bar() -> Iterator[log_exports.Progress]:
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
-READING = (export, prove, search, index)
+READING = (export, prove, search, index, ocsf)

@@ -146,6 +146,13 @@ def search_about(work: Work, ref: SubjectRef, query: Query, below: int | None = 
     return Page(tuple(matching), rows[-1][0] if len(rows) == _ABOUT else None)
 
 
+def entries_from(gateway: Gateway, first: int) -> list[tuple[int, bytes]]:
+    """Return the next entries from an index on, oldest first, at most a block of them; none at the end of the log."""
+    with gateway.store.reading() as session:
+        size = (log_store.checkpoint(session) or (0, b""))[0]
+        return list(enumerate(log_index.entries_between(session, first, min(first + BLOCK, size)), first))
+
+
 def index_some(gateway: Gateway) -> int:
     """Index the oldest blocks that are full and not indexed yet, a few of them; returns how many.
 
