@@ -37,7 +37,7 @@ from consent_gateway.domain.quotas import Limits
 from consent_gateway.errors import NotFoundError, TombstoneError
 from consent_gateway.policies.choices import AS_SHIPPED, Choices, read_choices
 from consent_gateway.policies.packs import load_builtin
-from consent_gateway.services import audit_log, policies, tombstones
+from consent_gateway.services import audit_log, own_key, policies, tombstones
 from consent_gateway.services.audit_log import require_own_log
 from consent_gateway.services.checkpoint_copies import Copies
 from consent_gateway.services.custodian import Custodian
@@ -46,6 +46,7 @@ from consent_gateway.services.gateway import Gateway
 from consent_gateway.services.key_keeper import KeyKeeper
 from consent_gateway.services.log_gate import Change
 from consent_gateway.services.log_keeper import Care, CopyTroubleError, LogKeeper
+from consent_gateway.services.own_key import OwnKeyState
 from consent_gateway.services.rules import CapRule, Rules
 from consent_gateway.services.self_check import SelfCheck
 from consent_gateway.services.vault import Vault
@@ -160,6 +161,7 @@ def build_app(settings: Settings, telemetry: Telemetry, gateway: Gateway) -> App
     _settle_tombstones(telemetry, gateway)
     if gateway.gate.refusal is None:
         policies.record_first(gateway)
+    _look_for_lost_key(telemetry, gateway)
     log_keeper = LogKeeper(gateway, check, care(settings), lambda error: report_log(telemetry, error))
     custodian = Custodian(gateway.vault.custody, lambda error: telemetry.log.error(Event.KEYS_FAILED, exc_info=error))
     keeper = KeyKeeper(gateway, lambda error: telemetry.log.error(Event.KEYS_FAILED, exc_info=error))
@@ -255,6 +257,13 @@ def _settle_tombstones(telemetry: Telemetry, gateway: Gateway) -> None:
     """Carry out again what a restored backup brought back, before anything is listened for; later the worker does."""
     gateway.on_replayed = lambda: telemetry.log.warning(Event.TOMBSTONES_REPLAYED)
     tombstones.settle(gateway)
+
+
+def _look_for_lost_key(telemetry: Telemetry, gateway: Gateway) -> None:
+    """Say at the start that what needs the gateway's own key is refused; everything else is served."""
+    with gateway.look() as work:
+        if own_key.status(work).state is OwnKeyState.LOST:
+            telemetry.log.error(Event.OWN_KEY_LOST)
 
 
 @get("/openapi.json", include_in_schema=False, sync_to_thread=False)

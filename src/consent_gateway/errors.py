@@ -271,6 +271,14 @@ class KeyringError(UnavailableError):
     hint = "Check the keyring's path, its mode (0600) and the passphrase; see `consent-gateway doctor`."
 
 
+class OwnKeyLostError(UnavailableError):
+    """The gateway's own key cannot be opened any more: the store is a backup from before a destroyed key epoch."""
+
+    code = "own_key_lost"
+    title = "The gateway's own key is lost"
+    hint = "Operators: `consent-gateway keys own-key status`; docs/erasure.md says how two people make a new one."
+
+
 class KeyServiceError(UnavailableError):
     """The key management system does not answer, or not any more within the life of the keys that were kept.
 

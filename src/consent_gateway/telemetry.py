@@ -80,6 +80,7 @@ class Event(StrEnum):
     LOG_COPY_FAILED = "log.copy_failed"  # a checkpoint outside of the store cannot be kept up
     LOG_CHECK_FAILED = "log.check_failed"  # the log could not be checked
     KEYS_FAILED = "keys.failed"  # the keyring could not be followed or renewed; nothing new is made until it is
+    OWN_KEY_LOST = "keys.own_lost"  # the store is a backup from before a destroyed key epoch: two people renew it
     KEYRING_UNSEALED = "keyring.unsealed"
     LIBRARY = "library.message"
     UNNAMED = "event.unnamed"  # a caller passed text instead of an event; the text is gone

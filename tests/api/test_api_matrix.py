@@ -146,6 +146,7 @@ NEEDED = {
     ("POST", "/v1/keys/jobs"): "keys",
     ("POST", "/v1/keys/epochs/{epoch}/destroy"): "keys",
     ("POST", "/v1/keys/generations/{generation}/destroy"): "keys",
+    ("POST", "/v1/keys/own/renew"): "keys",
     ("GET", "/v1/approvals"): "approve",
     ("GET", "/v1/approvals/{approval}"): "approve",
     ("POST", "/v1/approvals"): "approve",

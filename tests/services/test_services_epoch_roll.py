@@ -21,9 +21,9 @@ from consent_gateway.domain.key_jobs import LEASE_SECONDS, START, JobKind, KeyJo
 from consent_gateway.errors import ConflictError, NotFoundError
 from consent_gateway.services import epoch_roll, erasure, registers
 from consent_gateway.services.gateway import Gateway
-from consent_gateway.services.intake import own_key
 from consent_gateway.services.key_jobs import Pace, Runner
 from consent_gateway.services.key_pages import PAGES
+from consent_gateway.services.own_key import own_key
 from consent_gateway.services.vault import CONTACT, open_group
 from consent_gateway.vault.keyring import Keyring
 

@@ -26,6 +26,7 @@ from consent_gateway.api.problems import request_id
 from consent_gateway.db import intake as intake_rows
 from consent_gateway.domain.registers import Principal
 from consent_gateway.errors import (
+    ConflictError,
     FieldProblem,
     IdempotencyError,
     InputError,
@@ -37,7 +38,7 @@ from consent_gateway.services import deferrals
 from consent_gateway.services.checkpoint_copies import Copies
 from consent_gateway.services.deferrals import Kept, Letter
 from consent_gateway.services.gateway import UID_BYTES, Gateway, Work
-from consent_gateway.services.intake import own_key
+from consent_gateway.services.own_key import own_key
 from consent_gateway.services.vault import GATEWAY_ITSELF, SEALED_REPLY, open_bytes, seal_bytes
 from consent_gateway.telemetry import Event, Telemetry
 
@@ -210,6 +211,8 @@ def _sealed(work: Work, content: bytes) -> bytes:
 def _opened(work: Work, kept: bytes) -> bytes:
     if not kept.startswith(SEALED_REPLY):
         return kept
+    if kept == SEALED_REPLY:
+        raise ConflictError("this was carried out, and its answer was lost with the gateway's own key")
     return open_bytes(own_key(work), GATEWAY_ITSELF, kept.removeprefix(SEALED_REPLY))
 
 

@@ -5,6 +5,7 @@ What is begun here is done by the keeper of some process, page by page; ask for 
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 from litestar import Request, Response, get, post
@@ -19,12 +20,14 @@ from consent_gateway.api.wire.keys import (
     KeyJobIn,
     KeyJobOut,
     KeysOut,
+    RenewalOut,
 )
 from consent_gateway.domain.key_jobs import JobKind, KeyJob
 from consent_gateway.errors import NotFoundError
-from consent_gateway.services import epoch_destruction, index_destruction, key_jobs, key_status
+from consent_gateway.services import epoch_destruction, index_destruction, key_jobs, key_status, own_key
 from consent_gateway.services.gateway import Work
 from consent_gateway.services.key_pages import STARTS
+from consent_gateway.services.own_key import OwnKey
 
 Call = Request[Any, Any, Any]
 SCOPE = "keys"
@@ -87,6 +90,19 @@ async def destroy_generation(request: Call, generation: FromPath[int]) -> Respon
     return await desk_of(request).write(request, SCOPE, act)
 
 
+@post("/v1/keys/own/renew", status_code=200, tags=["keys"], **documented(DestructionIn, RenewalOut))
+async def renew_own_key(request: Call) -> Response[bytes]:
+    """Propose to give the gateway a new own key where the old one is lost, or do it once another key approved."""
+    data = await body_as(request, DestructionIn, SCOPE)
+
+    def act(work: Work) -> dict[str, Any]:
+        if data.step == "propose":
+            return {"state": "proposed", "approval": own_key.propose(work).id, "given_up": None}
+        return {"state": "renewed", "approval": None, "given_up": _own_key_out(own_key.renew(work))}
+
+    return await desk_of(request).write(request, SCOPE, act)
+
+
 def job_out(job: KeyJob) -> dict[str, Any]:
     """Return one job as it is shown."""
     names = ("id", "from_number", "to_number", "total", "done", "failed", "progress", "started_by", "rate")
@@ -121,6 +137,7 @@ def _keys(work: Work) -> dict[str, Any]:
             "why": found.deadline.why,
             "order": found.deadline.order,
         },
+        "own_key": _own_key_out(found.own_key),
         "index": {
             **found.index.as_json(),
             "generations": list(found.generations),
@@ -137,6 +154,10 @@ def _keys(work: Work) -> dict[str, Any]:
     }
 
 
+def _own_key_out(found: OwnKey) -> dict[str, Any]:
+    return asdict(found) | {"state": found.state.value}
+
+
 def _step(epoch: int, state: str, approval: str | None) -> dict[str, Any]:
     return {"epoch": epoch, "state": state, "approval": approval}
 
@@ -151,4 +172,4 @@ def _number(number: int) -> int:
     return number
 
 
-HANDLERS = (show_keys, show_key_job, begin_key_job, destroy_epoch, destroy_generation)
+HANDLERS = (show_keys, show_key_job, begin_key_job, destroy_epoch, destroy_generation, renew_own_key)

@@ -101,6 +101,7 @@ class EntryKind(StrEnum):
     KEYRING_RESEALED = "keyring.resealed"
     FIELDS_DELETED = "fields.deleted"
     LOG_EPOCH_OPENED = "log.epoch_opened"
+    OWN_KEY_RENEWED = "own_key.renewed"
 
 
 @dataclass(frozen=True, slots=True)

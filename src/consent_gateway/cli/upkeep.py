@@ -11,13 +11,15 @@ from rich.console import Console
 
 from consent_gateway.app import build_gateway, key_service, self_checked
 from consent_gateway.cli.options import emit, json_option, open_gateway, read_settings, store_option
+from consent_gateway.db import key_jobs as job_rows
 from consent_gateway.db.migrate import drift, require_head
 from consent_gateway.errors import GatewayError
+from consent_gateway.services import own_key, tombstones
 from consent_gateway.services import reconcile as reconciling
-from consent_gateway.services import tombstones
 from consent_gateway.services.audit_log import Sequencer, require_own_log
 from consent_gateway.services.gateway import Gateway
 from consent_gateway.services.log_status import log_status
+from consent_gateway.services.own_key import OwnKeyState
 from consent_gateway.services.self_check import SelfCheck
 from consent_gateway.settings import Settings
 
@@ -83,6 +85,7 @@ def diagnose(read: Callable[[], Settings]) -> list[dict[str, str | bool]]:
         findings.append(_ok("schema", "as the code needs it") if not changes else _bad("schema", str(len(changes))))
         findings += _policies(gateway)
         findings += _log(gateway, self_checked(settings, gateway))
+        findings += _data_keys(gateway)
         findings += _tombstones(gateway)
     except GatewayError as error:
         where = "".join(f" {field.path}: {field.message}." for field in error.fields)
@@ -120,6 +123,22 @@ def _tombstones(gateway: Gateway) -> list[dict[str, str | bool]]:
         return [_bad("tombstones", f"{found.lost} lines that were written are lost; see docs/erasure.md")]
     again = f"; {len(found.lacking)} to be carried out again at the next start" if found.lacking else ""
     return [_ok("tombstones", f"{found.lines} lines, {found.open} to be written{again}")]
+
+
+def _data_keys(gateway: Gateway) -> list[dict[str, str | bool]]:
+    """Name what no key of the keyring opens any more, as in a backup from before a destroyed key epoch."""
+    with gateway.look() as work:
+        held = gateway.vault.provider.keyring.epochs
+        lost = {epoch: n for epoch, n in job_rows.wraps_by_epoch(work.session).items() if epoch not in held}
+        own = own_key.status(work)
+    findings = []
+    if lost:
+        named = ", ".join(f"{n} under epoch {epoch}" for epoch, n in sorted(lost.items()))
+        findings.append(_bad("data keys", f"not readable: {named}; the keyring has no such epoch (docs/erasure.md)"))
+    if own.state is OwnKeyState.LOST:
+        counts = f"{own.quarantined} refused rows, {own.signals} signals, {own.replies} replies"
+        findings.append(_bad("own key", f"lost with epoch {own.epoch}: {counts}; see consent-gateway keys own-key"))
+    return findings or [_ok("data keys", "each under an epoch of the keyring")]
 
 
 def _ok(check: str, detail: str) -> dict[str, str | bool]:

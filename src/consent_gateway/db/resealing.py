@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from sqlalchemy import Table, Update, bindparam, delete, insert, select, update
+from sqlalchemy import Table, Update, bindparam, delete, func, insert, select, update
 
 from consent_gateway.db.dialects import chunks
 from consent_gateway.db.engine import Session
@@ -73,6 +73,20 @@ def own_of(session: Session, place: str) -> list[Free]:
     if place == "signal":
         statement = statement.where(table.c.subject_id.is_(None))
     return [(i, bytes(sealed)) for i, sealed in session.execute(statement) if sealed]
+
+
+def count_own(session: Session, place: str) -> int:
+    """Return how many rows of `own_of` there are."""
+    table, column = _FREE[place]
+    statement = select(func.count()).where(table.c[column] != b"")
+    if place == "signal":
+        statement = statement.where(table.c.subject_id.is_(None))
+    return session.execute(statement).scalar() or 0
+
+
+def empty_own_signals(session: Session) -> None:
+    """Take the strings of the signals of nobody known away; what the signals did stays."""
+    session.execute(update(signals).where(signals.c.subject_id.is_(None)).values(sealed=b""))
 
 
 def put_free(session: Session, place: str, rows: Sequence[Free]) -> None:

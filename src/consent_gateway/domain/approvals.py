@@ -44,6 +44,7 @@ class Action(StrEnum):
     MAKE_RECOVERY_SHARES = "make_recovery_shares"
     LOG_EPOCH = "log_epoch"
     LIFT_TOMBSTONES = "lift_tombstones"
+    RENEW_OWN_KEY = "renew_own_key"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +70,7 @@ ACTS: Mapping[Action, Act] = {
     Action.MAKE_RECOVERY_SHARES: Act(frozenset({"threshold", "count"})),
     Action.LOG_EPOCH: Act(frozenset({"epoch"}), frozenset({"plan", "reason"})),
     Action.SCHEDULED_EPOCH_ROLL: Act(frozenset({"epoch_seconds", "grace_seconds"}), frozenset(), 400 * _DAY),
+    Action.RENEW_OWN_KEY: Act(frozenset({"epoch"})),
     Action.LIFT_TOMBSTONES: Act(frozenset({"at", "identifiers"}), frozenset({"act", "proof", "source"})),
 }
 

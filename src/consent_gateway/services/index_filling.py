@@ -22,7 +22,7 @@ from consent_gateway.domain.ids import SubjectId
 from consent_gateway.errors import StoreError
 from consent_gateway.services import lasting_names
 from consent_gateway.services.gateway import Work
-from consent_gateway.services.intake import own_key
+from consent_gateway.services.own_key import own_key
 from consent_gateway.services.people import identifiers_in
 from consent_gateway.services.vault import CONTACT, GATEWAY_ITSELF, open_bytes, open_group
 from consent_gateway.vault.normal_forms import Normalised

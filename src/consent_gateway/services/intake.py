@@ -19,6 +19,7 @@ from consent_gateway.domain.ids import SourceId
 from consent_gateway.errors import FieldProblem, InputError
 from consent_gateway.services import lasting_names
 from consent_gateway.services.gateway import Work
+from consent_gateway.services.own_key import own_key
 from consent_gateway.services.people import BEFORE_ERASURE, identifiers_in, people_in
 from consent_gateway.services.vault import GATEWAY_ITSELF, seal_bytes
 
@@ -177,16 +178,6 @@ def keep_counts(work: Work, intake: Intake, content_sha256: str) -> None:
 def problem(path: str, code: str, message: str) -> FieldProblem:
     """Return one thing that is wrong with one field."""
     return FieldProblem(path, code, message)
-
-
-def own_key(work: Work) -> bytes:
-    """Return the gateway's own data key: subject 0, made when it is first needed."""
-    keys = work.gateway.vault.keys(work.session, [GATEWAY_ITSELF])
-    if GATEWAY_ITSELF not in keys:
-        dek, wrapped = work.gateway.vault.new_key(GATEWAY_ITSELF, work.registers.least_epoch)
-        subject_rows.add_keys(work.session, [{"subject_id": GATEWAY_ITSELF, "wrapped_dek": wrapped}])
-        return dek
-    return keys[GATEWAY_ITSELF]
 
 
 def _reason(found: FieldProblem) -> dict[str, str]:

@@ -10,10 +10,11 @@ from consent_gateway.db import key_jobs as job_rows
 from consent_gateway.db.index_destructions import IndexDestruction
 from consent_gateway.db.key_epochs import Destruction
 from consent_gateway.domain.key_jobs import KeyJob
-from consent_gateway.services import epoch_destruction, epoch_schedule, index_rotation
+from consent_gateway.services import epoch_destruction, epoch_schedule, index_rotation, own_key
 from consent_gateway.services.epoch_schedule import Deadline
 from consent_gateway.services.gateway import Work
 from consent_gateway.services.index_rotation import Progress
+from consent_gateway.services.own_key import OwnKey
 
 _JOBS = 20
 
@@ -30,6 +31,7 @@ class KeyStatus:
     destructions: list[Destruction]
     deadline: Deadline
     index: Progress
+    own_key: OwnKey
     generations: tuple[int, ...]
     index_destructions: list[IndexDestruction]
     deferred: tuple[int, int]  # calls that were put off: how many wait, how many were set aside
@@ -47,6 +49,7 @@ def status(work: Work) -> KeyStatus:
         key_epochs.destructions(work.session),
         epoch_schedule.deadline(work),
         index_rotation.progress(work),
+        own_key.status(work),
         keyring.generations,
         index_destructions.listed(work.session),
         deferrals.counts(work.session),

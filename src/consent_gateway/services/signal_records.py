@@ -16,9 +16,10 @@ from consent_gateway.db import merges
 from consent_gateway.db import signals as signal_rows
 from consent_gateway.db.subjects import Token
 from consent_gateway.domain.ids import SubjectId
+from consent_gateway.errors import OwnKeyLostError
 from consent_gateway.services.gateway import Work
-from consent_gateway.services.intake import own_key
 from consent_gateway.services.lasting_names import by_name
+from consent_gateway.services.own_key import own_key
 from consent_gateway.services.vault import GATEWAY_ITSELF, open_bytes, seal_bytes
 from consent_gateway.vault.normal_forms import Normalised
 
@@ -42,24 +43,34 @@ def keep_signals(work: Work, source: str, heard: Sequence[Heard]) -> None:
     if not heard:
         return
     deks = work.gateway.vault.keys(work.session, sorted({h.subject_id for h in heard if h.subject_id is not None}))
-    rows = []
-    for h in heard:
-        dek = own_key(work) if h.subject_id is None else deks[h.subject_id]
-        rows.append(
-            {
-                "subject_id": h.subject_id,
-                "identifier_kind": h.identifier_kind,
-                "token": None if h.token is None else h.token.value,
-                "kind": h.kind,
-                "at": h.at,
-                "source": source,
-                "sealed": seal_bytes(dek, h.subject_id or GATEWAY_ITSELF, h.raw.encode()),
-                "displayed": h.displayed,
-                "effects": json.dumps(h.effects),
-                "received_at": work.now,
-            }
-        )
+    rows = [
+        {
+            "subject_id": h.subject_id,
+            "identifier_kind": h.identifier_kind,
+            "token": None if h.token is None else h.token.value,
+            "kind": h.kind,
+            "at": h.at,
+            "source": source,
+            "sealed": _of_nobody(work, h.raw) if h.subject_id is None else _sealed(deks, h.subject_id, h.raw),
+            "displayed": h.displayed,
+            "effects": json.dumps(h.effects),
+            "received_at": work.now,
+        }
+        for h in heard
+    ]
     signal_rows.put(work.session, rows)
+
+
+def _sealed(deks: Mapping[SubjectId, bytes], subject_id: SubjectId, raw: str) -> bytes:
+    return seal_bytes(deks[subject_id], subject_id, raw.encode())
+
+
+def _of_nobody(work: Work, raw: str) -> bytes:
+    """Seal a string under the gateway's own key; empty if that is lost: what a signal does counts all the same (P1)."""
+    try:
+        return seal_bytes(own_key(work), GATEWAY_ITSELF, raw.encode())
+    except OwnKeyLostError:
+        return b""
 
 
 def link_signals(work: Work, holders: Mapping[Normalised, SubjectId]) -> None:
@@ -71,10 +82,10 @@ def link_signals(work: Work, holders: Mapping[Normalised, SubjectId]) -> None:
     if not waiting:
         return
     deks = work.gateway.vault.keys(work.session, sorted({named[token] for token, _, _ in waiting}))
-    own = own_key(work)
+    own = own_key(work) if any(sealed for _, _, sealed in waiting) else b""
     for token, signal, sealed in waiting:
         subject_id = named[token]
-        raw = open_bytes(own, GATEWAY_ITSELF, sealed)
+        raw = open_bytes(own, GATEWAY_ITSELF, sealed) if sealed else b""  # given up with a lost key
         signal_rows.link(work.session, signal, subject_id, seal_bytes(deks[subject_id], subject_id, raw), work.now)
 
 

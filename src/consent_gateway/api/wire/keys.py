@@ -103,6 +103,16 @@ class DeferredOut(BaseModel):
     refused: int
 
 
+class OwnKeyOut(BaseModel):
+    """The gateway's own key: `none`, `held` or `lost`; the epoch of its wrap, and how much lies under it."""
+
+    state: str
+    epoch: int | None
+    quarantined: int
+    signals: int
+    replies: int
+
+
 class KeysOut(BaseModel):
     """How it stands with the keys; `processes` are the epochs that each live process holds."""
 
@@ -114,6 +124,15 @@ class KeysOut(BaseModel):
     deferred: DeferredOut
     erasure_deadline: DeadlineOut
     index: IndexOut
+    own_key: OwnKeyOut
+
+
+class RenewalOut(BaseModel):
+    """What a step came to: `proposed` with the approval that waits for another key, or `renewed` with what was lost."""
+
+    state: str
+    approval: str | None
+    given_up: OwnKeyOut | None
 
 
 class GenerationDestructionOut(BaseModel):

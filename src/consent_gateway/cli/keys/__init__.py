@@ -4,6 +4,7 @@
 - `keyring` shows the state of the keyring;
 - `rolling` rolls the key epoch;
 - `indexes` moves the blind index to another key;
+- `own_key` gives the gateway a new key of its own where the old one is lost;
 - `quotas` says how many people a key may reveal or ask about;
 - `approvals` is where the second pair of eyes approves or refuses;
 - `command` is the group, to which each of them adds its commands.

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from consent_gateway.cli.keys.own_key import described
 from consent_gateway.cli.keys.rolling import job_out
 from consent_gateway.cli.options import emit, json_option, open_gateway, store_option
 from consent_gateway.services import key_status
@@ -36,6 +37,7 @@ def status(store: Path | None, *, as_json: bool) -> None:
         "index_generations": list(keyring.generations),
         "current_index_generation": keyring.current_generation,
         "index": found.index.as_json(),
+        "own_key": described(found.own_key),
         "keys": keyring.key_fingerprints(),
         "wraps": {str(epoch): count for epoch, count in found.wraps.items()},
         "processes": [list(held) for held in found.holders.values()],
