@@ -23,6 +23,7 @@ import test_audit_strict as strict
 import test_audit_tiles as tiles
 import test_audit_vectors as vectors
 import test_audit_verifier as whole
+import test_audit_verifier_epochs as epochs
 import test_audit_witness_policy as policies
 
 Test = Callable[..., None]
@@ -53,7 +54,7 @@ BUGS: list[tuple[str, str, str, str, Test, dict[str, Any]]] = [
     ("paths of any length", "receipts", "if len(lines) > MAX_PATH:", "if False:", receipts.test_malformed_receipts_are_refused, {"data": b"c2sp.org/tlog-proof@v1\nindex 0\n" + (b"A" * 43 + b"=\n") * 64 + b"\nx"}),
     ("bundles cut short accepted", "tiles", "    if at != end:", "    if False:", tiles.test_bundle_bytes_and_limits, {}),
     ("the pinned log need not be listed", "verifier.trust", "if listed and logs[0] not in listed:", "if False:", policies.test_what_is_pinned_must_fit, {}),
-    ("the log may be its own witness", "verifier.trust", "if {log.public_key for log in logs}.intersection", "if set().intersection", policies.test_what_is_pinned_must_fit, {}),
+    ("the log may be its own witness", "verifier.trust", "if {log.public_key for log in trust.logs}.intersection", "if set().intersection", policies.test_what_is_pinned_must_fit, {}),
     ("missing witnesses ignored", "verifier.trust", "        if lacks:", "        if False:", policies.test_a_quorum_decides, {}),
     ("one of a group is enough", "witness_policy", "if held >= group.threshold:", "if held:", policies.test_the_example_of_the_specification, {}),
     ("one key under two names", "witness_policy", "if key.public_key in self._keys:", "if False:", policies.test_what_is_no_policy_is_refused_with_its_line, {"name": "one key, two names"}),
@@ -68,8 +69,14 @@ BUGS: list[tuple[str, str, str, str, Test, dict[str, Any]]] = [
     ("any root accepted", "verifier.directory", "if root != head.root:", "if False:", whole.test_a_rewritten_suffix_needs_the_key, {}),
     ("the earlier checkpoint ignored", "verifier.directory", "if len(holding) < len(kept):", "if False:", whole.test_a_history_rewritten_with_the_key_is_caught_by_a_kept_checkpoint, {}),
     ("a shorter log accepted", "verifier.directory", "if known.size > head.size:", "if False:", whole.test_yesterdays_database_is_caught_by_a_kept_checkpoint, {}),
-    ("another log's checkpoint accepted", "verifier.directory", "if known.origin != head.origin:", "if False:", policies.test_any_listed_log_may_speak_for_itself_alone, {}),
+    ("another log's checkpoint accepted", "verifier.directory", "if known.origin not in origins:", "if False:", policies.test_any_listed_log_may_speak_for_itself_alone, {}),
     ("doubled uids accepted", "verifier.strict", "        if uid in seen:", "        if False:", strict.test_a_doubled_uid_is_found_at_its_second_place, {}),
+    ("sums of maps not compared", "maps", "if self._sums[size] != entries:", "if False:", epochs.test_an_entry_that_is_left_out_of_its_chain_is_missed_in_the_sum, {}),
+    ("any map for the published one", "maps", "if told != (whole.hash.hex(), whole.entries, whole.chains):", "if False:", epochs.test_a_file_of_a_map_is_the_one_that_was_published, {}),
+    ("losses that nobody named", "epochs", "return lost.start < kept.size < lost.until or (", "return True or (", epochs.test_what_no_statement_gives_up_is_still_missed, {}),
+    ("any statement recorded", "verifier.epochs", "    if not holds:", "    if False:", epochs.test_the_first_entry_of_an_epoch_records_its_statement, {"first": b"{}"}),
+    ("an epoch from other entries", "verifier.epochs", "if epoch.opened is not None and roots[epoch.opened.surviving] != epoch.opened.root:", "if False:", epochs.test_a_changed_beginning_is_no_loss, {}),
+    ("the old epoch served", "verifier.directory", "if trust.epochs and head.origin != trust.epochs[-1].key.name:", "if False:", epochs.test_a_log_from_before_its_epoch_is_set_back, {}),
     ("inclusion not checked", "verifier.proofs", "if not verify_inclusion(", "if not (", receipts.test_every_changed_bit_is_found, {}),
     ("consistency not checked", "verifier.proofs", "if not verify_consistency(", "if not (", whole.test_what_is_no_prefix_is_refused, {}),
     ("openings not checked", "verifier.proofs", "if not verify_opening(", "if not (", whole.test_a_person_proves_what_was_recorded, {}),

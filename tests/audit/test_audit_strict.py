@@ -76,9 +76,9 @@ def test_uids_are_compared_over_all_shares() -> None:
     uids = [sha256(b"%d" % number).digest()[:16] for number in range(2000)]
     with ExitStack() as stack:
         facts = EntryFacts(stack)
-        facts.take((uid, 0) for uid in uids)
+        facts.take((uid, 0, (), None) for uid in uids)
         facts.check_uids()
-        facts.take([(uids[1999], 0), (uids[3], 0)])
+        facts.take([(uids[1999], 0, (), None), (uids[3], 0, (), None)])
         with pytest.raises(FoundError) as found:
             facts.check_uids()
     assert found.value.finding.index == 2000

@@ -17,6 +17,7 @@ from consent_gateway.audit.bundles import verify_bundle
 from consent_gateway.audit.consent_receipts import verify_document
 from consent_gateway.audit.manifests import verify_membership
 from consent_gateway.audit.verifier.directory import verify_directory
+from consent_gateway.audit.verifier.epochs import verify_epochs
 from consent_gateway.audit.verifier.findings import Finding
 from consent_gateway.audit.verifier.proofs import (
     verify_checkpoint,
@@ -24,9 +25,11 @@ from consent_gateway.audit.verifier.proofs import (
     verify_prefix,
     verify_receipt,
 )
+from consent_gateway.audit.verifier.published import verify_published_map
 
 _HOLDS, _FAILS = range(2)
 _MAX_FILE = 64 << 20
+_MAX_MAP = 1 << 30  # 14 million chains
 _ABOUT = """Verify an audit log and what it handed out, without trusting whoever runs it.
 
 VKEY is the log's public key, from a source that is not the log; `-` stands for the logs of the policy file."""
@@ -97,6 +100,10 @@ def _parser(prog: str | None) -> ArgumentParser:
     command("payload", _payload, "is this what the entry committed to?", "ENTRY", "NAME", "SALT_HEX", "PAYLOAD")
     consent = command("consent", _consent, "is this consent receipt as it was issued?", "DOCUMENT", "JWKS")
     consent.add_argument("entry", metavar="ENTRY", nargs="?", help="the bytes of its entry in the log")
+    epochs = command("epochs", _epochs, "follow the log through its epochs: what is its key now?", "VKEY")
+    epochs.add_argument("statements", metavar="STATEMENT", nargs="+", help="the statement of each epoch, in order")
+    published = command("map", _map, "is this the map of chains that the entry published?", "ENTRY", "LEAVES")
+    published.add_argument("older", metavar="OLD_LEAVES", nargs="*", help="files of maps that you kept")
     trusting(command("membership", _membership, "was this person in the audience, or not?", "VKEY", "PROOF"))
     return parser
 
@@ -107,6 +114,7 @@ def _tree_options(tree: ArgumentParser) -> None:
         "kept", metavar="OLD", nargs="*", help="checkpoints or whole directories that you kept: it must extend them"
     )
     tree.add_argument("--checkpoint", metavar="NOTE", help="compare with this one, not with DIR/checkpoint")
+    tree.add_argument("--epoch", action="append", default=[], metavar="STATEMENT", help="of each epoch, in order")
     tree.add_argument("--strict", action="store_true", help="also the form of every entry, and doubled uids")
     tree.add_argument(
         "--jobs", type=_count, default=1, metavar="N", help="processes that share the hashing (default 1)"
@@ -137,6 +145,7 @@ def _tree(given: Namespace) -> Finding:
         checkpoint=None if given.checkpoint is None else _content(given.checkpoint),
         earlier=[_content(name) for name in given.kept if not Path(name).is_dir()],
         exports=[Path(name) for name in given.kept if Path(name).is_dir()],
+        statements=[_content(name) for name in given.epoch],
         witnesses=given.witness,
         policy=_policy(given),
         strict=given.strict,
@@ -177,17 +186,28 @@ def _membership(given: Namespace) -> Finding:
     return verify_membership(given.vkey, _content(given.proof), witnesses=given.witness, policy=_policy(given))
 
 
+def _epochs(given: Namespace) -> Finding:
+    """Follow the statement files of a log."""
+    return verify_epochs(given.vkey, [_content(name) for name in given.statements])
+
+
+def _map(given: Namespace) -> Finding:
+    """Check the file of a map against an entry file, and against older files."""
+    older = [_content(name, _MAX_MAP) for name in given.older]
+    return verify_published_map(_content(given.entry), _content(given.leaves, _MAX_MAP), older)
+
+
 def _policy(given: Namespace) -> bytes | None:
     """Return the content of the policy file, if there is one."""
     return None if given.policy is None else _content(given.policy)
 
 
-def _content(name: str) -> bytes:
-    """Return the content of a file that the auditor named, which may be a pipe; ValueError beyond 64 MiB."""
+def _content(name: str, limit: int = _MAX_FILE) -> bytes:
+    """Return the content of a file that the auditor named, which may be a pipe; ValueError beyond `limit`."""
     with Path(name).open("rb") as file:
-        data = file.read(_MAX_FILE + 1)
-    if len(data) > _MAX_FILE:
-        raise ValueError(f"{os.fspath(name)} is larger than {_MAX_FILE} bytes")
+        data = file.read(limit + 1)
+    if len(data) > limit:
+        raise ValueError(f"{os.fspath(name)} is larger than {limit} bytes")
     return data
 
 

@@ -21,7 +21,7 @@ from __future__ import annotations
 import json
 from array import array
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from itertools import pairwise
@@ -224,11 +224,15 @@ class SumCheck:
         """Take the next entry; ValueError for what is none, and for a map that the entries before it contradict."""
         match _read(entry):
             case {"commitments": dict(commitments), "kind": kind, "fields": dict(fields)}:
-                if kind == MAP_PUBLISHED:
-                    self._check(fields)
-                self._sums.append(self._sums[-1] + sum(place in commitments for place in _PLACES))
+                self.take(commitments, fields if kind == MAP_PUBLISHED else None)
             case _:
                 raise ValueError(f"entry {len(self._sums) - 1} is not an entry in canonical form")
+
+    def take(self, commitments: Collection[str], published: Mapping[str, object] | None) -> None:
+        """Take the next entry by the names of its commitments, and its fields if it is a map that was published."""
+        if published is not None:
+            self._check(published)
+        self._sums.append(self._sums[-1] + sum(place in commitments for place in _PLACES))
 
     def _check(self, fields: Mapping[str, object]) -> None:
         size, entries, index = fields.get("size"), fields.get("entries"), len(self._sums) - 1

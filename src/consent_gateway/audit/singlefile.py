@@ -27,13 +27,16 @@ STANDALONE_MODULES = (
     "checkpoints",
     "receipts",
     "witness_policy",
+    "epochs",
     "verifier.findings",
+    "verifier.epochs",
     "verifier.trust",
     "verifier.files",
     "verifier.proofs",
     "verifier.strict",
     "verifier.walk",
     "verifier.directory",
+    "verifier.published",
     "bundles",
     "manifests",
     "jws",
@@ -47,6 +50,8 @@ _HEAD = '''#!/usr/bin/env python3
     python verify.py tree VKEY DIR [OLD_NOTE|OLD_DIR...]
     python verify.py prefix VKEY OLD_NOTE NEW_NOTE PROOF
     python verify.py checkpoint VKEY NOTE
+    python verify.py epochs VKEY STATEMENT...
+    python verify.py map ENTRY LEAVES [OLD_LEAVES...]
     python verify.py bundle VKEY BUNDLE
     python verify.py payload ENTRY NAME SALT_HEX PAYLOAD
     python verify.py consent DOCUMENT JWKS [ENTRY]

@@ -8,11 +8,13 @@ Nothing that an adversary can put into a file raises, hangs or fills the memory.
 ::
 
     findings    the result of a check, and the way it gets out of the depth of one
+    epochs      a log that goes on under another name and key
     trust       what the auditor pins, and checkpoints opened with nothing else
     files       a directory that an adversary wrote, read without following it anywhere
     proofs      one receipt, two checkpoints, one opening
     walk        a whole log, hashed again
     directory   and compared with what was signed
+    published   the map of chains as a file
     strict      the form of every entry, their uids and their times
 
 What each check finds:
@@ -22,6 +24,7 @@ What each check finds:
 - `verify_directory`  any entry or tile changed, lost, reordered or truncated; a history rewritten by whoever holds
   the signing key, as soon as the auditor has kept an earlier checkpoint (or a witness has cosigned one)
 - `verify_prefix`     that two checkpoints belong to one growing log
+- `verify_epochs`     a key that no statement by the key before names; what was lost is told
 - `verify_payload`    that a disclosed salt and payload are what an entry committed to
 
 Stand-alone: standard library, `cryptography` and the stand-alone modules of `audit`; `singlefile` prints all of it as
@@ -31,6 +34,7 @@ one Python file.
 from __future__ import annotations
 
 from consent_gateway.audit.verifier.directory import verify_directory
+from consent_gateway.audit.verifier.epochs import verify_epochs
 from consent_gateway.audit.verifier.findings import Finding
 from consent_gateway.audit.verifier.proofs import (
     verify_checkpoint,
@@ -38,6 +42,7 @@ from consent_gateway.audit.verifier.proofs import (
     verify_prefix,
     verify_receipt,
 )
+from consent_gateway.audit.verifier.published import verify_published_map
 from consent_gateway.audit.verifier.walk import Progress
 
 __all__ = [
@@ -45,7 +50,9 @@ __all__ = [
     "Progress",
     "verify_checkpoint",
     "verify_directory",
+    "verify_epochs",
     "verify_payload",
     "verify_prefix",
+    "verify_published_map",
     "verify_receipt",
 ]

@@ -14,7 +14,9 @@ from itertools import takewhile
 from pathlib import Path
 
 from consent_gateway.audit.checkpoints import Checkpoint, parse_checkpoint
+from consent_gateway.audit.epochs import Epoch
 from consent_gateway.audit.notes import MAX_NOTE_BYTES, parse_note
+from consent_gateway.audit.verifier.epochs import check_first_entry, check_steps, epoch_details, is_given_up
 from consent_gateway.audit.verifier.files import LogFiles
 from consent_gateway.audit.verifier.findings import Finding, FoundError
 from consent_gateway.audit.verifier.strict import EntryFacts
@@ -24,6 +26,7 @@ from consent_gateway.audit.verifier.walk import (
     Progress,
     Walk,
     first_difference,
+    read_entry,
     runs_in_order,
     runs_spread,
     worker_processes,
@@ -38,6 +41,7 @@ def verify_directory(
     checkpoint: bytes | None = None,
     earlier: bytes | Sequence[bytes] = (),
     exports: Sequence[Path] = (),
+    statements: Sequence[bytes] = (),
     witnesses: Sequence[str] = (),
     policy: bytes | None = None,
     strict: bool = False,
@@ -48,22 +52,28 @@ def verify_directory(
     Every entry is hashed again and compared with its tile, every tile above with the one below, the root with the
     signed checkpoint; `checkpoint` is one that was fetched elsewhere, to be compared with instead of that file.
     `earlier` are checkpoints (signed notes) that the auditor kept: the log must extend each of them. `exports` are
-    whole directories that were kept: the log must extend them too, and the entry that differs is named. `strict` also
-    reads every entry: its form, and that no uid stands there twice. `jobs` processes share the hashing. The finding
-    names the first bad entry where one can be named; where nothing tells, the first that nothing kept vouches for.
+    whole directories that were kept: the log must extend them too, and the entry that differs is named. `statements`
+    are those of its epochs, in order, `vkey` being the key of the first: what they name as lost is no fault. `strict`
+    also reads every entry: its form, and that no uid stands there twice. `jobs` processes share the hashing. The
+    finding names the first bad entry where one can be named; where nothing tells, the first that nothing kept vouches
+    for.
     """
     try:
-        trust = trust_in(vkey, witnesses, policy)
+        trust = trust_in(vkey, witnesses, policy, statements)
         note = _note_in(directory) if checkpoint is None else checkpoint
         opened = trust.open_witnessed(note)
         head = opened.checkpoint
         notes = [earlier] if isinstance(earlier, bytes) else earlier
         kept = _kept(trust, head, [*notes, *map(_note_in, exports)])
-        job = Job(directory, head.size, tuple(known.size for known in kept), strict)
-        facts = _check_directory(job, head, kept, progress, jobs)
+        steps = [epoch.opened.surviving for epoch in trust.epochs if epoch.opened is not None]
+        job = Job(directory, head.size, (*(known.size for known in kept), *steps), strict)
+        facts = _check_directory(job, head, kept, trust.epochs, progress, jobs)
+        for epoch, statement, index in zip(trust.epochs[1:], statements, steps, strict=True):
+            check_first_entry(read_entry(job, index), epoch, statement, index)
     except FoundError as found:
         return _located(found.finding, directory, exports)
     details = {**head_details(head, opened.signatures), "earlier": [known.size for known in kept], **facts}
+    details |= {"epochs": epoch_details(trust.epochs)} if trust.epochs else {}
     return Finding(ok=True, code="ok", message=f"{head.size} entries, root {head.root.hex()}", details=details)
 
 
@@ -73,10 +83,17 @@ def _note_in(directory: Path) -> bytes:
 
 
 def _kept(trust: Trust, head: Checkpoint, notes: Sequence[bytes]) -> list[Checkpoint]:
-    """Return the auditor's own checkpoints, smallest first; FoundError unless they can be of this log."""
-    kept = sorted((trust.open(note).checkpoint for note in notes), key=lambda known: known.size)
+    """Return the auditor's own checkpoints, smallest first, without those that were given up beyond the log's end.
+
+    Raises FoundError unless they can be of this log, in its newest epoch.
+    """
+    if trust.epochs and head.origin != trust.epochs[-1].key.name:
+        raise FoundError("rolled_back", f"the log is as it was before epoch {trust.epochs[-1].number}", head.size)
+    origins = {head.origin, *(epoch.key.name for epoch in trust.epochs)}
+    opened = sorted((trust.open(note).checkpoint for note in notes), key=lambda known: known.size)
+    kept = [k for k in opened if k.size <= head.size or not (trust.epochs and is_given_up(trust.epochs, k))]
     for known in kept:
-        if known.origin != head.origin:
+        if known.origin not in origins:
             raise FoundError("origin", "an earlier checkpoint is of another log")
         if known.size > head.size:
             message = f"{head.size} entries, but {known.size} were published before"
@@ -85,14 +102,22 @@ def _kept(trust: Trust, head: Checkpoint, notes: Sequence[bytes]) -> list[Checkp
 
 
 def _check_directory(
-    job: Job, head: Checkpoint, kept: Sequence[Checkpoint], progress: Progress | None, jobs: int
+    job: Job,
+    head: Checkpoint,
+    kept: Sequence[Checkpoint],
+    epochs: Sequence[Epoch],
+    progress: Progress | None,
+    jobs: int,
 ) -> dict[str, object]:
     """Raise the first thing that is wrong with the tree of `head`, or with it as a successor of those kept."""
     with ExitStack() as stack:
         facts = EntryFacts(stack) if job.strict else None
         runs = runs_spread(stack.enter_context(worker_processes(jobs)), job, jobs) if jobs > 1 else runs_in_order(job)
         root, roots = Walk(job).go(runs, facts, progress)
+        if epochs:
+            kept = [known for known in kept if roots[known.size] == known.root or not is_given_up(epochs, known)]
         _check_roots(head, root, kept, roots)
+        check_steps(epochs, roots)
         if facts is None:
             return {}
         facts.check_uids()

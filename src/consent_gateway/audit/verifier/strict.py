@@ -3,39 +3,42 @@
 A tree commits to bytes, whatever they say. A log of this product holds canonical entries of the closed list alone,
 each uid once, so anything else was not written by it. Times are a different matter: writers have clocks of their own,
 so entries a little out of order are honest and a clock that was set back is no fraud; the largest step back is
-reported, never refused.
+reported, never refused. Where the log publishes the map of its chains, its sum must be the number of entries before it
+that say they are in one (`maps`): nobody's entry is left out.
 
-Memory stays flat however long the log is: uids go to temporary files by their first byte, and each of them is looked
-through by itself.
+Memory stays nearly flat however long the log is (8 bytes an entry, for the sums): uids go to temporary files by their
+first byte, and each of them is looked through by itself.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from tempfile import TemporaryFile
 from typing import IO
 
 from consent_gateway.audit.commitments import UID_BYTES
 from consent_gateway.audit.entries import parse_entry
+from consent_gateway.audit.maps import MAP_PUBLISHED, SumCheck
 from consent_gateway.audit.verifier.findings import FoundError
 
-Fact = tuple[bytes, int]
-"""Uid and time (epoch milliseconds) of an entry."""
+Fact = tuple[bytes, int, tuple[str, ...], Mapping[str, object] | None]
+"""Uid, time (epoch milliseconds) and names of the commitments of an entry; its fields if it publishes a map."""
 _INDEX_BYTES = 8
-_RECORD = UID_BYTES + _INDEX_BYTES
+_FACT_BYTES = UID_BYTES + _INDEX_BYTES
 _SHARES = 64
 
 
 def entry_facts(first: int, entries: Sequence[bytes]) -> list[Fact]:
-    """Return uid and time of each entry, `first` being the index of the first; FoundError for one of another form."""
+    """Return the facts of each entry, `first` being the index of the first; FoundError for one of another form."""
     facts = []
     for index, entry in enumerate(entries, first):
         try:
             read = parse_entry(entry)
         except ValueError as error:
             raise FoundError("entry", f"entry {index}: {_reason(error)}", index) from None
-        facts.append((read.uid, read.at))
+        published = read.fields if read.kind == MAP_PUBLISHED else None
+        facts.append((read.uid, read.at, tuple(read.commitments), published))
     return facts
 
 
@@ -50,6 +53,7 @@ class EntryFacts:
 
     def __init__(self, stack: ExitStack) -> None:
         self._shares: list[IO[bytes]] = [stack.enter_context(_share()) for _ in range(_SHARES)]
+        self._sums = SumCheck()
         self._latest = 0
         self._count = 0
         self.step_back = 0
@@ -57,7 +61,11 @@ class EntryFacts:
 
     def take(self, facts: Iterable[Fact]) -> None:
         """Add the facts of the next entries."""
-        for uid, at in facts:
+        for uid, at, commitments, published in facts:
+            try:
+                self._sums.take(commitments, published)
+            except ValueError as error:
+                raise FoundError("map", str(error), self._count) from None
             self._shares[uid[0] % _SHARES].write(uid + self._count.to_bytes(_INDEX_BYTES, "big"))
             if self._latest - at > self.step_back:
                 self.step_back, self.step_back_index = self._latest - at, self._count
@@ -73,7 +81,10 @@ class EntryFacts:
     @property
     def details(self) -> dict[str, object]:
         """Return what a finding says: how many entries, the largest step back of their times and where it is."""
-        return {"entries": self._count, "step_back_ms": self.step_back, "step_back_index": self.step_back_index}
+        maps = (
+            {} if self._sums.newest is None else {"map": dict(zip(("size", "entries"), self._sums.newest, strict=True))}
+        )
+        return maps | {"entries": self._count, "step_back_ms": self.step_back, "step_back_index": self.step_back_index}
 
 
 def _share() -> IO[bytes]:
@@ -85,7 +96,7 @@ def _first_repeated(share: IO[bytes]) -> int | None:
     """Return the index of the first record whose uid stands before it in the file; records are in order of index."""
     seen: set[bytes] = set()
     share.seek(0)
-    while record := share.read(_RECORD):
+    while record := share.read(_FACT_BYTES):
         uid = record[:UID_BYTES]
         if uid in seen:
             return int.from_bytes(record[UID_BYTES:], "big")

@@ -18,7 +18,9 @@ from consent_gateway.audit.checkpoints import (
     pinned_key,
     witness_key,
 )
+from consent_gateway.audit.epochs import Epoch
 from consent_gateway.audit.notes import VerifierKey
+from consent_gateway.audit.verifier.epochs import epochs_from
 from consent_gateway.audit.verifier.findings import FoundError, parsed
 from consent_gateway.audit.witness_policy import WitnessPolicy, parse_policy, require_all
 
@@ -32,6 +34,7 @@ class Trust:
 
     logs: tuple[VerifierKey, ...]
     policies: tuple[WitnessPolicy, ...]
+    epochs: tuple[Epoch, ...] = ()  # of the one log that was followed, none if no statements were given
 
     @property
     def witnesses(self) -> tuple[VerifierKey, ...]:
@@ -62,10 +65,13 @@ class Trust:
         return opened
 
 
-def trust_in(vkey: str, witnesses: Sequence[str] = (), policy: bytes | None = None) -> Trust:
+def trust_in(
+    vkey: str, witnesses: Sequence[str] = (), policy: bytes | None = None, statements: Sequence[bytes] = ()
+) -> Trust:
     """Return what is pinned by a vkey (or `POLICY_LOGS`), witness vkeys that must all have cosigned, and a policy file.
 
-    Raises FoundError (`vkey`, `policy`) when one of them is not what it should be, or when they contradict.
+    With `statements` the vkey is that of the log's first epoch, and the keys of those after it are trusted as well.
+    Raises FoundError (`vkey`, `policy`, `epoch`) when one of them is not what it should be, or when they contradict.
     """
     read = WitnessPolicy() if policy is None else parsed("policy", parse_policy, policy)
     listed = tuple(party.key for party in read.logs)
@@ -76,8 +82,9 @@ def trust_in(vkey: str, witnesses: Sequence[str] = (), policy: bytes | None = No
         raise FoundError("policy", "no log is pinned: the policy lists none")
     if listed and logs[0] not in listed:
         raise FoundError("policy", "the policy does not list the pinned log")
-    trust = Trust(logs, (read, all_of))
-    if {log.public_key for log in logs}.intersection(witness.public_key for witness in trust.witnesses):
+    epochs = epochs_from(logs[0].vkey, statements) if statements else ()
+    trust = Trust((*logs, *(epoch.key for epoch in epochs[1:])), (read, all_of), epochs)
+    if {log.public_key for log in trust.logs}.intersection(witness.public_key for witness in trust.witnesses):
         raise FoundError("vkey", "a witness has the key of the log")
     return trust
 

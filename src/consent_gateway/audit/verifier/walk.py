@@ -171,6 +171,14 @@ class Walk:
         return CompactRange(size, bundles.peaks + last.peaks).root
 
 
+def read_entry(job: Job, index: int) -> bytes:
+    """Return one entry of a log that was walked; FoundError if it has none of this index."""
+    if index >= job.size:
+        raise FoundError("epoch", f"there is no entry {index}", job.size)
+    bundle, at = divmod(index, TILE_WIDTH)
+    return _read_bundle(LogFiles(job.directory), bundle, tile_width(job.size, 0, bundle))[at]
+
+
 def _read_bundle(files: LogFiles, index: int, width: int) -> list[bytes]:
     """Return the entries of one bundle; FoundError, at the first that its tile does not know, unless all are there."""
     first = index * TILE_WIDTH
