@@ -171,8 +171,7 @@ class Desk:
             if key is None:
                 return *_encoded(act(work), status), False
             fingerprint = self.gateway.vault.digest(_identity(request, body))
-            # A caller may name a request after a person, or after a plain digest of what it says (promise P7).
-            name = self.gateway.vault.digest(b"idempotency-key/v1\0" + key.encode()).hex()
+            name = self.gateway.vault.reply_name(key)
             stored = intake_rows.find_reply(work.session, principal.id, name)
             if stored is not None:
                 if bytes(stored.request_digest) != fingerprint:

@@ -223,11 +223,12 @@ def _opened(work: Work, found: Deferral) -> _Sealed:
 
 def _first(work: Work, kept: Kept) -> bool:
     """Keep the reply for calls that repeat this one; False if this one repeats another."""
-    if intake_rows.find_reply(work.session, work.actor.id, kept.key) is not None:
+    name = work.gateway.vault.reply_name(kept.key)
+    if intake_rows.find_reply(work.session, work.actor.id, name) is not None:
         return False
     digest = work.gateway.vault.digest(kept.identity)
     row = {"request_digest": digest, "status": kept.status, "response": kept.content, "at": work.now}
-    intake_rows.put_reply(work.session, {"principal": work.actor.id, "key": kept.key, **row})
+    intake_rows.put_reply(work.session, {"principal": work.actor.id, "key": name, **row})
     return True
 
 

@@ -102,6 +102,10 @@ class Vault:
         """Return a keyed 32-byte digest by which the same content is recognised: a plain one could be guessed from."""
         return hmac.digest(self.provider.keyring.audit_commitment_key(), b"content/v1\0" + content, "sha256")
 
+    def reply_name(self, key: str) -> str:
+        """Return what an idempotency key is kept as: a caller may name a request after a person (promise P7)."""
+        return self.digest(b"idempotency-key/v1\0" + key.encode()).hex()
+
     def new_key(self, subject_id: SubjectId, least_epoch: int) -> tuple[bytes, bytes]:
         """Return a fresh data key for a person and its wrapping; `least_epoch` and errors: `require_epoch`."""
         self.require_epoch(least_epoch)
