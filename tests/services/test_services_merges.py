@@ -279,7 +279,7 @@ def test_an_audience_from_before_a_merge_names_the_person_once(crm: Gateway) -> 
         audience = audiences.resolve(work, Everyone(), EMAIL_MARKETING)
     told = [p for chunk in audiences.stream_members(crm, audience.row.id) for p in chunk]
     head = pseudonym(crm, ref(1))
-    assert told == sorted([head, pseudonym(crm, ref(2))])
+    assert sorted(told) == sorted([head, pseudonym(crm, ref(2))])
     join(crm, ref(1), ref(2))
     assert [p for chunk in audiences.stream_members(crm, audience.row.id) for p in chunk] == [head]
     assert pseudonym(crm, ref(2)) == pseudonym(crm, ref(1)) == head
