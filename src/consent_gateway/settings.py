@@ -316,6 +316,13 @@ class Settings(BaseModel):
         description="How many older bundles of 256 entries each self-check hashes again.",
         json_schema_extra={"attacker": "Small values delay finding a changed entry; auditors find it all the same."},
     )
+    store_deadline_seconds: float = Field(
+        10.0,
+        ge=0.1,
+        le=60,
+        description="Longest wait of a writer for other writers or for a connection; then 503, and nothing was done.",
+        json_schema_extra={"attacker": "Long waits tie up threads while the store is blocked; short ones refuse more."},
+    )
     audit_pending_limit: int = Field(
         200_000,
         ge=1_000,

@@ -16,13 +16,12 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
-from sqlalchemy.pool import ConnectionPoolEntry
 
 from consent_gateway.errors import InputError, RaceError, StoreError
 
@@ -35,10 +34,10 @@ _SQLITE_PRAGMAS = {
     "secure_delete": "ON",
     "temp_store": "MEMORY",
     "cache_size": "-65536",
-    "busy_timeout": "10000",
 }
 _SQLITE_MUST_BE = {"journal_mode": ("wal",), "synchronous": (2, 3), "temp_store": (2,), "secure_delete": (1,)}
 _HARDLY_MS = 20
+DEADLINE_SECONDS = 10.0
 _DURABLE_COMMIT = {"on", "remote_apply", "remote_write", "local"}
 # PostgreSQL: unique violation, deadlock, serialisation failure. Sent again, each can succeed.
 _RACES = frozenset({"23505", "40P01", "40001"})
@@ -47,14 +46,16 @@ _RACES = frozenset({"23505", "40P01", "40001"})
 class Store:
     """One database. Thread-safe; connections come from a pool and go back clean."""
 
-    def __init__(self, url: str, *, pool_size: int = 8) -> None:
-        self.engine = _engine(url, pool_size)
+    def __init__(self, url: str, *, pool_size: int = 8, deadline: float = DEADLINE_SECONDS) -> None:
+        """Open it; `deadline` (seconds) is how long a writer waits for others, and a connection for being made."""
+        self._deadline = deadline
+        self.engine = _engine(url, pool_size, deadline)
         self.is_sqlite = self.engine.dialect.name == "sqlite"
         # The same pool and the same statements. The option is set once: to set it again for each use case is dear.
         self._writing = self.engine.execution_options(begin_immediate=True)
         self._path = url.partition("///")[2] if self.is_sqlite else ""
         self._file = _identity(self._path)
-        self._writer: threading.Lock | nullcontext[None] = threading.Lock() if self.is_sqlite else nullcontext()
+        self._writer = threading.Lock()
 
     @contextmanager
     def transaction(self) -> Iterator[Session]:
@@ -63,8 +64,21 @@ class Store:
         Raises StoreError when the store is unreachable, locked or full, and RaceError when two writers
         raced for one unique key; in both cases nothing was written.
         """
-        with _translated(), self._writer, self._writing.connect() as connection, connection.begin():
+        with _translated(), self._alone(), self._writing.connect() as connection, connection.begin():
             yield connection
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Let one writer of this process at a time into a SQLite file; StoreError at the deadline."""
+        if not self.is_sqlite:
+            yield
+            return
+        if not self._writer.acquire(timeout=self._deadline):
+            raise StoreError("the store is locked: other writers did not end in time", retry_after=1)
+        try:
+            yield
+        finally:
+            self._writer.release()
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
@@ -88,7 +102,7 @@ class Store:
         """
         if not self.is_sqlite:
             return True
-        with _translated(), self._writer, self.engine.connect() as connection:
+        with _translated(), self._alone(), self.engine.connect() as connection:
             driver = connection.connection.driver_connection
             return driver is not None and _truncate(driver, patient=patient)
 
@@ -120,13 +134,18 @@ def _identity(path: str) -> tuple[int, int] | None:
     return found.st_dev, found.st_ino
 
 
-def _engine(url: str, pool_size: int) -> Engine:
+def _engine(url: str, pool_size: int, deadline: float) -> Engine:
     # No parameters in error texts: they would carry what must not be logged (P7).
-    options: dict[str, Any] = {"hide_parameters": True, "pool_size": pool_size, "max_overflow": 4, "pool_timeout": 5}
+    options: dict[str, Any] = {
+        "hide_parameters": True,
+        "pool_size": pool_size,
+        "max_overflow": 4,
+        "pool_timeout": deadline,
+    }
     if url.startswith("sqlite"):
         _make_private(url.partition("///")[2])
         engine = create_engine(url, **options)
-        event.listen(engine, "connect", _configure_sqlite)
+        event.listen(engine, "connect", lambda connection, _record: _configure_sqlite(connection, deadline))
         event.listen(engine, "begin", _begin_sqlite)
         return engine
     return create_engine(
@@ -134,7 +153,7 @@ def _engine(url: str, pool_size: int) -> Engine:
         pool_pre_ping=True,
         connect_args={
             "connect_timeout": 5,
-            "options": "-c lock_timeout=5s -c idle_in_transaction_session_timeout=60s",
+            "options": f"-c lock_timeout={round(deadline * 1000)}ms -c idle_in_transaction_session_timeout=60s",
         },
         **options,
     )
@@ -146,10 +165,11 @@ def _make_private(path: str) -> None:
         Path(path).touch(mode=0o600)
 
 
-def _configure_sqlite(connection: sqlite3.Connection, _record: ConnectionPoolEntry) -> None:
+def _configure_sqlite(connection: sqlite3.Connection, deadline: float) -> None:
     connection.isolation_level = None  # the module must not begin transactions on its own
     for name, value in _SQLITE_PRAGMAS.items():
         connection.execute(f"PRAGMA {name}={value}")
+    connection.execute(f"PRAGMA busy_timeout={round(deadline * 1000)}")
 
 
 def _begin_sqlite(connection: Connection) -> None:
@@ -158,11 +178,12 @@ def _begin_sqlite(connection: Connection) -> None:
 
 
 def _truncate(driver: sqlite3.Connection, *, patient: bool) -> bool:
-    driver.execute(f"PRAGMA busy_timeout={_SQLITE_PRAGMAS['busy_timeout'] if patient else _HARDLY_MS}")
+    (before,) = driver.execute("PRAGMA busy_timeout").fetchone()
+    driver.execute(f"PRAGMA busy_timeout={before if patient else _HARDLY_MS}")
     try:
         return not driver.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
     finally:
-        driver.execute(f"PRAGMA busy_timeout={_SQLITE_PRAGMAS['busy_timeout']}")
+        driver.execute(f"PRAGMA busy_timeout={before}")
 
 
 def _verify_sqlite(session: Session) -> None:
