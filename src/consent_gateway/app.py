@@ -63,6 +63,7 @@ from consent_gateway.vault.protectors import (
     UnsafeUnsealedKeyring,
     read_secret,
 )
+from consent_gateway.vault.spool_file import SpoolFile
 from consent_gateway.vault.tombstone_file import TombstoneFile
 from consent_gateway.web import confirmations
 from consent_gateway.web.docs import docs_routes
@@ -144,7 +145,8 @@ def build_gateway(settings: Settings, clock: Clock = system_clock) -> Gateway:
     decider = Decider(load_builtin(choices=law_choices(settings)))
     file = TombstoneFile(keyring, settings.tombstone_file(), settings.tombstone_copies)
     vault = Vault.over(Custody(keyring, settings.key_ttl()))
-    return Gateway(store, vault, decider, clock, signer, rules, tombstones=file)
+    spool = SpoolFile(settings.spool_file())
+    return Gateway(store, vault, decider, clock, signer, rules, tombstones=file, spool=spool)
 
 
 def law_choices(settings: Settings) -> Choices:

@@ -27,6 +27,7 @@ CLIENT_PREFIX = "CONSENT_GATEWAY_CLIENT_"  # read by `consent-gateway import`, w
 SQLITE_FILE = "gateway.sqlite3"
 KEYRING_FILE = "keyring.json"
 TOMBSTONE_FILE = "tombstones.log"
+SPOOL_FILE = "opt_outs.spool"
 DRIVER = "postgresql+psycopg://"
 _KMS_TTL_SECONDS = 900.0
 
@@ -139,6 +140,14 @@ class Settings(BaseModel):
             "separated by `:`."
         ),
         json_schema_extra={"attacker": "Makes erasures wait, if a path cannot be written; learns nothing from a copy."},
+    )
+    spool_path: Path | None = Field(
+        None,
+        description=(
+            "File that keeps sealed opt-outs and rights requests while the log does not stand, the same for all "
+            f"processes; without it `{SPOOL_FILE}` beside the tombstone file."
+        ),
+        json_schema_extra={"attacker": "Loses noes that were answered with 202; what a line says is sealed."},
     )
     kms_provider: Literal["transit", "aws", "pkcs11"] | None = Field(
         None,
@@ -588,6 +597,10 @@ class Settings(BaseModel):
             self.checkpoint_nats_credentials_file,
             self.checkpoint_timeout_seconds,
         )
+
+    def spool_file(self) -> Path:
+        """Return the path of the spool; InputError as for `keyring`."""
+        return (self.spool_path or self.tombstone_file().with_name(SPOOL_FILE)).absolute()
 
     def key_ttl(self) -> float | None:
         """Return the life of an opened keyring in seconds, None for no end."""

@@ -26,6 +26,7 @@ from consent_gateway.api.problems import request_id
 from consent_gateway.db import intake as intake_rows
 from consent_gateway.domain.registers import Principal
 from consent_gateway.errors import (
+    AuditError,
     ConflictError,
     FieldProblem,
     IdempotencyError,
@@ -34,7 +35,7 @@ from consent_gateway.errors import (
     KeyServiceError,
     RaceError,
 )
-from consent_gateway.services import deferrals
+from consent_gateway.services import deferrals, spool
 from consent_gateway.services.checkpoint_copies import Copies
 from consent_gateway.services.deferrals import Kept, Letter
 from consent_gateway.services.gateway import UID_BYTES, Gateway, Work
@@ -124,6 +125,11 @@ class Desk:
                 if put_off is None:
                     raise
                 return put_off
+            except AuditError:
+                spooled = putting_off and self._spool(principal, request, body, putting_off)
+                if spooled is None:
+                    raise
+                return spooled
 
         code, content, replayed = await self.run(work)
         if event is not None and not replayed:
@@ -144,6 +150,23 @@ class Desk:
             content = msgspec.json.encode(value)
             reply = None if key is None else Kept(key, _identity(request, body), _ACCEPTED, content)
             deferrals.keep(work, uid, letter, reply)
+        return _ACCEPTED, content, False
+
+    def _spool(
+        self, principal: Principal, request: Asked, body: bytes, putting_off: PuttingOff
+    ) -> tuple[int, bytes, bool] | None:
+        """Keep a call outside of the store while the log does not stand; None for most calls."""
+        if self.gateway.spool is None or self.gateway.gate.fault is None:
+            return None
+        key, uid = _idempotency_key(request), secrets.token_bytes(UID_BYTES)
+        with self.gateway.look(principal) as work:
+            found = putting_off(work, uid)
+            if found is None:
+                return None
+            letter, value = found
+            content = msgspec.json.encode(value)
+            reply = None if key is None else Kept(key, _identity(request, body), _ACCEPTED, content)
+            spool.keep(work, uid, letter, reply)
         return _ACCEPTED, content, False
 
     @staticmethod

@@ -113,17 +113,32 @@ def keep(work: Work, uid: bytes, letter: Letter, kept: Kept | None = None) -> No
 
     `KeyServiceError` if the letterbox that this process knows is of an epoch that is to be destroyed.
     """
-    work.changed_registers()  # each time: whoever read them while nothing waited reads them anew
+    put(work, sealed_row(work, uid, letter, kept), letter.kind, rows_of(letter))
+
+
+def sealed_row(work: Work, uid: bytes, letter: Letter, kept: Kept | None) -> dict[str, Any]:
+    """Return the row of a letter, sealed for whoever brings it now; errors as `keep`."""
     box = work.gateway.vault.custody.letterbox
     if box.epoch <= work.registers.doomed_epoch:
         raise KeyServiceError("The keys that this process knows are too old to keep anything under", retry_after=1)
     actor = work.actor
     context = _context(uid, actor.id, actor.recipient, work.now)
     sealed = box.seal(context, msgspec.json.encode(_Sealed(letter, kept)))
-    row = {"uid": uid, "principal": actor.id, "recipient": actor.recipient, "at": work.now, "epoch": box.epoch}
-    rows.add(work.session, **row, sealed=sealed)
-    fields = {"kind": letter.kind, "rows": len(letter.numbers) or 1, "letter": hashlib.sha256(sealed).hexdigest()}
-    work.record(EntryKind.INTAKE_DEFERRED, fields, uid=uid)
+    who = {"principal": actor.id, "recipient": str(actor.recipient), "at": work.now}
+    return {"uid": uid, **who, "epoch": box.epoch, "sealed": sealed}
+
+
+def rows_of(letter: Letter) -> int:
+    """Return how many rows a letter has; an erasure is one."""
+    return len(letter.numbers) or 1
+
+
+def put(work: Work, row: dict[str, Any], kind: str, count: int) -> None:
+    """Insert a sealed row, and record that it waits."""
+    work.changed_registers()  # each time: whoever read them while nothing waited reads them anew
+    rows.add(work.session, **row)
+    fields = {"kind": kind, "rows": count, "letter": hashlib.sha256(row["sealed"]).hexdigest()}
+    work.record(EntryKind.INTAKE_DEFERRED, fields, uid=row["uid"])
 
 
 def carry_out(gateway: Gateway) -> int:

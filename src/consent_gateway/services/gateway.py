@@ -40,6 +40,7 @@ from consent_gateway.services.rules import Rules
 from consent_gateway.services.shadows import Seen, Tally
 from consent_gateway.services.vault import Vault
 from consent_gateway.vault.normal_forms import Normalised
+from consent_gateway.vault.spool_file import SpoolFile
 from consent_gateway.vault.tombstone_file import TombstoneFile
 
 SYSTEM = Principal("system", RecipientId("self"), frozenset())
@@ -206,6 +207,7 @@ class Gateway:
     forgot: int = 0  # the last erasure after which this process forgot what it remembers of values
     residue_since: int | None = None  # since when (seconds) erased bytes may be in the write-ahead log
     gate: LogGate = field(default_factory=LogGate)
+    spool: SpoolFile | None = None  # what is kept while the log does not stand
     on_published: Callable[[], None] = lambda: None
     published: Checkpoint | None = None  # the newest checkpoint that this process published
     log_keys: LogKeys = field(init=False)
@@ -213,6 +215,7 @@ class Gateway:
     def __post_init__(self) -> None:
         """Name the keys of the log's epochs; `signer` is that of the current one."""
         self.log_keys = LogKeys(self.signer.key.name, self._seed)
+        self.gate.has_spool = self.spool is not None
 
     def adopt_epoch(self, epoch: int) -> None:
         """Sign with the key of this epoch of the log from here on."""

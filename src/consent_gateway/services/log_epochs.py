@@ -30,10 +30,10 @@ from consent_gateway.db.log_store import Edge, SqlLogStore
 from consent_gateway.domain.approvals import Action, Approval
 from consent_gateway.domain.registers import Principal
 from consent_gateway.errors import ConflictError, LogHaltedError
-from consent_gateway.services import approvals
+from consent_gateway.services import approvals, spool
 from consent_gateway.services.checkpoint_copies import Copies
 from consent_gateway.services.gateway import UID_BYTES, Gateway, Work
-from consent_gateway.services.log_gate import FaultKind
+from consent_gateway.services.log_gate import SPOOL, FaultKind
 from consent_gateway.services.log_view import LogView, UnsoundError, view
 
 _CURABLE = frozenset({FaultKind.ROLLED_BACK, FaultKind.FORKED})
@@ -114,6 +114,7 @@ def open_epoch(gateway: Gateway, actor: Principal, copies: Copies, reason: str) 
     gateway.gate.report("memory", None)
     for copy in copies.copies:
         copies.bring(copy)
+    spool.settle(gateway)
     return row
 
 
@@ -134,7 +135,7 @@ def _sound(gateway: Gateway, session: Session) -> LogView:
 
 def _require_curable(gateway: Gateway) -> None:
     for source, fault in gateway.gate.faults.items():
-        if fault.kind not in _CURABLE:
+        if fault.kind not in _CURABLE and source != SPOOL:
             raise ConflictError(f"no epoch cures what {source} found: {fault}")
 
 

@@ -19,6 +19,7 @@ from enum import StrEnum
 from consent_gateway.errors import AuditBacklogError, GatewayError, LogHaltedError
 
 _RETRY_HALTED, _RETRY_PRESSED = 60, 2
+SPOOL = "spool"  # the source under which the gate stays closed until the spool is in the store
 
 
 class FaultKind(StrEnum):
@@ -30,6 +31,7 @@ class FaultKind(StrEnum):
     ALTERED = "altered"  # entries, tiles or the head are not what was hashed and signed
     REPLACED = "replaced"  # the file of the store is another one than this process has open
     UNCHECKED = "unchecked"  # copies are configured, and none could be compared since the start
+    SETTLING = "settling"  # noes that came meanwhile are brought into the store
 
 
 _WEIGHT = {kind: number for number, kind in enumerate(FaultKind)}
@@ -39,6 +41,7 @@ _TEXTS = {
     FaultKind.FOREIGN: "a kept checkpoint is of another log or key",
     FaultKind.ALTERED: "the stored log does not hash to its signed head",
     FaultKind.REPLACED: "the file of the store was replaced under the running process: restart it",
+    FaultKind.SETTLING: "what came while the log did not stand is brought into the store first",
     FaultKind.UNCHECKED: "the log could not be compared with any kept checkpoint yet",
 }
 
@@ -66,12 +69,13 @@ class Change:
 class LogGate:
     """The faults of one process by their sources; thread-safe."""
 
-    __slots__ = ("_faults", "_lock", "fault", "on_change", "pressed", "refusal")
+    __slots__ = ("_faults", "_lock", "fault", "has_spool", "on_change", "pressed", "refusal")
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._faults: dict[str, Fault] = {}
         self.fault: Fault | None = None  # the heaviest one, None while the log stands
+        self.has_spool = False  # whether anything can be kept meanwhile, which then comes first
         self.pressed = False  # whether more entries are pending than may be
         self.on_change: Callable[[Change], None] = lambda _change: None
         self.refusal: Callable[[], GatewayError] | None = None  # what work is refused with; None: it is not
@@ -90,6 +94,8 @@ class LogGate:
                 self._faults.pop(source, None)
             else:
                 self._faults[source] = fault
+                if self.has_spool:
+                    self._faults.setdefault(SPOOL, Fault(FaultKind.SETTLING))
             self._settle()
         if fault is not None and (before is None or before.kind is not fault.kind):
             self.on_change(Change(halted=True, kind=fault.kind.value, source=source))

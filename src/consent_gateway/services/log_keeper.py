@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from consent_gateway.audit.kept.port import Copy
 from consent_gateway.db import log_store
+from consent_gateway.services import spool
 from consent_gateway.services.checkpoint_copies import Copies
 from consent_gateway.services.gateway import Gateway
 from consent_gateway.services.loops import Loop
@@ -69,6 +70,7 @@ class LogKeeper:
         def bring() -> bool:
             before = self._copies.states[copy.name].trouble
             state = self._copies.bring(copy)
+            spool.settle(self._gateway)
             if state.trouble is not None and state.trouble != before:
                 on_error(CopyTroubleError(copy.name, state.trouble))
             return state.trouble is None
@@ -78,10 +80,12 @@ class LogKeeper:
 
     def _checked(self) -> bool:
         self._check.check_store()
+        spool.settle(self._gateway)
         return True
 
     def _measured(self) -> bool:
         measure_backlog(self._gateway, self._care.pending_limit)
+        spool.settle(self._gateway)
         return True
 
 

@@ -22,6 +22,7 @@ from consent_gateway.audit.tiles import TILE_WIDTH, decode_bundle, tile_width
 from consent_gateway.db import log_store
 from consent_gateway.db.engine import Session
 from consent_gateway.errors import AuditError
+from consent_gateway.services import spool
 from consent_gateway.services.checkpoint_copies import Copies
 from consent_gateway.services.gateway import Gateway
 from consent_gateway.services.log_gate import Fault, FaultKind
@@ -46,6 +47,7 @@ class SelfCheck:
         for copy in self.copies.copies:
             self.copies.compare(copy)
         self.check_store()
+        spool.settle(self.gateway)
 
     def check_store(self) -> None:
         """Check what needs no copy."""

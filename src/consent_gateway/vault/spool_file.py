@@ -1,0 +1,107 @@
+"""Sealed calls in a file outside of the database, for the time in which the database may not be believed.
+
+One line of JSON each, appended under a lock and flushed before `append` returns; what a crash cut off is no line. Every
+process that serves the store sees the same file (like the tombstone file). Lines are taken in their order and the file
+is emptied under the same lock, so that nothing falls between. The content is sealed by the vault's letterbox; in clear
+are who brought it, when, and how many rows it has.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from consent_gateway.errors import StoreError
+
+_MODE = 0o600
+_FLAGS = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+_CHUNK = 1 << 20
+MAX_SPOOL_BYTES = 1 << 30
+
+
+class SpoolFile:
+    """The file at `path`; safe to use from several threads and processes."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def append(self, line: Mapping[str, Any]) -> None:
+        """Add one line, durable on return. StoreError if it cannot be: then it was not taken in."""
+        content = json.dumps(line, separators=(",", ":")).encode() + b"\n"
+        with self._locked() as descriptor:
+            size = _whole(descriptor)
+            if size + len(content) > MAX_SPOOL_BYTES:
+                raise StoreError("the spool is full", retry_after=60)
+            try:
+                os.ftruncate(descriptor, size)
+                os.lseek(descriptor, size, os.SEEK_SET)
+                _write(descriptor, content)
+            except OSError:
+                with contextlib.suppress(OSError):
+                    os.ftruncate(descriptor, size)
+                raise
+
+    def count(self) -> int:
+        """Return how many lines wait; StoreError if the file cannot be read."""
+        if not os.path.lexists(self.path):
+            return 0
+        with self._locked() as descriptor:
+            return len(_lines(descriptor))
+
+    def take(self, act: Callable[[Mapping[str, Any]], None]) -> int:
+        """Give every line to `act`, in order, and empty the file; returns how many. If `act` raises, all stay.
+
+        `act` sees a line again if a crash comes before the file is empty: it has to know what it did.
+        """
+        if not os.path.lexists(self.path):
+            return 0
+        with self._locked() as descriptor:
+            lines = _lines(descriptor)
+            for line in lines:
+                act(json.loads(line))
+            os.ftruncate(descriptor, 0)
+            os.fsync(descriptor)
+        return len(lines)
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[int]:
+        try:
+            descriptor = os.open(self.path, _FLAGS, _MODE)
+        except OSError:
+            raise StoreError("the spool cannot be opened", retry_after=5) from None
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield descriptor
+        except OSError:
+            raise StoreError("the spool cannot be read or written", retry_after=5) from None
+        finally:
+            os.close(descriptor)  # closing releases the lock
+
+
+def _read(descriptor: int) -> bytes:
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    parts = list[bytes]()
+    while part := os.read(descriptor, _CHUNK):
+        parts.append(part)
+    return b"".join(parts)
+
+
+def _lines(descriptor: int) -> list[bytes]:
+    return _read(descriptor).split(b"\n")[:-1]
+
+
+def _whole(descriptor: int) -> int:
+    """Return how many bytes are whole lines."""
+    return _read(descriptor).rfind(b"\n") + 1
+
+
+def _write(descriptor: int, content: bytes) -> None:
+    left = memoryview(content)
+    while left:
+        left = left[os.write(descriptor, left) :]
+    os.fsync(descriptor)
