@@ -113,7 +113,8 @@ def keep(work: Work, uid: bytes, letter: Letter, kept: Kept | None = None) -> No
 
     `KeyServiceError` if the letterbox that this process knows is of an epoch that is to be destroyed.
     """
-    put(work, sealed_row(work, uid, letter, kept), letter.kind, rows_of(letter))
+    work.changed_registers()  # each time: whoever read them while nothing waited reads them anew
+    _insert(work, sealed_row(work, uid, letter, kept), letter.kind, rows_of(letter))
 
 
 def sealed_row(work: Work, uid: bytes, letter: Letter, kept: Kept | None) -> dict[str, Any]:
@@ -134,8 +135,12 @@ def rows_of(letter: Letter) -> int:
 
 
 def put(work: Work, row: dict[str, Any], kind: str, count: int) -> None:
-    """Insert a sealed row, and record that it waits."""
-    work.changed_registers()  # each time: whoever read them while nothing waited reads them anew
+    """Insert a row that was sealed before, and record that it waits."""
+    work.changed_registers()
+    _insert(work, row, kind, count)
+
+
+def _insert(work: Work, row: dict[str, Any], kind: str, count: int) -> None:
     rows.add(work.session, **row)
     fields = {"kind": kind, "rows": count, "letter": hashlib.sha256(row["sealed"]).hexdigest()}
     work.record(EntryKind.INTAKE_DEFERRED, fields, uid=row["uid"])
