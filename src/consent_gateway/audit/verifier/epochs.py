@@ -49,11 +49,7 @@ def _opening(opened: Succession | None) -> dict[str, object]:
 
 def is_given_up(epochs: Sequence[Epoch], kept: Checkpoint) -> bool:
     """Tell whether a statement names the range in which a kept checkpoint lies as lost."""
-    return judge(epochs, epochs[0].key.name, -1, _never_asked, kept) is Anchor.HOLDS
-
-
-def _never_asked(_size: int) -> bytes:
-    raise AssertionError  # no checkpoint has a size below 0
+    return judge(epochs, epochs[0].key.name, -1, bytes, kept) is Anchor.HOLDS  # of size -1: no root is asked for
 
 
 def check_steps(epochs: Sequence[Epoch], roots: Mapping[int, bytes]) -> None:
