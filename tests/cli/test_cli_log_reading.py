@@ -40,3 +40,15 @@ def test_events_go_on_from_the_cursor(tmp_path: Path) -> None:
     assert len(run("audit", "ocsf", "--store", store, "--since", "1").stdout.splitlines()) == len(first)
     cursor.write_text("soon\n")
     assert run("audit", "ocsf", "--store", store, "--cursor", cursor).exit_code != 0
+
+
+def test_a_log_is_copied_to_another_store_and_goes_on(tmp_path: Path) -> None:
+    store, other = tmp_path / "store", tmp_path / "other"
+    run("init", "--store", store)
+    first = told("audit", "copy", "--from-store", store, "--to-store", other)
+    run("keys", "issue", "shop", "--scope", "ingest", "--store", store)
+    second = told("audit", "copy", "--from-store", store, "--to-store", other)
+    assert (first["before"], second["before"]) == (0, first["size"])
+    assert second["size"] > first["size"]
+    assert second["root"] == told("audit", "export", tmp_path / "log", "--store", store)["root"]
+    assert run("audit", "copy", "--from-store", store).exit_code != 0

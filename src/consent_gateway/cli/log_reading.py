@@ -17,13 +17,16 @@ from rich.progress import Progress
 from consent_gateway.audit.entries import EntryKind
 from consent_gateway.audit.ocsf import ocsf_event
 from consent_gateway.cli.options import emit, json_option, open_gateway, store_option
+from consent_gateway.db.engine import Store
+from consent_gateway.db.migrate import upgrade
 from consent_gateway.errors import FieldProblem, InputError
-from consent_gateway.services import audiences, log_exports, log_search, manifests
+from consent_gateway.services import audiences, log_exports, log_moves, log_search, manifests
 from consent_gateway.services.audit_log import Sequencer
 from consent_gateway.services.items import SubjectRef
 from consent_gateway.services.log_directories import open_directory
 from consent_gateway.services.log_search import Query
 from consent_gateway.services.people import PSEUDONYM
+from consent_gateway.settings import Settings
 
 _POLL_SECONDS = 1.0
 _TIMES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%SZ"]
@@ -164,6 +167,45 @@ def ocsf(store: Path | None, since: int | None, cursor: Path | None, *, follow: 
             waiting.wait(_POLL_SECONDS)
 
 
+@click.command("copy")
+@click.option("--from-store", "store", type=click.Path(file_okay=False, path_type=Path), help="As `--store` elsewhere.")
+@click.option("--to-store", type=click.Path(file_okay=False, path_type=Path), help="Directory of a SQLite store.")
+@click.option(
+    "--to-database",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="File with the address of a PostgreSQL database.",
+)
+@json_option
+def copy(store: Path | None, to_store: Path | None, to_database: Path | None, *, as_json: bool) -> None:
+    """Copy the log to another store, SQLite or PostgreSQL: the same bytes under the same checkpoint.
+
+    Entries, tiles, chains, maps, epochs and the head; people and registers are no part of it. A second run copies what
+    is new. A target that is not a prefix of this log is refused (status 2).
+    """
+    if (to_store is None) == (to_database is None):
+        raise click.UsageError("give one of --to-store and --to-database")
+    gateway = open_gateway(store)
+    Sequencer(gateway).drain()
+    target = _target(to_store, to_database)
+    try:
+        upgrade(target)
+        with _entries_bar() as progress:
+            done = log_moves.move_log(gateway.store, target, progress)
+    finally:
+        target.dispose()
+    value = {"size": done.size, "root": done.root.hex(), "before": done.before}
+    text = f"{done.size - done.before} entries copied, {done.size} in all, root {done.root.hex()}"
+    emit(value, as_json=as_json, show=lambda _: click.echo(text))
+
+
+def _target(directory: Path | None, database: Path | None) -> Store:
+    if directory is not None:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return Store(Settings.from_environment({}, store_directory=directory).database())
+    address = (database or Path()).read_text(encoding="utf-8").strip()
+    return Store(Settings.from_environment({}, database_url=address).database())
+
+
 def _read_cursor(cursor: Path | None) -> int:
     """Return where the last run ended; InputError for a file that no run has written."""
     if cursor is None or not cursor.exists():
@@ -200,4 +242,4 @@ def _entries_bar() -> Iterator[log_exports.Progress]:
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
-READING = (export, prove, search, index, ocsf)
+READING = (export, prove, search, index, ocsf, copy)
