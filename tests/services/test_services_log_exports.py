@@ -15,18 +15,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from log_builders import grow, of_entries, sqlite_log
+from sqlalchemy import insert
 
-from builders import twin
+from builders import a_consent, a_person, ref, take, twin, with_source
 from consent_gateway.audit import verifier
+from consent_gateway.audit.maps import read_leaves, subtree
 from consent_gateway.audit.tiles import tree_tiles
+from consent_gateway.db import tables
 from consent_gateway.errors import ConflictError
-from consent_gateway.services import log_directories, log_exports
+from consent_gateway.services import log_directories, log_exports, maps
+from consent_gateway.services.audit_log import Sequencer
 from consent_gateway.services.gateway import Gateway
 from consent_gateway.services.log_directories import AppendOnlyDirectory, LogDirectory, PlainDirectory, open_directory
 from consent_gateway.services.log_exports import Piece, export, outgrown, pieces
 from edge import SHARED
 from fakes import PowerCutError
 
+AN_EPOCH = {"epoch": 2, "origin": "x", "vkey": "x", "reason": "x", "lost_from": None, "lost_until": None,
+            "statement": b"", "entry_uid": bytes(16), "opened_at": 1}  # fmt: skip
 LAYOUTS = (PlainDirectory, AppendOnlyDirectory)
 Layout = Callable[[Path], LogDirectory]
 
@@ -52,12 +58,8 @@ def size_of(gateway: Gateway, directory: Path) -> int:
     notes = list(open_directory(directory, append_only=not (directory / "checkpoint").exists()).notes())
     if not notes:
         return 0
-    name, note = notes[0]
-    if name != "checkpoint":
-        (directory / "checkpoint").write_bytes(note)
-    finding = verifier.verify_directory(gateway.signer.vkey, directory)
-    if name != "checkpoint":
-        (directory / "checkpoint").unlink()
+    _, note = notes[0]
+    finding = verifier.verify_directory(gateway.signer.vkey, directory, earlier=[note for _, note in notes])
     assert finding.ok, str(finding)
     return int(note.split(b"\n")[1])
 
@@ -255,6 +257,39 @@ def test_an_entry_that_came_meanwhile_waits_for_the_next_run(
     assert size_of(gateway, place) == first.size
     assert export(gateway, PlainDirectory(place)).size > first.size
     assert size_of(gateway, place) > first.size
+
+
+def test_the_map_is_exported_when_it_is_asked_for(gateway: Gateway, layout: Layout, place: Path) -> None:
+    grow(gateway, 3)
+    assert log_exports.export_map(gateway, layout(place)) is None
+    with_source(gateway)
+    take(gateway, [a_person(1), a_person(2)])
+    take(gateway, [a_consent(ref(1)), a_consent(ref(2))])
+    Sequencer(gateway).drain()
+    published = maps.publish(gateway)
+    export(gateway, layout(place))
+    assert not (place / "maps").exists()
+    assert published is not None
+    assert log_exports.export_map(gateway, layout(place)) == f"maps/{published.number}"
+    leaves = read_leaves((place / "maps" / str(published.number)).read_bytes())
+    assert (subtree(leaves).hash, len(leaves)) == (published.root, published.chains)
+    (place / "maps" / str(published.number)).chmod(0o644)
+    (place / "maps" / str(published.number)).write_bytes(b"x" * 72)
+    with pytest.raises(ConflictError, match="damaged"):
+        log_exports.export_map(gateway, layout(place))
+
+
+def test_a_directory_of_an_earlier_epoch_goes_on(sqlite_gateway: Gateway, layout: Layout, place: Path) -> None:
+    """Its checkpoint has the name and key of that epoch; the tree is the same."""
+    grow(sqlite_gateway, 300)
+    first = export(sqlite_gateway, layout(place))
+    sqlite_gateway.adopt_epoch(2)
+    with sqlite_gateway.store.transaction() as session:
+        session.execute(insert(tables.log_epochs), [AN_EPOCH | {"surviving": first.size}])
+    grow(sqlite_gateway, 30)
+    second = export(sqlite_gateway, layout(place))
+    assert (second.before, second.size) == (first.size, first.size + 30)
+    assert verifier.verify_directory(sqlite_gateway.signer.vkey, place).ok
 
 
 def test_the_geometry_of_the_worked_vectors(sqlite_gateway: Gateway, place: Path) -> None:

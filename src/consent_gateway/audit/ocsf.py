@@ -66,7 +66,7 @@ _KINDS = (
     (ENTITY, 1, 2, "policy.proposed approval.proposed log.created kek.created pairwise_epoch.created key_job.started"),
     (ENTITY, 1, 4, "log.epoch_opened"),
     (ENTITY, 3, 2, "admin.action quota.set policy.shadowed approval.given key_job.finished dek.rotated index.moved"),
-    (ENTITY, 3, 2, "keyring.resealed subjects.merged subjects.unmerged"),
+    (ENTITY, 3, 2, "own_key.renewed keyring.resealed subjects.merged subjects.unmerged"),
     (ENTITY, 3, 3, "recovery.set"),
     (ENTITY, 8, 4, "keyring.recovered"),
     (ENTITY, 10, 3, "policy.activated"),

@@ -40,9 +40,12 @@ _TIMES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%SZ"]
     help="Never replace, move or remove a file: for write-once media. Checkpoints are checkpoint.SIZE.",
 )
 @click.option("--quick", is_flag=True, help="Compare tiles with what is there, and trust the bundles below them.")
+@click.option("--map", "with_map", is_flag=True, help="Also the chains of the newest published map, as maps/NUMBER.")
 @store_option
 @json_option
-def export(directory: Path, store: Path | None, *, append_only: bool, quick: bool, as_json: bool) -> None:
+def export(
+    directory: Path, store: Path | None, *, append_only: bool, quick: bool, with_map: bool, as_json: bool
+) -> None:
     """Write the log as a C2SP tlog-tiles directory; a second run writes what is new.
 
     What is there is compared first. A directory that is not a prefix of this log is refused (status 2), with the first
@@ -53,6 +56,7 @@ def export(directory: Path, store: Path | None, *, append_only: bool, quick: boo
     into = open_directory(directory, append_only=append_only)
     with _entries_bar() as progress:
         done = log_exports.export(gateway, into, progress, quick=quick)
+    chains = log_exports.export_map(gateway, into) if with_map else None
     value = {
         "directory": str(directory),
         "origin": gateway.signer.key.name,
@@ -60,6 +64,7 @@ def export(directory: Path, store: Path | None, *, append_only: bool, quick: boo
         "root": done.root.hex(),
         "before": done.before,
         "files": done.files,
+        "map": chains,
     }
     text = (
         f"{done.size - done.before} new entries, {done.size} in all, in {directory}\n"

@@ -18,7 +18,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from consent_gateway.audit.checkpoints import open_checkpoint
+from consent_gateway.audit.checkpoints import Checkpoint, open_checkpoint
+from consent_gateway.audit.maps import subtree, write_leaves
 from consent_gateway.audit.merkle import EMPTY_ROOT, HASH_BYTES
 from consent_gateway.audit.proofs import root_at
 from consent_gateway.audit.tiles import (
@@ -29,15 +30,16 @@ from consent_gateway.audit.tiles import (
     tile_path,
     tile_width,
 )
-from consent_gateway.db import log_store
+from consent_gateway.db import log_store, map_store
 from consent_gateway.db.engine import Session
-from consent_gateway.errors import ConflictError
+from consent_gateway.errors import AuditError, ConflictError
 from consent_gateway.services.gateway import Gateway
 from consent_gateway.services.log_directories import LogDirectory
 
 Progress = Callable[[int, int], None]
 """Called with (entries done, entries in all) after each bundle."""
 _LENGTH_BYTES = 2  # in front of each entry of a bundle
+_TRIES = 3
 _PAGE = 64  # files that are read in one snapshot
 
 
@@ -102,6 +104,27 @@ def export(
     return Exported(size, root, before, files)
 
 
+def export_map(gateway: Gateway, directory: LogDirectory) -> str | None:
+    """Write the chains of the newest published map as `maps/<number>`; returns the name, None if there is no map yet.
+
+    From it an auditor computes the root and the sum that the entry `map.published` says (`audit.maps.read_leaves`).
+    """
+    for _ in range(_TRIES):
+        with gateway.store.reading() as session:
+            newest = map_store.newest(session)
+            leaves = [] if newest is None else list(map_store.map_leaves(session))
+        if newest is None:
+            return None
+        name = f"maps/{newest.number}"
+        if subtree(leaves).hash != newest.root:
+            continue  # the next map came between the two reads
+        content = b"".join(write_leaves(leaves))
+        if directory.put(name, content) not in (None, content):
+            raise ConflictError(f"{name} is not of this log, or damaged")
+        return name
+    raise AuditError("the published map does not hash to its root; run consent-gateway audit verify")
+
+
 def pieces(before: int, size: int) -> Iterator[Piece]:
     """Yield the files that a tree of `size` entries has and one of `before` has not, in order of their entries."""
     for index in range(before >> TILE_HEIGHT, -(-size >> TILE_HEIGHT)):
@@ -145,20 +168,20 @@ def _compare(gateway: Gateway, directory: LogDirectory, size: int, *, quick: boo
 def _held(gateway: Gateway, directory: LogDirectory, size: int) -> tuple[int, bytes]:
     """Return size and root of the newest checkpoint in the directory; completes one that a crash cut short."""
     for name, note in directory.notes():
-        whole = note if _is_signed(gateway, note) else _whole(gateway, name, note, size)
+        head = _opened(gateway, note)
+        whole = note if head is not None else _whole(gateway, name, note, size)
         directory.put(name, whole)  # finishes what a crash left
-        head = open_checkpoint(whole, gateway.signer.key).checkpoint
+        head = head or open_checkpoint(whole, gateway.signer.key).checkpoint
         return head.size, head.root
     return 0, EMPTY_ROOT
 
 
-def _is_signed(gateway: Gateway, note: bytes) -> bool:
-    """Tell whether this log signed the checkpoint."""
+def _opened(gateway: Gateway, note: bytes) -> Checkpoint | None:
+    """Return the checkpoint that this log signed in any of its epochs, None for any other note."""
     try:
-        open_checkpoint(note, gateway.signer.key)
+        return gateway.log_keys.open(note)[1].checkpoint
     except ValueError:
-        return False
-    return True
+        return None
 
 
 def _whole(gateway: Gateway, name: str, note: bytes, size: int) -> bytes:

@@ -47,7 +47,7 @@ def verify_directory(
     strict: bool = False,
     jobs: int = 1,
 ) -> Finding:
-    """Re-hash a whole log kept in the tlog-tiles layout and compare it with its `checkpoint` file.
+    """Re-hash a whole log kept in the tlog-tiles layout and compare it with its newest checkpoint.
 
     Every entry is hashed again and compared with its tile, every tile above with the one below, the root with the
     signed checkpoint; `checkpoint` is one that was fetched elsewhere, to be compared with instead of that file.
@@ -79,7 +79,8 @@ def verify_directory(
 
 def _note_in(directory: Path) -> bytes:
     """Return the checkpoint file of a directory."""
-    return LogFiles(directory).read("checkpoint", MAX_NOTE_BYTES)
+    files = LogFiles(directory)
+    return files.read(files.newest_checkpoint(), MAX_NOTE_BYTES)
 
 
 def _kept(trust: Trust, head: Checkpoint, notes: Sequence[bytes]) -> list[Checkpoint]:

@@ -15,6 +15,8 @@ from consent_gateway.audit.verifier.findings import FoundError
 
 _OPEN = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
+_SIZE_DIGITS = 18
+
 
 class LogFiles:
     """The files below `root`; the root itself may be a link, for the auditor has named it."""
@@ -26,6 +28,23 @@ class LogFiles:
     def find(self, *names: str) -> str | None:
         """Return the first of these names under which there is anything, None if there is nothing."""
         return next((name for name in names if os.path.lexists(self._root / name)), None)
+
+    def newest_checkpoint(self) -> str:
+        """Return the name of the checkpoint that counts: `checkpoint`, else the largest `checkpoint.<size>`.
+
+        The second is how a log lies on media on which nothing is replaced (docs/retention-lock.md).
+        """
+        if self.find("checkpoint") is not None:
+            return "checkpoint"
+        suffixes = (name.removeprefix("checkpoint.") for name in self._names() if name.startswith("checkpoint."))
+        sizes = [int(suffix) for suffix in suffixes if suffix.isdecimal() and len(suffix) <= _SIZE_DIGITS]
+        return f"checkpoint.{max(sizes)}" if sizes else "checkpoint"
+
+    def _names(self) -> list[str]:
+        try:
+            return [path.name for path in self._root.iterdir()]
+        except OSError:
+            return []
 
     def read(self, name: str, limit: int, first: int | None = None) -> bytes:
         """Return the content of a file; FoundError, at the entry `first`, unless it is regular and within `limit`."""
