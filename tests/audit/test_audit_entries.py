@@ -62,7 +62,7 @@ def test_kinds_are_the_closed_list() -> None:
         "source.registered", "purpose.registered", "notice.published", "recipient.registered", "segment.saved",
         "policy.proposed", "policy.shadowed", "policy.activated", "decision.replayed", "key.issued", "key.revoked",
         "key_job.started", "key_job.finished", "kek.destroying", "kek.destroyed", "dek.rotated",
-        "kek.created", "pairwise_epoch.created", "log.created", "map.published", "ledger.read", "notice.shown", "reconcile.run",
+        "kek.created", "pairwise_epoch.created", "log.created", "map.published", "access.denied", "ledger.read", "notice.shown", "reconcile.run",
         "admin.action", "controller.registered", "processing.registered", "receipt.issued",
         "signal.received", "signal.mapped", "subjects.merged", "subjects.unmerged",
         "approval.proposed", "approval.given", "approval.ended",

@@ -19,11 +19,23 @@ _MAX_KEY = 200
 
 
 def authenticate(gateway: Gateway, headers: Iterable[tuple[bytes, bytes]], scope: str) -> Principal:
-    """Return the principal of a request that may do `scope`; AuthenticationError, ForbiddenError otherwise."""
-    principal = _find(gateway, _key_of(headers))
+    """Return the principal of a request that may do `scope`; AuthenticationError, ForbiddenError otherwise.
+
+    Who is turned away is counted, and the counts are in the log (`services.denials`).
+    """
+    try:
+        principal = _find(gateway, _key_of(headers))
+    except AuthenticationError:
+        _deny(gateway, "", scope, "unauthenticated")
+        raise
     if scope not in principal.scopes and "admin" not in principal.scopes:
+        _deny(gateway, principal.id, scope, "forbidden")
         raise ForbiddenError(f"this needs a key with the scope {scope}")
     return principal
+
+
+def _deny(gateway: Gateway, principal: str, scope: str, why: str) -> None:
+    gateway.denials.note(principal, scope, why, int(gateway.clock().timestamp()))
 
 
 def recognise(gateway: Gateway, headers: Iterable[tuple[bytes, bytes]], scope: str) -> Principal | None:

@@ -62,6 +62,7 @@ class EntryKind(StrEnum):
     PAIRWISE_EPOCH_CREATED = "pairwise_epoch.created"
     LOG_CREATED = "log.created"
     MAP_PUBLISHED = "map.published"
+    ACCESS_DENIED = "access.denied"
     RECONCILE_RUN = "reconcile.run"
     LEDGER_READ = "ledger.read"
     NOTICE_SHOWN = "notice.shown"

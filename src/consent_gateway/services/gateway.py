@@ -32,6 +32,7 @@ from consent_gateway.domain.registers import Principal, Registers
 from consent_gateway.errors import AuthenticationError, TombstoneError
 from consent_gateway.services.closed_keys import ClosedKeys
 from consent_gateway.services.decider import Asked, Decider
+from consent_gateway.services.denial_counts import Denials
 from consent_gateway.services.filing import RETRY_SECONDS, file_open
 from consent_gateway.services.keeping import keep_points, keep_set
 from consent_gateway.services.law import Standing
@@ -197,6 +198,7 @@ class Gateway:
     on_recorded: Callable[[], None] = lambda: None
     tally: Tally = field(default_factory=Tally)
     closed: ClosedKeys = field(default_factory=ClosedKeys)
+    denials: Denials = field(default_factory=Denials)
     kept: set[str] = field(default_factory=set)  # digests of what is in the store for replays; only ever a repetition
     tombstones: TombstoneFile | None = None  # None: keys that no file holds have no lasting tombstones either
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 
 from consent_gateway.db import audiences, deferrals, intake
 from consent_gateway.errors import GatewayError
-from consent_gateway.services import approvals, holds, maps, retention, tombstones
+from consent_gateway.services import approvals, denials, holds, maps, retention, tombstones
 from consent_gateway.services.audit_log import Sequencer
 from consent_gateway.services.erasure import forget_spellings
 from consent_gateway.services.gateway import Gateway
@@ -88,6 +88,7 @@ class Worker:
                 return
             if tally:
                 self._gateway.tally.write(self._gateway.store)
+                denials.record(self._gateway)
                 holds.carry_out_due(self._gateway)
                 forget_spellings(self._gateway)
             if housekeep:
@@ -145,6 +146,8 @@ class Worker:
         try:
             self._sequencer.drain()
             self._gateway.tally.write(self._gateway.store)
+            denials.record(self._gateway, everything=True)
+            self._sequencer.drain()
             self._care_for_tombstones()
             if self._gateway.residue_since is not None:
                 self._gateway.store.truncate_log()
