@@ -10,6 +10,8 @@ from click.testing import CliRunner
 from builders import a_consent, ref, take
 from consent_gateway.audit.bundles import verify_bundle
 from consent_gateway.cli.main import cli
+from consent_gateway.cli.options import open_gateway
+from consent_gateway.db import tables
 from edge import Edge, running
 
 
@@ -64,3 +66,9 @@ def test_the_command_publishes_the_map_first(tmp_path: Path) -> None:
     assert (finding.ok, finding.details["not_covered"]) == (True, 0), str(finding)
     checked = CliRunner().invoke(cli, ["audit", "verify", "bundle", vkey, str(into)])
     assert (checked.exit_code, checked.output.startswith("ok ")) == (0, True)
+    found = CliRunner().invoke(cli, ["audit", "chains", "--store", str(tmp_path / "store"), "--json"])
+    assert json.loads(found.stdout) == {"living": 1, "erased": 0, "phantoms": [], "revived": [], "orphans": 0}
+    with open_gateway(tmp_path / "store").store.transaction() as session:
+        session.execute(tables.audit_chains.insert(), [{"chain_key": b"p" * 32, "count": 1, "link": bytes(32)}])
+    shown = CliRunner().invoke(cli, ["audit", "chains", "--store", str(tmp_path / "store")])
+    assert (shown.exit_code, "1 of nobody" in shown.output) == (1, True)

@@ -42,6 +42,7 @@ from consent_gateway.domain.ids import SubjectId
 from consent_gateway.domain.subjects import Choice
 from consent_gateway.services import audit_log, dek_rotation, merges
 from consent_gateway.services.audit_log import Sequencer
+from consent_gateway.services.chain_checks import check
 from consent_gateway.services.erasure import erase
 from consent_gateway.services.gateway import Gateway
 from fakes import PowerCutError, faults_of
@@ -263,3 +264,34 @@ def test_an_entry_of_the_same_work_is_counted(crm: Gateway) -> None:
     places = walk(crm, held)
     assert [c["count"] for c in told["chains"]] == [len(places[bytes.fromhex(c["chain"])]) for c in told["chains"]]
     assert told["openings"] + 1 == sum(c["count"] for c in told["chains"])
+
+
+# -- what an auditor with the store and its keys sees ----------------------------------------------------------------
+
+
+def test_every_chain_is_somebodys(crm: Gateway) -> None:
+    answer_for(crm, ref(1))
+    forget(crm, 3)
+    Sequencer(crm).drain()
+    found = check(crm)
+    assert (found.living, found.erased, found.clean) == (2, 2, True)
+
+
+def test_a_phantom_an_orphan_and_somebody_who_is_back_are_found(crm: Gateway) -> None:
+    with crm.look() as work:
+        openings = [dict(row._mapping) for row in work.session.execute(select(tables.audit_openings))]
+        keys = [dict(row._mapping) for row in work.session.execute(select(tables.subject_keys))]
+        retired = [dict(row._mapping) for row in work.session.execute(select(tables.retired_audit_keys))]
+    gone = id_of(crm, ref(3))
+    forget(crm, 3)
+    Sequencer(crm).drain()
+    with crm.store.transaction() as session:
+        session.execute(tables.audit_chains.insert(), [{"chain_key": b"p" * 32, "count": 1, "link": bytes(32)}])
+        session.execute(tables.audit_openings.insert(), [o for o in openings if o["subject_id"] == gone])
+    found = check(crm)
+    assert (found.phantoms, found.revived, found.orphans) == ((b"p" * 32,), (), 3)
+    with crm.store.transaction() as session:  # as a restored backup would
+        session.execute(tables.subject_keys.insert(), [k for k in keys if k["subject_id"] == gone])
+        session.execute(tables.retired_audit_keys.insert(), [k for k in retired if k["subject_id"] == gone])
+    found = check(crm)
+    assert (len(found.revived), found.orphans, found.clean) == (2, 0, False)

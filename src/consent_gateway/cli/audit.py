@@ -11,7 +11,7 @@ from rich.console import Console
 from consent_gateway.audit import command as verifier
 from consent_gateway.audit.singlefile import build_single_file
 from consent_gateway.audit.vectors import VectorRun, run_vector_file, vector_files
-from consent_gateway.cli.log_bundle import bundle
+from consent_gateway.cli.log_bundle import bundle, chains
 from consent_gateway.cli.log_epochs import epoch
 from consent_gateway.cli.log_reading import READING
 from consent_gateway.cli.log_state import copies, status
@@ -29,6 +29,7 @@ def audit() -> None:
 for command in READING:
     audit.add_command(command)
 audit.add_command(bundle)
+audit.add_command(chains)
 audit.add_command(status)
 audit.add_command(copies)
 audit.add_command(epoch)

@@ -11,13 +11,14 @@ moved the head.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import LargeBinary, Table, bindparam, delete, func, literal_column, select, text, union_all
 
 from consent_gateway.audit.chains import CHAIN_REF_BYTES, ChainHead
+from consent_gateway.audit.entries import EntryKind
 from consent_gateway.audit.epochs import FIRST_EPOCH
 from consent_gateway.audit.log import EMPTY_HEAD, NO_CHAIN, Head, Integration, Pending, load_head
 from consent_gateway.audit.proofs import root_at
@@ -32,6 +33,7 @@ from consent_gateway.db.tables import (
     audit_pending,
     audit_tiles,
     log_epochs,
+    subject_keys,
 )
 from consent_gateway.domain.ids import SubjectId
 from consent_gateway.errors import AuditError
@@ -243,6 +245,30 @@ def chain_counts(session: Session, keys: Collection[bytes]) -> Counter[bytes]:
     for key, count in session.execute(statement):
         counts[bytes(key)] += count
     return counts
+
+
+def all_chains(session: Session) -> Iterator[bytes]:
+    """Yield the key of every chain."""
+    for key in session.execute(select(audit_chains.c.chain_key)).scalars():
+        yield bytes(key)
+
+
+def entries_of_kind(session: Session, kind: EntryKind) -> Iterator[bytes]:
+    """Yield the integrated entries of a kind, in their order."""
+    said = b',"kind":"%b","uid":"' % kind.value.encode()
+    for entry in session.execute(select(audit_entries.c.entry).order_by(audit_entries.c.idx)).scalars():
+        if said in bytes(entry):
+            yield bytes(entry)
+
+
+def orphaned_openings(session: Session) -> int:
+    """Return how many openings there are of people who have no key: nobody could say of what."""
+    statement = (
+        select(func.count())
+        .select_from(audit_openings.outerjoin(subject_keys, subject_keys.c.subject_id == audit_openings.c.subject_id))
+        .where(subject_keys.c.subject_id.is_(None))
+    )
+    return session.execute(statement).scalar_one()
 
 
 @dataclass(frozen=True, slots=True)
