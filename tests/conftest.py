@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+import catalogued
 import statements
 import templates
 from builders import a_gateway
@@ -23,6 +24,7 @@ from consent_gateway.services.gateway import Gateway
 from templates import MIGRATED, SEEDED, fresh_database
 
 statements.share()
+catalogued.watch()
 POSTGRES_URL = "CONSENT_GATEWAY_TEST_POSTGRES"
 MUTANT = "MUTANT_UNDER_TEST"  # set by mutmut
 _Remembering = type(lru_cache(int))
@@ -51,6 +53,15 @@ def _each_test_is_known_to_reach_what_it_reaches() -> None:
     """While `make mutants` notes which tests reach which function, none is spared the way by what another left."""
     if os.environ.get(MUTANT) == "stats":
         _forget()
+
+
+@pytest.fixture(autouse=True)
+def _every_entry_fits_the_catalogue(request: pytest.FixtureRequest) -> Iterator[None]:
+    """What tests record is what the log can say. A test that plants an entry of another form says `planted_entry`."""
+    catalogued.FOUND.clear()
+    yield
+    if request.node.get_closest_marker("planted_entry") is None:
+        assert not catalogued.FOUND
 
 
 @pytest.fixture(scope="session")

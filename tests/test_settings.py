@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from consent_gateway.cli.docs import errors_markdown, settings_markdown, write_docs
+from consent_gateway.cli.docs import errors_markdown, kinds_markdown, settings_markdown, write_docs
 from consent_gateway.errors import InputError
 from consent_gateway.settings import PREFIX, Settings
 
@@ -144,7 +144,10 @@ def test_every_setting_is_documented_with_what_an_attacker_gains() -> None:
         assert str(extra["attacker"]).endswith("."), name
 
 
-@pytest.mark.parametrize(("name", "text"), [("errors.md", errors_markdown), ("settings.md", settings_markdown)])
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("errors.md", errors_markdown), ("settings.md", settings_markdown), ("log-kinds.md", kinds_markdown)],
+)
 def test_committed_documents_equal_the_generated(name: str, text: object) -> None:
     assert callable(text)
     assert (DOCS / name).read_text(encoding="utf-8") == text(), f"run cli.docs.write_docs: docs/{name} is stale"

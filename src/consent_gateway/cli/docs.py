@@ -1,7 +1,8 @@
 """Reference documents that are generated from the code, so that they cannot say anything else.
 
 `docs/errors.md` comes from the error catalogue, `docs/settings.md` from the settings class, `docs/facts.md` from the
-table of sources; a test compares the committed files with these functions.
+table of sources, `docs/log-kinds.md` from the catalogue of entries; tests compare the committed files with these
+functions.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from pathlib import Path
 
 from pydantic.fields import FieldInfo
 
+from consent_gateway.audit.catalogue import CATALOGUE, TYPES, KindRule
 from consent_gateway.cli.facts import facts_markdown
 from consent_gateway.errors import GatewayError, catalogue
 from consent_gateway.policies import choices, vocabulary
@@ -24,6 +26,10 @@ _ERRORS = """\
 Every error is an RFC 9457 problem (`application/problem+json`) with the members `type`, `title`, `status`, `detail`,
 `instance`, `code`, `hint`, `errors` (a list of `path`, `code`, `message`) and `request_id`. Programs should branch on
 `code`; the other texts may change. No member repeats a value of the request."""
+_KINDS = """\
+The kinds of entries are a closed list, and so are the fields of each. A kind is about nobody, about somebody (then the
+entry commits to whom, and to its place in their chain), or perhaps, where the person may be a stranger. A question
+mark: the field may be absent. How to read an entry: [audit-log.md](audit-log.md)."""
 _SETTINGS = f"""\
 The gateway reads these environment variables once, at start. A variable that begins with `{PREFIX}` and is
 not listed refuses the start. Switches are `true` or `false`. Secrets are read from files, never from variables."""
@@ -52,6 +58,23 @@ def settings_markdown() -> str:
     return f"# Settings\n\n{_NOTE}\n\n{_SETTINGS}\n\n{listing}\n"
 
 
+def kinds_markdown() -> str:
+    """Return what each kind of log entry may say as Markdown: a chapter a table, and the types."""
+    parts = ["# What the log can say", _NOTE, _KINDS]
+    for chapter in dict.fromkeys(rule.chapter for rule in CATALOGUE.values()):
+        rows = [(f"`{k}`", r.about, _kind_fields(r)) for k, r in CATALOGUE.items() if r.chapter == chapter]
+        parts += [f"## {chapter.capitalize()}", _table(("Kind", "About", "Fields"), rows)]
+    types = _table(("Type", "Is"), [(f"`{name}`", meaning) for name, (meaning, _) in TYPES.items()])
+    return "\n\n".join([*parts, "## Types", types]) + "\n"
+
+
+def _kind_fields(rule: KindRule) -> str:
+    told = [
+        f"`{name}`{'' if field.required else '?'} {' or '.join(field.types)}" for name, field in rule.fields.items()
+    ]
+    return ", ".join([*told, *([] if rule.more is None else [f"any other: {' or '.join(rule.more.types)}"])])
+
+
 def _default(field: FieldInfo) -> str:
     """Return the default as an operator would write it."""
     if field.default is None or field.default == ():
@@ -72,7 +95,12 @@ def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
 
 def write_docs(directory: Path) -> list[Path]:
     """Write the documents into `directory` (the repository's `docs`); return their paths."""
-    texts = {"errors.md": errors_markdown(), "settings.md": settings_markdown(), "facts.md": facts_markdown(_NOTE)}
+    texts = {
+        "errors.md": errors_markdown(),
+        "settings.md": settings_markdown(),
+        "facts.md": facts_markdown(_NOTE),
+        "log-kinds.md": kinds_markdown(),
+    }
     for name, text in texts.items():
         (directory / name).write_text(text, encoding="utf-8")
     return [directory / name for name in texts]

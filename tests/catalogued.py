@@ -1,0 +1,31 @@
+"""Holds every entry that tests record against the catalogue of what the log can say."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from consent_gateway.audit.catalogue import problems
+from consent_gateway.audit.entries import parse_entry
+from consent_gateway.db import log_store
+from consent_gateway.db.engine import Session
+
+FOUND: list[str] = []
+_OF_ONE_CALL = 100  # many thousands at once are of one kind: those that measure and those that fill
+
+
+def watch() -> None:
+    """Look at what is appended from now on; `FOUND` is for the fixture that reports."""
+    original = log_store.append
+
+    def append(
+        session: Session, entries: Sequence[log_store.Recorded], openings: Sequence[log_store.Opening] = ()
+    ) -> None:
+        for _, raw, _ in entries[:_OF_ONE_CALL]:
+            try:
+                entry = parse_entry(raw)
+            except ValueError:  # planted by those who test what a dishonest operator writes
+                continue
+            FOUND.extend(f"{entry.kind}: {problem}" for problem in problems(entry))
+        original(session, entries, openings)
+
+    log_store.append = append
