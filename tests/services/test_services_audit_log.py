@@ -83,6 +83,7 @@ from consent_gateway.services.decisions import decide_batch
 from consent_gateway.services.erasure import erase
 from consent_gateway.services.gateway import Gateway, Work
 from consent_gateway.services.items import ContactItem, EventItem, NoticeShownItem, SignalItem
+from consent_gateway.services.log_search import Query, search_about
 from consent_gateway.services.reconcile import reconcile
 from consent_gateway.vault.keyring import Keyring
 from fakes import Faults, PowerCutError, faults_of
@@ -210,6 +211,7 @@ USE_CASES: dict[str, Callable[[Gateway], object]] = {
     "suspend": in_work(lambda w: quotas.set_suspended(w, "first", QuotaKind.REVEAL, suspended=True)),
     "canary": in_work(lambda w: canaries.plant(w, "crm", a_person(77), "0" * 64)),
     "reveal": in_work(lambda w: reveals.reveal(w, DELIVERY, GROUNDS, [pseudonym(w, 1)])),
+    "search of the log": in_work(lambda w: search_about(w, ref(1), Query())),
     "reconcile": reconcile,
     "erase": in_work(lambda w: erase(w, subject_id(w, ref(1)), "request")),
 }

@@ -109,6 +109,7 @@ def test_with_any_part_of_the_index_the_pages_are_what_matches(
         log_index.clear(session)
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(log_search, "_INDEX_BLOCKS", 2)
+        patched.setattr(log_search, "_FIRST", 1)
         patched.setattr(log_search, "_AT_ONCE", 2)
         patched.setattr(log_search, "_LOOKED_AT", 2)
         patched.setattr(log_search, "_UNINDEXED", 300)

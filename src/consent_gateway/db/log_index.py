@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import delete, func, select
 
-from consent_gateway.db.dialects import insert_ignoring
+from consent_gateway.db.dialects import chunks, insert_ignoring
 from consent_gateway.db.engine import Session
 from consent_gateway.db.tables import audit_entries, audit_index, audit_index_blocks, audit_openings
 from consent_gateway.domain.ids import SubjectId
@@ -75,9 +75,13 @@ def find(
 
 
 def entries_at(session: Session, indexes: Sequence[int]) -> dict[int, bytes]:
-    """Return the bytes of these entries, by index; at most a block of them."""
-    statement = select(audit_entries.c.idx, audit_entries.c.entry).where(audit_entries.c.idx.in_(indexes))
-    return {row.idx: bytes(row.entry) for row in session.execute(statement)}
+    """Return the bytes of these entries, by index."""
+    columns = audit_entries.c
+    return {
+        row.idx: bytes(row.entry)
+        for part in chunks(indexes)
+        for row in session.execute(select(columns.idx, columns.entry).where(columns.idx.in_(part)))
+    }
 
 
 def entries_between(session: Session, first: int, end: int) -> list[bytes]:

@@ -37,7 +37,7 @@ from consent_gateway.vault.envelope import derive_audit_key
 
 MAX_PAGE = 1000
 _END = (1 << 63) - 1
-_AT_ONCE = 64  # blocks that are asked for by one statement
+_FIRST, _AT_ONCE = 2, 64  # blocks that are asked for by the first statement, and by one at most
 _UNINDEXED = 20_000  # entries that one page reads without the index, at most
 _LOOKED_AT = 4096  # blocks that one page looks at, at most
 _ABOUT = 2000  # entries about a person that one page reads, at most
@@ -210,22 +210,27 @@ def _scan(session: Session, query: Query, top: int, indexed: int, limit: int, fo
 
 def _look_up(session: Session, query: Query, top: int, limit: int, found: list[tuple[int, bytes]]) -> int:
     """Add what the index knows below `top`; returns as `_scan` does, 0 when there is no more."""
-    below, looked_at = -(-top // BLOCK), 0
+    below, looked_at, step = -(-top // BLOCK), 0, _FIRST
     while looked_at < _LOOKED_AT:
-        candidates = log_index.find(session, query.terms, below, query.since, query.until, _AT_ONCE)
-        for number, bits in candidates:
-            wanted = [i for i in _indexes(number, bits) if i < top]
-            held = log_index.entries_at(session, wanted)
-            for index in wanted:
-                if query.matches(held[index]):
-                    found.append((index, held[index]))
-                    if len(found) == limit:
-                        return index
-        if len(candidates) < _AT_ONCE:
+        candidates = log_index.find(session, query.terms, below, query.since, query.until, step)
+        wanted = [i for number, bits in candidates for i in _indexes(number, bits) if i < top]
+        if (last := _take(session, query, wanted, limit, found)) is not None:
+            return last
+        if len(candidates) < step:
             return 0
-        below = candidates[-1][0]
-        looked_at += len(candidates)
+        below, looked_at, step = candidates[-1][0], looked_at + step, min(_AT_ONCE, 4 * step)
     return below * BLOCK
+
+
+def _take(session: Session, query: Query, wanted: list[int], limit: int, found: list[tuple[int, bytes]]) -> int | None:
+    """Add those of these entries that match; returns the last one's index once the page is full."""
+    while wanted:
+        part, wanted = wanted[: limit - len(found)], wanted[limit - len(found) :]
+        held = log_index.entries_at(session, part)
+        found += [(index, held[index]) for index in part if query.matches(held[index])]
+        if len(found) == limit:
+            return found[-1][0]
+    return None
 
 
 def _indexes(number: int, bits: bytes) -> list[int]:
