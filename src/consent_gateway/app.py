@@ -30,11 +30,12 @@ from consent_gateway.api.problems import exception_handlers
 from consent_gateway.api.routes import HANDLERS
 from consent_gateway.audit.checkpoints import Signer
 from consent_gateway.audit.kept.places import copies_of
+from consent_gateway.audit.witness_policy import parse_policy
 from consent_gateway.clock import Clock, system_clock
 from consent_gateway.db.engine import Store
 from consent_gateway.db.migrate import require_head
 from consent_gateway.domain.quotas import Limits
-from consent_gateway.errors import NotFoundError, TombstoneError
+from consent_gateway.errors import InputError, NotFoundError, TombstoneError
 from consent_gateway.policies.choices import AS_SHIPPED, Choices, read_choices
 from consent_gateway.policies.packs import load_builtin
 from consent_gateway.services import audit_log, own_key, policies, tombstones
@@ -50,6 +51,7 @@ from consent_gateway.services.own_key import OwnKeyState
 from consent_gateway.services.rules import CapRule, Rules
 from consent_gateway.services.self_check import SelfCheck
 from consent_gateway.services.vault import Vault
+from consent_gateway.services.witnessing import Witnessing, witnesses_of
 from consent_gateway.services.worker import Worker
 from consent_gateway.settings import Settings
 from consent_gateway.telemetry import AccessMiddleware, Event, Telemetry
@@ -164,7 +166,10 @@ def build_app(settings: Settings, telemetry: Telemetry, gateway: Gateway) -> App
     if gateway.gate.refusal is None:
         policies.record_first(gateway)
     _look_for_lost_key(telemetry, gateway)
-    log_keeper = LogKeeper(gateway, check, care(settings), lambda error: report_log(telemetry, error))
+    witnessing = witnessing_of(settings, gateway)
+    if witnessing is not None:
+        witnessing.round()  # before anything is served: a witness may know more than the store
+    log_keeper = LogKeeper(gateway, check, care(settings), lambda error: report_log(telemetry, error), witnessing)
     custodian = Custodian(gateway.vault.custody, lambda error: telemetry.log.error(Event.KEYS_FAILED, exc_info=error))
     keeper = KeyKeeper(gateway, lambda error: telemetry.log.error(Event.KEYS_FAILED, exc_info=error))
     worker = Worker(gateway, lambda error: report(telemetry, error))
@@ -239,7 +244,22 @@ def self_checked(settings: Settings, gateway: Gateway) -> SelfCheck:
 
 def care(settings: Settings) -> Care:
     """Return how the log is looked after."""
-    return Care(settings.log_check_seconds, settings.audit_pending_limit, settings.log_check_bundles)
+    return Care(
+        settings.log_check_seconds, settings.audit_pending_limit, settings.log_check_bundles, settings.witness_seconds
+    )
+
+
+def witnessing_of(settings: Settings, gateway: Gateway) -> Witnessing | None:
+    """Return the witnesses of the policy file, None without one; InputError for a file that is no policy."""
+    if settings.witness_policy_file is None:
+        return None
+    try:
+        policy = parse_policy(settings.witness_policy_file.read_bytes())
+    except OSError:
+        raise InputError("The witness policy cannot be read") from None
+    except ValueError as error:
+        raise InputError(f"The witness policy is not one: {error}") from None
+    return Witnessing(gateway, policy, witnesses_of(policy, settings.checkpoint_timeout_seconds))
 
 
 def report_log(telemetry: Telemetry, error: Exception) -> None:

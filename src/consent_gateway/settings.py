@@ -311,6 +311,21 @@ class Settings(BaseModel):
         description="Longest wait for one answer of a copy or a witness, all of it; no request waits for them.",
         json_schema_extra={"attacker": "Long waits hold up the start, and delay what a comparison finds."},
     )
+    witness_policy_file: Path | None = Field(
+        None,
+        description=(
+            "Policy file (C2SP tlog-policy) with the witnesses that cosign checkpoints, each with the address behind "
+            "its key; `quorum` says how many are enough. Absent: none."
+        ),
+        json_schema_extra={"attacker": "A witness of theirs sees size and root, and can stop writes by claiming more."},
+    )
+    witness_seconds: float = Field(
+        10.0,
+        ge=1,
+        le=3_600,
+        description="Least time between two rounds of cosigning.",
+        json_schema_extra={"attacker": "Long waits leave more entries without cosignatures."},
+    )
     log_check_seconds: float = Field(
         60.0,
         ge=1,

@@ -8,7 +8,9 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from consent_gateway.app import witnessing_of
 from consent_gateway.cli.options import emit, json_option, open_checked, read_settings, store_option
+from consent_gateway.services import spool
 from consent_gateway.services.audit_log import Sequencer
 from consent_gateway.services.log_status import LogStatus, log_status
 
@@ -19,9 +21,13 @@ _WRONG = 1
 @store_option
 @json_option
 def status(store: Path | None, *, as_json: bool) -> None:
-    """Compare the log with itself and every kept checkpoint; status 1 if it does not stand or a copy is of no use."""
-    gateway, check = open_checked(read_settings(store), settled=False)
-    found = log_status(gateway, check.copies)
+    """Compare the log with itself, every kept checkpoint and every witness; status 1 if anything is wrong."""
+    settings = read_settings(store)
+    gateway, check = open_checked(settings, settled=False)
+    witnessing = witnessing_of(settings, gateway)
+    if witnessing is not None:
+        witnessing.round()
+    found = log_status(gateway, check.copies, () if witnessing is None else witnessing.states.values())
     emit(found.as_json(), as_json=as_json, show=lambda console: show(console, found))
     if not found.whole:
         raise click.exceptions.Exit(_WRONG)
@@ -55,6 +61,9 @@ def show(console: Console, found: LogStatus) -> None:
     console.print(f"  {found.vkey}", markup=False, soft_wrap=True)
     for source, fault in found.faults.items():
         console.print(f"  {source}: {fault}", markup=False, soft_wrap=True)
+    for witness in found.witnesses:
+        told = witness.trouble or f"signed {witness.size} entries"
+        console.print(f"  witness {witness.name}: {told}", markup=False, soft_wrap=True)
     if not found.copies:
         console.print("  no checkpoint is kept outside of the store; see docs/operations.md")
         return
@@ -70,6 +79,7 @@ def _bring(store: Path | None, *, renew: bool, as_json: bool) -> None:
     Sequencer(gateway).drain()
     for copy in check.copies.copies:
         check.copies.bring(copy, renew=renew)
+    spool.settle(gateway)
     found = log_status(gateway, check.copies)
     emit(found.as_json(), as_json=as_json, show=lambda console: show(console, found))
     if not found.whole:

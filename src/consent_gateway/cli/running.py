@@ -10,7 +10,16 @@ from pathlib import Path
 import click
 import uvicorn
 
-from consent_gateway.app import build_app, build_gateway, build_telemetry, care, report, report_log, self_checked
+from consent_gateway.app import (
+    build_app,
+    build_gateway,
+    build_telemetry,
+    care,
+    report,
+    report_log,
+    self_checked,
+    witnessing_of,
+)
 from consent_gateway.cli.options import emit, json_option, read_settings, store_option
 from consent_gateway.db import migrate as migrations
 from consent_gateway.db.engine import Store
@@ -84,7 +93,8 @@ def worker(store: Path | None) -> None:
     require_own_log(gateway)
     check = self_checked(settings, gateway)
     settle(gateway)
-    log_keeper = LogKeeper(gateway, check, care(settings), lambda error: report_log(telemetry, error))
+    witnessing = witnessing_of(settings, gateway)
+    log_keeper = LogKeeper(gateway, check, care(settings), lambda error: report_log(telemetry, error), witnessing)
     jobs = Worker(gateway, lambda error: report(telemetry, error))
     keeper = KeyKeeper(gateway, lambda error: telemetry.log.error(Event.KEYS_FAILED, exc_info=error))
     stopped = threading.Event()

@@ -98,11 +98,19 @@ class Found:
 
 
 def checkpoint(session: Session) -> bytes:
-    """Return the newest signed checkpoint; NotFoundError before the first entry is integrated."""
+    """Return the newest signed checkpoint, with cosignatures if it has them; NotFoundError for an empty log."""
     found = log_store.checkpoint(session)
     if found is None:
         raise NotFoundError("the log has no entries yet")
-    return found[1]
+    witnessed = _witnessed(session, found[1])
+    return witnessed[1] if witnessed is not None and witnessed[0] == found[0] else found[1]
+
+
+def _witnessed(session: Session, newest: bytes) -> tuple[int, bytes] | None:
+    """Return size and note of the newest checkpoint with a quorum of cosignatures, if it is of the current epoch."""
+    found = log_state.witnessed(session)
+    origin = newest.partition(b"\n")[0]
+    return found if found is not None and found[1].partition(b"\n")[0] == origin else None
 
 
 def find(session: Session, uid: bytes) -> Found:
@@ -115,9 +123,15 @@ def find(session: Session, uid: bytes) -> Found:
 
 
 def receipt(session: Session, uid: bytes) -> bytes:
-    """Return the tlog-proof of an entry under the newest checkpoint: proof that it is in the log, for good."""
+    """Return the tlog-proof of an entry: proof that it is in the log, for good.
+
+    Under the newest checkpoint with a quorum of cosignatures that covers the entry, else under the newest.
+    """
     index = find(session, uid).index
     size, note = log_store.checkpoint(session) or (0, b"")
+    witnessed = _witnessed(session, note)
+    if witnessed is not None and index < witnessed[0]:
+        size, note = witnessed
     return make_receipt(index, size, note, lambda level, i, width: log_store.read_tile(session, level, i, width))
 
 

@@ -105,6 +105,8 @@ def open_epoch(gateway: Gateway, actor: Principal, copies: Copies, reason: str) 
         store = SqlLogStore(work.session, Edge(), 0)
         head = store.head()
         plan = _plan(gateway, _sound(gateway, work.session), copies)
+        if plan.succession.lost is None and gateway.gate.faults.keys() - {SPOOL}:
+            raise ConflictError("no checkpoint is known that the log contradicts, so its loss cannot be named")
         approval = approvals.use(work, Action.LOG_EPOCH, plan.subject(reason))
         row = _opened(work, plan, reason)
         note = _integrated(work, store, head, plan, row, approval)
@@ -112,6 +114,9 @@ def open_epoch(gateway: Gateway, actor: Principal, copies: Copies, reason: str) 
     gateway.adopt_epoch(plan.epoch)
     gateway.published = note
     gateway.gate.report("memory", None)
+    for source in list(gateway.gate.evidence):
+        gateway.gate.evidence.pop(source)
+        gateway.gate.report(source, None)
     for copy in copies.copies:
         copies.bring(copy)
     spool.settle(gateway)
@@ -154,6 +159,7 @@ def _plan(gateway: Gateway, log: LogView, copies: Copies) -> Plan:
 def _evidence(gateway: Gateway, log: LogView, copies: Copies) -> tuple[list[Checkpoint], list[Checkpoint]]:
     """Return the kept checkpoints that the log extends, and those that it contradicts."""
     kept = [state.kept for state in copies.states.values() if state.kept is not None]
+    kept += gateway.gate.evidence.values()
     if gateway.published is not None:
         kept.append(gateway.published)
     stands = [(checkpoint, log.judge(checkpoint)) for checkpoint in kept]

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
+from consent_gateway.audit.checkpoints import Checkpoint
 from consent_gateway.errors import AuditBacklogError, GatewayError, LogHaltedError
 
 _RETRY_HALTED, _RETRY_PRESSED = 60, 2
@@ -69,11 +70,12 @@ class Change:
 class LogGate:
     """The faults of one process by their sources; thread-safe."""
 
-    __slots__ = ("_faults", "_lock", "fault", "has_spool", "on_change", "pressed", "refusal")
+    __slots__ = ("_faults", "_lock", "evidence", "fault", "has_spool", "on_change", "pressed", "refusal")
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._faults: dict[str, Fault] = {}
+        self.evidence: dict[str, Checkpoint] = {}  # what a witness showed against the log, by source
         self.fault: Fault | None = None  # the heaviest one, None while the log stands
         self.has_spool = False  # whether anything can be kept meanwhile, which then comes first
         self.pressed = False  # whether more entries are pending than may be

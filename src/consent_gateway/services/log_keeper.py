@@ -17,6 +17,7 @@ from consent_gateway.services.checkpoint_copies import Copies
 from consent_gateway.services.gateway import Gateway
 from consent_gateway.services.loops import Loop
 from consent_gateway.services.self_check import SelfCheck
+from consent_gateway.services.witnessing import Witnessing
 
 COPY_PACE_SECONDS = 1.0
 BACKLOG_SECONDS = 1.0
@@ -30,15 +31,27 @@ class Care:
     check_seconds: float = 60.0
     pending_limit: int = 200_000
     bundles: int = 64
+    witness_seconds: float = 10.0
 
 
 class LogKeeper:
     """All threads of one process; `check` is the self-check that was run before anything was served."""
 
-    def __init__(self, gateway: Gateway, check: SelfCheck, care: Care, on_error: Callable[[Exception], None]) -> None:
+    def __init__(
+        self,
+        gateway: Gateway,
+        check: SelfCheck,
+        care: Care,
+        on_error: Callable[[Exception], None],
+        witnessing: Witnessing | None = None,
+    ) -> None:
         self._gateway, self._check, self._care = gateway, check, care
         self._copies = check.copies
         self._followers = [self._follower(copy, on_error) for copy in check.copies.copies]
+        self.witnessing, self._on_error = witnessing, on_error
+        if witnessing is not None and witnessing.witnesses:
+            seconds = care.witness_seconds
+            self._followers.append(Loop("log-witnesses", self._witnessed, on_error, idle=seconds, pace=seconds))
         self._loops = [
             Loop("log-check", self._checked, on_error, idle=care.check_seconds, pace=min(care.check_seconds, 1.0)),
             Loop("log-backlog", self._measured, on_error, idle=BACKLOG_SECONDS, pace=BACKLOG_SECONDS),
@@ -77,6 +90,17 @@ class LogKeeper:
 
         idle = min(self._care.check_seconds, 60.0)
         return Loop(f"log-{copy.name}", bring, on_error, idle=idle, pace=COPY_PACE_SECONDS, last=True)
+
+    def _witnessed(self) -> bool:
+        witnessing = self.witnessing
+        if witnessing is None:
+            return True
+        before = dict(witnessing.states)
+        witnessing.round()
+        for name, state in witnessing.states.items():
+            if state.trouble is not None and state.trouble != before[name].trouble:
+                self._on_error(CopyTroubleError(f"witness_{name}", state.trouble))
+        return True
 
     def _checked(self) -> bool:
         self._check.check_store()

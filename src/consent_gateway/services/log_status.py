@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from consent_gateway.db import log_state, log_store
 from consent_gateway.services.checkpoint_copies import Copies, CopyState
 from consent_gateway.services.gateway import Gateway
+from consent_gateway.services.log_gate import SPOOL
+from consent_gateway.services.witnessing import WitnessState
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +24,7 @@ class LogStatus:
     pending: int
     faults: dict[str, str]
     copies: tuple[CopyState, ...]
+    witnesses: tuple[WitnessState, ...] = ()
 
     @property
     def stands(self) -> bool:
@@ -29,8 +33,9 @@ class LogStatus:
 
     @property
     def whole(self) -> bool:
-        """Whether the log stands and every copy can be used."""
-        return self.stands and not any(copy.trouble for copy in self.copies)
+        """Whether the log stands and every copy and witness can be used."""
+        troubles = [copy.trouble for copy in self.copies] + [witness.trouble for witness in self.witnesses]
+        return self.stands and not any(troubles)
 
     def as_json(self) -> dict[str, Any]:
         """Return it as JSON values."""
@@ -51,12 +56,14 @@ class LogStatus:
         }
 
 
-def log_status(gateway: Gateway, copies: Copies) -> LogStatus:
+def log_status(gateway: Gateway, copies: Copies, witnesses: Iterable[WitnessState] = ()) -> LogStatus:
     """Return how the log stands as the last check found it."""
     with gateway.store.reading() as session:
         stored = log_store.stored_head(session)
         epoch, waiting = log_state.current_epoch(session), log_store.pending_count(session)
-    faults = {source: f"{fault.kind.value}: {fault}" for source, fault in sorted(gateway.gate.faults.items())}
+    found = gateway.gate.faults
+    told = {source: fault for source, fault in found.items() if source != SPOOL or len(found) == 1}
+    faults = {source: f"{fault.kind.value}: {fault}" for source, fault in sorted(told.items())}
     key = gateway.log_keys.signer(epoch).key
     size = 0 if stored is None else stored.size
-    return LogStatus(key.name, key.vkey, epoch, size, waiting, faults, tuple(copies.states.values()))
+    return LogStatus(key.name, key.vkey, epoch, size, waiting, faults, tuple(copies.states.values()), tuple(witnesses))
