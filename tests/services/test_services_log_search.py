@@ -25,6 +25,7 @@ from consent_gateway.services.log_search import Page, Query, catch_up, index_som
 from consent_gateway.services.people import PSEUDONYM
 from edge import Edge, running
 
+pytestmark = pytest.mark.planted_entry  # the entries of the log that is searched say what no use case says
 SIZE = 256 * 5 + 100
 KINDS = (EntryKind.DECISION_MADE, EntryKind.KEY_ISSUED, EntryKind.ADMIN_ACTION)
 QUERIES = st.builds(
@@ -151,6 +152,19 @@ def test_an_index_that_lost_a_row_is_seen_by_the_comparison(log: Gateway) -> Non
         session.execute(tables.audit_index.delete().where(tables.audit_index.c.term == "actor:crm"))
     query = Query(actor="crm")
     assert pages(log, query, 50) != plainly(everything(log), query)
+
+
+def test_a_damaged_entry_stops_neither_the_index_nor_a_search(log: Gateway) -> None:
+    """It is the verifier that finds it; here it is only not listed."""
+    with log.store.transaction() as session:
+        for at in (7, *range(256, 512)):
+            session.execute(
+                tables.audit_entries.update().where(tables.audit_entries.c.idx == at).values(entry=b"{\xff")
+            )
+    wanted = [at for at, _ in everything(log) if at != 7 and not 256 <= at < 512][::-1]
+    assert pages(log, Query(), 100) == wanted
+    catch_up(log)
+    assert pages(log, Query(), 100) == wanted
 
 
 # -- by person -----------------------------------------------------------------------------------------------------

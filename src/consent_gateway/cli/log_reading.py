@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Event
+from typing import Any
 
 import click
 from rich.console import Console
@@ -19,7 +20,7 @@ from consent_gateway.audit.ocsf import ocsf_event
 from consent_gateway.cli.options import emit, json_option, open_gateway, store_option
 from consent_gateway.db.engine import Store
 from consent_gateway.db.migrate import upgrade
-from consent_gateway.errors import FieldProblem, InputError
+from consent_gateway.errors import AuditError, FieldProblem, InputError
 from consent_gateway.services import audiences, log_exports, log_moves, log_search, manifests
 from consent_gateway.services.audit_log import Sequencer
 from consent_gateway.services.items import SubjectRef
@@ -162,7 +163,7 @@ def ocsf(store: Path | None, since: int | None, cursor: Path | None, *, follow: 
     while True:
         rows = log_search.entries_from(gateway, at)
         for index, entry in rows:
-            click.echo(json.dumps(ocsf_event(index, entry, origin), ensure_ascii=False, separators=(",", ":")))
+            click.echo(json.dumps(_event(index, entry, origin), ensure_ascii=False, separators=(",", ":")))
         if rows:
             at += len(rows)
             _write_cursor(cursor, at)
@@ -209,6 +210,13 @@ def _target(directory: Path | None, database: Path | None) -> Store:
         return Store(Settings.from_environment({}, store_directory=directory).database())
     address = (database or Path()).read_text(encoding="utf-8").strip()
     return Store(Settings.from_environment({}, database_url=address).database())
+
+
+def _event(index: int, entry: bytes, origin: str) -> dict[str, Any]:
+    try:
+        return ocsf_event(index, entry, origin)
+    except ValueError:
+        raise AuditError(f"entry {index} is not as it was logged; run consent-gateway audit verify") from None
 
 
 def _read_cursor(cursor: Path | None) -> int:

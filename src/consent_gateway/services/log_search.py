@@ -82,8 +82,8 @@ class Query:
 
     def matches(self, entry: bytes) -> bool:
         """Tell whether an entry is one of those searched for; needs no index."""
-        facts = _facts(entry)
-        if self.since is not None and facts.at < self.since:
+        facts = _read(entry)
+        if facts is None or (self.since is not None and facts.at < self.since):
             return False
         if self.until is not None and facts.at >= self.until:
             return False
@@ -243,12 +243,22 @@ def _block(number: int, entries: Sequence[bytes]) -> Block:
     times: list[int] = []
     bitmaps: defaultdict[str, int] = defaultdict(int)
     for at, entry in enumerate(entries):
-        facts = _facts(entry)
+        facts = _read(entry)
+        if facts is None:
+            continue
         times.append(facts.at)
         for term in terms_of(facts):
             bitmaps[term] |= 1 << at
     packed = {term: bits.to_bytes(log_index.BITMAP_BYTES, "little") for term, bits in bitmaps.items()}
-    return Block(number, min(times), max(times), packed)
+    return Block(number, min(times, default=0), max(times, default=0), packed)
+
+
+def _read(entry: bytes) -> Facts | None:
+    """Return what an entry says; None if somebody damaged it in the store, which is for the verifier to say."""
+    try:
+        return _facts(entry)
+    except msgspec.MsgspecError:
+        return None
 
 
 def _term(name: str, value: str) -> str:
