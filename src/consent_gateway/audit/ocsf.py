@@ -49,6 +49,7 @@ _SEVERITIES = {1: "Informational", 2: "Low", 3: "Medium", 4: "High", 5: "Critica
 _KINDS = (
     (API, 1, 1, "consent.recorded events.imported contacts.recorded notice.shown signal.received receipt.issued"),
     (API, 1, 1, "intake.deferred intake.settled right.exercised erasure.deferred"),
+    (API, 99, 3, "access.denied"),
     (API, 2, 1, "decision.made decisions.batch decision.replayed audience.resolved reconcile.run recovery.drilled"),
     (DATASTORE, 1, 2, "reveal.made ledger.read members.read pseudonym.read pseudonyms.converted"),
     (DATASTORE, 1, 3, "identifiers.disclosed"),
@@ -134,7 +135,7 @@ def ocsf_event(index: int, entry: bytes, origin: str) -> dict[str, Any]:
     facts = json.loads(entry)
     kind, actor, fields = facts["kind"], facts["actor"], facts["fields"]
     mapped = MAPPING.get(kind, _UNMAPPED)
-    denied = fields.get("outcome") == _DENY
+    denied = fields.get("outcome") == _DENY or kind == "access.denied"
     event: dict[str, Any] = {
         "activity_id": mapped.activity_id,
         "activity_name": mapped.activity_name,
