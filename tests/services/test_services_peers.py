@@ -168,6 +168,7 @@ def test_nothing_that_was_erased_is_left_in_the_log(crm: Gateway) -> None:
     erased(crm)
 
 
+@pytest.mark.planted_entry
 def test_an_entry_that_names_a_person_would_be_found(crm: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
     """The planted bug: an entry about nobody in particular that quotes the address all the same."""
     original = Work.flush
