@@ -121,6 +121,7 @@ def test_doctor_finds_what_is_wrong(store: Path, command: Command) -> None:
         "policies",
         "audit log",
         "checkpoint copies",
+        "data keys",
         "tombstones",
     ]
     assert all(finding["ok"] for finding in well.json)
