@@ -245,6 +245,7 @@ STORED = {
         "valid_until": (T.approvals.c.valid_until,),
     },
     wire.keys.KeyJobIn: {"kind": (T.key_jobs.c.kind,), "rate": (T.key_jobs.c.rate,)},
+    wire.log_epochs.EpochIn: {"reason": (T.log_epochs.c.reason,)},
     wire.holds.HoldIn: {"reason": (T.legal_holds.c.reason,), "until": (T.legal_holds.c.until,)},
     wire.holds.LiftIn: {"reason": (T.legal_holds.c.end_reason,)},
     wire.merges.UnmergeIn: {"dry_run": SEALED, "merge": (T.merges.c.id,), "reason": (T.merges.c.undone_reason,)},
