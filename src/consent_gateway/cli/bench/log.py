@@ -8,8 +8,9 @@ must write each entry twice (pending and integrated).
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from time import perf_counter
 
 from consent_gateway.audit.entries import EntryKind, EntryWriter
@@ -19,30 +20,49 @@ from consent_gateway.cli.bench.raw import Raw
 from consent_gateway.cli.bench.site import USE, Site, twin
 from consent_gateway.cli.bench.stats import Figure, Limit, milliseconds, percentile, spread
 from consent_gateway.db import log_store
-from consent_gateway.services.gateway import Gateway
+from consent_gateway.domain.ids import SubjectId
+from consent_gateway.services.gateway import Gateway, Work
 from consent_gateway.services.worker import Worker
 
 AIM_RECEIPT_MS = AIM_SIGNED_MS = 100.0
 CALLERS = (1, 64)
-FIELDS = {**USE, "outcome": "permit", "reason": "consented", "packs": "gdpr@2026.1 uk@2026.1 ccpa@2026.1 pipl@2026.1"}
+_PACKS = ["gdpr@2026.1", "uk@2026.1", "ccpa@2026.1", "pipl@2026.1"]
+FIELDS = {**USE, "outcome": "permit", "reason": "consented", "packs": _PACKS, "policy": "0" * 64}
+_PAYLOAD = b'{"facts":"' + b"0" * 64 + b'","subject":1}'  # as long as a decision's
 _TABLE = "CREATE TABLE IF NOT EXISTS bench_entries (id INTEGER PRIMARY KEY, uid {bytes}, entry {bytes})"
 
 
 def measure(site: Site) -> list[Figure]:
-    """Measure appends one by one and 64 at a time, then receipts over HTTP."""
-    return [*(figure for callers in CALLERS for figure in _appends(site, callers)), *_receipts(site)]
+    """Measure appends one by one and 64 at a time, the same about people, then receipts over HTTP."""
+    appended = (figure for callers in CALLERS for figure in _appends(site, callers, f"{callers} a commit", _nobody))
+    return [*appended, *_appends(site, CALLERS[-1], "of people", _about(site.plan.people)), *_receipts(site)]
 
 
-def _appends(site: Site, callers: int) -> list[Figure]:
+def _nobody(work: Work, _number: int) -> None:
+    """Record an entry about nobody in particular."""
+    work.record(EntryKind.DECISION_MADE, FIELDS)
+
+
+def _about(people: int) -> Callable[[Work, int], None]:
+    """Return what records an entry about one of many people: committed to, linked into their chain, with an opening."""
+
+    def record(work: Work, number: int) -> None:
+        subject = SubjectId(1 + number % people)
+        audit_key = sha256(subject.to_bytes(8, "big")).digest()
+        work.record_about(EntryKind.DECISION_MADE, FIELDS, subject, audit_key, _PAYLOAD)
+
+    return record
+
+
+def _appends(site: Site, callers: int, name: str, record: Callable[[Work, int], None]) -> list[Figure]:
     whole, bare, lags = [], [], []
     with twin(site) as raw:
         _make_table(raw)
         for n in range(site.plan.rounds):
-            appended = append_for(site.gateway, callers, site.plan.seconds)
+            appended = append_for(site.gateway, callers, site.plan.seconds, record)
             whole.append(appended.rate)
             lags.append(percentile(appended.lags_ms, 0.99))
             bare.append(_insert_for(raw, callers, site.plan.seconds, n))
-    name = "one a commit" if callers == 1 else f"{callers} a commit"
     return [
         Figure(f"log entries, {name}", spread(whole), "entries/s", (Limit("bare durable inserts", spread(bare)),)),
         Figure(f"signed after, {name}, p99", spread(lags), "ms", aim=AIM_SIGNED_MS),
@@ -57,7 +77,9 @@ class Appended:
     lags_ms: list[float]
 
 
-def append_for(gateway: Gateway, callers: int, seconds: float) -> Appended:
+def append_for(
+    gateway: Gateway, callers: int, seconds: float, record: Callable[[Work, int], None] = _nobody
+) -> Appended:
     """Record entries for a while, `callers` in each transaction, until all of them are *published*."""
     errors: list[Exception] = []
     worker = Worker(gateway, errors.append)
@@ -69,8 +91,8 @@ def append_for(gateway: Gateway, callers: int, seconds: float) -> Appended:
     worker.start()
     while perf_counter() - begun < seconds:
         with gateway.work() as work:
-            for _ in range(callers):
-                work.record(EntryKind.DECISION_MADE, FIELDS)
+            for number in range(callers):
+                record(work, callers * len(commits) + number)
         commits.append((perf_counter(), before + callers * (len(commits) + 1)))
     worker.stop()  # integrates what is left
     took = perf_counter() - begun
