@@ -42,6 +42,8 @@ from consent_gateway.services.gateway import Gateway
 from consent_gateway.services.merges import merge
 from consent_gateway.vault.envelope import derive_audit_key
 
+pytestmark = pytest.mark.planted_entry  # only their bytes count here
+
 
 @pytest.fixture
 def crm(gateway: Gateway) -> Gateway:

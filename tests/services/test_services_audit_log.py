@@ -507,6 +507,7 @@ def fill(store: Store, keyring: Keyring, entries: list[log_store.Recorded], batc
     return gateway
 
 
+@pytest.mark.planted_entry
 @pytest.mark.postgres
 def test_both_stores_make_the_same_bytes_of_the_same_entries(postgres_server: str, tmp_path: Path) -> None:
     keyring = Keyring.in_memory()
