@@ -140,17 +140,9 @@ class Desk:
     def _put_off(
         self, principal: Principal, request: Asked, body: bytes, putting_off: PuttingOff
     ) -> tuple[int, bytes, bool] | None:
-        """Keep a call until the keys are back, with the reply for whoever repeats it then; None for most calls."""
-        key, uid = _idempotency_key(request), secrets.token_bytes(UID_BYTES)
+        """Keep a call until the keys are back; None for most calls."""
         with self.gateway.work(principal) as work:
-            found = putting_off(work, uid)
-            if found is None:
-                return None
-            letter, value = found
-            content = msgspec.json.encode(value)
-            reply = None if key is None else Kept(key, _identity(request, body), _ACCEPTED, content)
-            deferrals.keep(work, uid, letter, reply)
-        return _ACCEPTED, content, False
+            return _accept(work, request, body, putting_off, deferrals.keep)
 
     def _spool(
         self, principal: Principal, request: Asked, body: bytes, putting_off: PuttingOff
@@ -158,16 +150,8 @@ class Desk:
         """Keep a call outside of the store while the log does not stand; None for most calls."""
         if self.gateway.spool is None or self.gateway.gate.fault is None:
             return None
-        key, uid = _idempotency_key(request), secrets.token_bytes(UID_BYTES)
         with self.gateway.look(principal) as work:
-            found = putting_off(work, uid)
-            if found is None:
-                return None
-            letter, value = found
-            content = msgspec.json.encode(value)
-            reply = None if key is None else Kept(key, _identity(request, body), _ACCEPTED, content)
-            spool.keep(work, uid, letter, reply)
-        return _ACCEPTED, content, False
+            return _accept(work, request, body, putting_off, spool.keep)
 
     @staticmethod
     def retried(attempt: Callable[[], Value]) -> Value:
@@ -204,6 +188,25 @@ class Desk:
             row = {"request_digest": fingerprint, "status": status, "response": _sealed(work, content), "at": work.now}
             intake_rows.put_reply(work.session, {"principal": principal.id, "key": name, **row})
             return status, content, False
+
+
+def _accept(
+    work: Work,
+    request: Asked,
+    body: bytes,
+    putting_off: PuttingOff,
+    keep: Callable[[Work, bytes, Letter, Kept | None], None],
+) -> tuple[int, bytes, bool] | None:
+    """Have `keep` keep a call, with the reply for whoever repeats it later; None for most calls."""
+    key, uid = _idempotency_key(request), secrets.token_bytes(UID_BYTES)
+    found = putting_off(work, uid)
+    if found is None:
+        return None
+    letter, value = found
+    content = msgspec.json.encode(value)
+    reply = None if key is None else Kept(key, _identity(request, body), _ACCEPTED, content)
+    keep(work, uid, letter, reply)
+    return _ACCEPTED, content, False
 
 
 def _idempotency_key(request: Asked) -> str | None:
