@@ -122,6 +122,12 @@ def twin(gateway: Gateway) -> Gateway:
     return a_gateway(gateway.store, keyring=ring, clock=gateway.clock, rules=gateway.rules)
 
 
+def another(gateway: Gateway, path: Path) -> Gateway:
+    """Another process: the same store, its own copy of the keyring as the file is now."""
+    ring = Keyring.open(path, sealed(path))
+    return a_gateway(gateway.store, keyring=ring, clock=gateway.clock, rules=gateway.rules)
+
+
 def a_recipient(name: str, /, **changes: Any) -> Recipient:
     """A processor in Germany under contract, in a sector of its own."""
     values: dict[str, Any] = {

@@ -21,6 +21,7 @@ from builders import (
     a_keyring_place,
     a_person,
     an_officer,
+    another,
     by,
     id_of,
     incoming,
@@ -66,11 +67,6 @@ def crm(store: Any, clock: FixedClock, path: Path) -> Gateway:
     take(gateway, [a_person(n) for n in range(3)])
     take(gateway, [a_consent(ref(n)) for n in range(3)])
     return gateway
-
-
-def another(gateway: Gateway, path: Path) -> Gateway:
-    ring = Keyring.open(path, sealed(path))
-    return a_gateway(gateway.store, keyring=ring, clock=gateway.clock, rules=gateway.rules)
 
 
 @contextmanager

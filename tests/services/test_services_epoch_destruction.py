@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from builders import a_gateway, a_keyring_place, a_person, an_officer, id_of, ref, sealed, take, with_source
+from builders import a_gateway, a_keyring_place, a_person, an_officer, another, id_of, ref, sealed, take, with_source
 from consent_gateway.clock import FixedClock
 from consent_gateway.db import key_epochs, tables
 from consent_gateway.db import key_jobs as rows
@@ -60,11 +60,6 @@ def crm(store: Any, clock: FixedClock, path: Path) -> Gateway:
 @pytest.fixture
 def two(crm: Gateway) -> tuple[Principal, Principal]:
     return an_officer(crm, "first", "approve", "keys"), an_officer(crm, "second", "approve", "keys")
-
-
-def another(gateway: Gateway, path: Path) -> Gateway:
-    ring = Keyring.open(path, sealed(path))
-    return a_gateway(gateway.store, keyring=ring, clock=gateway.clock, rules=gateway.rules)
 
 
 def keeper(gateway: Gateway) -> KeyKeeper:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from sqlalchemy import event, select, update
 
-from builders import a_gateway, a_keyring_place, a_person, id_of, ref, sealed, take, with_source
+from builders import a_gateway, a_keyring_place, a_person, another, id_of, ref, sealed, take, with_source
 from consent_gateway.clock import FixedClock
 from consent_gateway.db import key_jobs as rows
 from consent_gateway.db import subjects, tables
@@ -46,11 +46,6 @@ def crm(store: Any, clock: FixedClock, path: Path) -> Gateway:
     with gateway.work() as work:
         own_key(work)
     return gateway
-
-
-def another(gateway: Gateway, path: Path) -> Gateway:
-    """Another process: the same store, its own copy of the keyring as the file is now."""
-    return a_gateway(gateway.store, keyring=Keyring.open(path, sealed(path)), clock=gateway.clock)
 
 
 def begin(gateway: Gateway) -> KeyJob:
