@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from consent_gateway.cli.docs import errors_markdown, kinds_markdown, settings_markdown, write_docs
 from consent_gateway.errors import InputError
-from consent_gateway.settings import PREFIX, Settings
+from consent_gateway.settings import CONCERNS, PREFIX, Settings
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 SECRET = "hunter2-alice@example.org"
@@ -142,6 +142,10 @@ def test_every_setting_is_documented_with_what_an_attacker_gains() -> None:
         extra = field.json_schema_extra
         assert isinstance(extra, dict), name
         assert str(extra["attacker"]).endswith("."), name
+
+
+def test_every_setting_belongs_to_one_concern_in_their_order() -> None:
+    assert [name for concern in CONCERNS for name in concern.model_fields] == list(Settings.model_fields)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """Reference documents that are generated from the code, so that they cannot say anything else.
 
-`docs/errors.md` comes from the error catalogue, `docs/settings.md` from the settings class, `docs/facts.md` from the
+`docs/errors.md` comes from the error catalogue, `docs/settings.md` from the settings, `docs/facts.md` from the
 table of sources, `docs/log-kinds.md` from the catalogue of entries; tests compare the committed files with these
 functions.
 """
@@ -10,13 +10,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from consent_gateway.audit.catalogue import CATALOGUE, TYPES, KindRule
 from consent_gateway.cli.facts import facts_markdown
 from consent_gateway.errors import GatewayError, catalogue
 from consent_gateway.policies import choices, vocabulary
-from consent_gateway.settings import PREFIX, Settings
+from consent_gateway.settings import CONCERNS, PREFIX, variable
 from consent_gateway.vault import failures
 
 # Fixed, so that the text does not depend on what else was imported.
@@ -49,13 +50,19 @@ def _error(kind: type[GatewayError]) -> str:
 
 
 def settings_markdown() -> str:
-    """Return the settings as Markdown: variable, default, meaning, and what an attacker who controls it gains."""
+    """Return the settings as Markdown, a table a concern: variable, default, meaning, what an attacker gains."""
+    parts = ["# Settings", _NOTE, _SETTINGS]
+    for concern in CONCERNS:
+        parts += [f"## {concern.model_config['title']}", _concern(concern)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _concern(concern: type[BaseModel]) -> str:
     rows = [
-        (f"`{PREFIX}{name.upper()}`", _default(field), field.description or "", _attacker(field))
-        for name, field in Settings.model_fields.items()
+        (f"`{variable(name)}`", _default(field), field.description or "", _attacker(field))
+        for name, field in concern.model_fields.items()
     ]
-    listing = _table(("Variable", "Default", "Meaning", "If an attacker controls it"), rows)
-    return f"# Settings\n\n{_NOTE}\n\n{_SETTINGS}\n\n{listing}\n"
+    return _table(("Variable", "Default", "Meaning", "If an attacker controls it"), rows)
 
 
 def kinds_markdown() -> str:
