@@ -16,7 +16,7 @@ from consent_gateway.db.engine import Store
 from consent_gateway.domain.consents import ConsentKind, ConsentProperty
 from consent_gateway.domain.decisions import Answer
 from consent_gateway.domain.ids import PurposeId, RecipientId, SourceId, SubjectId
-from consent_gateway.domain.purposes import Channel, Party, Recipient, RecipientKind, Source
+from consent_gateway.domain.purposes import OWN, Channel, Party, Recipient, RecipientKind, Source
 from consent_gateway.domain.registers import Principal
 from consent_gateway.domain.subjects import Choice
 from consent_gateway.policies.packs import load_builtin
@@ -51,6 +51,7 @@ DAY = 86_400
 ORIGIN = "test.example/log"
 SOURCE = "crm"
 EMAIL_MARKETING = Use(PurposeId("direct_marketing"), Channel.EMAIL, RecipientId("self"))
+RIGHTS = Principal("rights", OWN, frozenset({"access"}))  # who hands people what is theirs
 # Good everywhere: what each law asks of consent is there.
 ALL_PROPERTIES = ConsentProperty(sum(ConsentProperty))
 EVIDENCE = b'{"form":"signup","guardian":"identity card seen"}'  # what those claims need

@@ -32,30 +32,38 @@ def test_a_bundle_is_handed_out_and_holds_after_the_erasure(tmp_path: Path) -> N
     with running(tmp_path) as edge:
         who = person(edge)
         edge.settle()
-        given = edge.admin.get(f"/v1/subjects/{who}/bundle")
+        desk = edge.client(edge.issue("rights", "access"))
+        given = desk.get(f"/v1/subjects/{who}/bundle")
         assert given.status_code == 200, given.text
         finding = verify_bundle(vkey_of(edge), given.content)
         assert (finding.ok, finding.details["entries"]) == (True, 2), str(finding)
         assert edge.admin.post(f"/v1/subjects/{who}/erase", json={}).json()["erased"]
-        assert edge.admin.get(f"/v1/subjects/{who}/bundle").status_code == 404
+        assert desk.get(f"/v1/subjects/{who}/bundle").status_code == 404
         assert verify_bundle(vkey_of(edge), given.content).ok
         assert b"p1@example.org" not in given.content
 
 
-def test_only_a_key_of_our_own_gets_one(tmp_path: Path) -> None:
+def test_only_a_key_of_our_own_with_the_scope_by_name_gets_one(tmp_path: Path) -> None:
     with running(tmp_path) as edge:
         who = person(edge)
         edge.admin.post("/v1/recipients", json={
             "id": "mailer", "name": "Mailer", "kind": "processor", "country": "DE", "contract": True, "sector": "mailer",
         })  # fmt: skip
-        other = edge.client(edge.issue("mailer", "decide", recipient="mailer"))
-        assert other.get(f"/v1/subjects/{who}/bundle").status_code == 403
+        asked = {"identifier": {"member_no": "M00001"}, "recipient": "mailer"}
+        theirs = edge.admin.post("/v1/subjects/lookup", json=asked).json()["pseudonym"]
+        mailer = edge.client(edge.issue("mailer", "access", "decide", recipient="mailer"))
+        assert mailer.get(f"/v1/subjects/{theirs}/bundle").status_code == 403
+        for key in (edge.key, edge.issue("desk", "decide", "reveal", "reveal_plain", "erase", "audit")):
+            refused = edge.client(key).get(f"/v1/subjects/{who}/bundle")
+            assert (refused.status_code, "access" in refused.json()["detail"]) == (403, True)
+        edge.settle()
+        assert edge.client(edge.issue("rights", "access")).get(f"/v1/subjects/{who}/bundle").status_code == 200
 
 
 def test_the_command_publishes_the_map_first(tmp_path: Path) -> None:
     with running(tmp_path / "store") as edge:
         who, vkey = person(edge), vkey_of(edge)
-        (tmp_path / "key").write_text(edge.issue("desk", "decide") + "\n")
+        (tmp_path / "key").write_text(edge.issue("desk", "access") + "\n")
     into = tmp_path / "bundle.json"
     options = ["--key-file", str(tmp_path / "key"), "--store", str(tmp_path / "store"), "--json"]
     done = CliRunner().invoke(cli, ["audit", "bundle", who, str(into), *options])

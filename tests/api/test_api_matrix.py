@@ -25,6 +25,7 @@ SCOPES = (
     "reveal",
     "reveal_plain",
     "disclose",
+    "access",
 )
 PUBLIC = {
     "/health/live",
@@ -98,7 +99,7 @@ NEEDED = {
     ("POST", "/v1/signal-mappings"): "admin",
     ("GET", "/v1/subjects/{pseudonym}/signals"): "decide",
     ("POST", "/v1/subjects/lookup"): "decide",
-    ("GET", "/v1/subjects/{pseudonym}/bundle"): "decide",
+    ("GET", "/v1/subjects/{pseudonym}/bundle"): "access",
     ("POST", "/v1/subjects/{pseudonym}/erase"): "erase",
     ("GET", "/v1/subjects/{pseudonym}/holds"): "hold",
     ("POST", "/v1/subjects/{pseudonym}/holds"): "hold",

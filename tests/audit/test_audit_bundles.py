@@ -295,7 +295,7 @@ def spelt(path: tuple[Any, ...], value: object) -> bytes:
     for step in path[:-1]:
         place = place[step]
     place[path[-1]] = value
-    return json.dumps(read).encode()
+    return json.dumps(read, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
 
 ENTRY, PROOF = ("chains", 0, "entries", 0), ("chains", 0, "map")
@@ -317,9 +317,37 @@ def test_what_has_another_form_is_refused(data: bytes) -> None:
     assert verify_bundle(VKEY, data).code == "bundle"
 
 
+OTHERWISE: dict[str, Callable[[bytes], bytes]] = {
+    "a blank before": lambda data: b" " + data,
+    "a newline at the end": lambda data: data + b"\n",
+    "a second value at the end": lambda data: data + b"{}",
+    "a blank between": lambda data: data.replace(b'":', b'": ', 1),
+    "a member twice": lambda data: data.replace(b'"format":', b'"format":"consent-gateway/bundle@v0","format":', 1),
+    "a member of an entry twice": lambda data: data.replace(b'"index":', b'"index":7,"index":', 1),
+    "a number as a float": lambda data: data.replace(b'"entries":4', b'"entries":4.0', 1),
+    "a number with an exponent": lambda data: data.replace(b'"entries":4', b'"entries":4e0', 1),
+    "a letter escaped": lambda data: data.replace(b'"format"', b'"\\u0066ormat"', 1),
+    "members in another order": lambda data: json.dumps(dict(reversed(json.loads(data).items()))).encode(),
+    "as it is printed": lambda data: json.dumps(json.loads(data), indent=2).encode(),
+    "a mark of the byte order": lambda data: b"\xef\xbb\xbf" + data,
+    "in UTF-16": lambda data: data.decode().encode("utf-16"),
+}
+
+
+@pytest.mark.parametrize("spelling", OTHERWISE)
+def test_a_bundle_has_one_spelling(spelling: str) -> None:
+    made = company()
+    made.publish()
+    data = bundle_bytes(made.bundle(BEN)).replace(b'"entries":3', b'"entries":4')  # what it says does not matter here
+    assert verify_bundle(VKEY, data).code == "map"
+    changed = OTHERWISE[spelling](data)
+    assert changed != data
+    assert verify_bundle(VKEY, changed).code == "bundle"
+
+
 @settings(derandomize=True, deadline=None, max_examples=60)
 @given(st.integers(0, len(bundle_bytes(company().bundle(BEN))) * 8 - 1))
 def test_a_bit_that_is_flipped_anywhere_never_passes_unseen(bit: int) -> None:
-    """Whatever else it may do, it does not raise; only base64 and JSON could read two spellings alike, and do not."""
+    """Whatever else it may do, it does not raise; base64 and JSON could have two spellings of one value, and have not."""
     data = bundle_bytes(company().bundle(BEN))
     assert not verify_bundle(VKEY, flip(data, bit)).ok

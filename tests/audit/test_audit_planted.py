@@ -15,6 +15,7 @@ from types import FunctionType, ModuleType
 from typing import Any
 
 import pytest
+import test_audit_bundles as bundles
 import test_audit_checkpoints as checkpoints
 import test_audit_hostile_files as hostile
 import test_audit_receipts as receipts
@@ -82,6 +83,7 @@ BUGS: list[tuple[str, str, str, str, Test, dict[str, Any]]] = [
     ("openings not checked", "verifier.proofs", "if not verify_opening(", "if not (", whole.test_a_person_proves_what_was_recorded, {}),
     ("salts of any length", "commitments", "if len(salt) != KEY_BYTES:", "if False:", whole.test_a_salt_has_one_length, {}),
     ("differences of vectors lost", "vectors.cases", "wrong = [case for case in cases if not case.agrees]", "wrong = []", vectors.test_a_wrong_answer_is_reported, {"name": "a proof"}),
+    ("bundles in any spelling", "bundles", "if canonical_json(read) != data:", "if False:", bundles.test_a_bundle_has_one_spelling, {"spelling": "a member twice"}),
     ("the exit status always good", "command", "return _HOLDS if finding.ok else _FAILS", "return _HOLDS", single.test_the_command_answers_with_its_status, {}),
 ]  # fmt: skip
 

@@ -9,15 +9,15 @@ living person's bundle verifies.
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 from sqlalchemy import select
 
-from builders import a_person, answer_for, ref, subject_id, take, twin, with_source
+from builders import RIGHTS, a_person, answer_for, ref, subject_id, take, twin, with_source
 from consent_gateway.audit.bundles import verify_bundle
 from consent_gateway.audit.chains import (
     CHAIN,
@@ -137,7 +137,7 @@ class Lives(RuleBasedStateMachine):
         self.every_chain_is_the_models(log)
         self.the_map_adds_up(log)
         for person in self.living:
-            with self.gateway.work() as work:
+            with self.gateway.work(RIGHTS) as work:
                 data = bundles.bundle(work, subject_id(work, ref(person)))[0]
             finding = verify_bundle(self.gateway.signer.vkey, data)
             assert (finding.ok, finding.details["not_covered"]) == (True, 0), str(finding)
@@ -189,13 +189,13 @@ def subject_id_or_none(work: object, person: int) -> object:
         return None
 
 
-def run(gateway: Gateway, examples: int) -> None:
+def run(gateway: Gateway, examples: int, **more: Any) -> None:
     Lives.begin(gateway)
     run_state_machine_as_test(
         Lives,
         settings=settings(
             derandomize=True, deadline=None, max_examples=examples, stateful_step_count=14,
-            suppress_health_check=list(HealthCheck), print_blob=False,
+            suppress_health_check=list(HealthCheck), print_blob=False, **more,
         ),
     )  # fmt: skip
 
@@ -215,4 +215,4 @@ def test_a_sequencer_that_goes_on_from_an_old_head_is_found(
 
     monkeypatch.setattr(Edge, "moved", careless)
     with pytest.raises(AssertionError):
-        run(sqlite_gateway, 12)
+        run(sqlite_gateway, 40, phases=[Phase.generate], report_multiple_bugs=False)

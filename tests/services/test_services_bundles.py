@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import update
 
 from builders import (
+    RIGHTS,
     a_consent,
     a_person,
     answer_for,
@@ -63,7 +64,7 @@ def integrated(gateway: Gateway) -> None:
 
 
 def bundle_of(gateway: Gateway, number: int = 1) -> bytes:
-    with gateway.work() as work:
+    with gateway.work(RIGHTS) as work:
         return bundles.bundle(work, subject_id(work, ref(number)))[0]
 
 
@@ -133,16 +134,16 @@ def test_it_outlives_the_person(crm: Gateway, tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("ok 11 entries in 4 chains")
-    with crm.work() as work, pytest.raises(NotFoundError):
+    with crm.work(RIGHTS) as work, pytest.raises(NotFoundError):
         bundles.bundle(work, SubjectId(1))
 
 
 def test_nobody_has_no_bundle_and_an_empty_log_has_none(gateway: Gateway) -> None:
-    with gateway.work() as work, pytest.raises(NotFoundError):
+    with gateway.work(RIGHTS) as work, pytest.raises(NotFoundError):
         bundles.bundle(work, SubjectId(0))
     with_source(gateway)
     take(gateway, [a_person(1)])
-    with gateway.work() as work, pytest.raises(NotFoundError, match="no entries"):
+    with gateway.work(RIGHTS) as work, pytest.raises(NotFoundError, match="no entries"):
         bundles.bundle(work, subject_id(work, ref(1)))
 
 
@@ -153,7 +154,7 @@ def test_a_map_that_changes_between_two_reads_is_a_race(crm: Gateway, monkeypatc
     answer_for(crm, ref(2))
     integrated(twin(crm))
     monkeypatch.setattr(map_store, "newest", lambda _: stale)
-    with crm.work() as work, pytest.raises(RaceError):
+    with crm.work(RIGHTS) as work, pytest.raises(RaceError):
         bundles.bundle(work, subject_id(work, ref(2)))
 
 

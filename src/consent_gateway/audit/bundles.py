@@ -133,11 +133,17 @@ def _proof_json(proof: MapProof) -> dict[str, object]:
 
 
 def parse_bundle(data: bytes) -> Bundle:
-    """Return what a bundle's file holds; ValueError unless it has exactly the members of the format, of their types."""
+    """Return what a bundle's file holds; ValueError unless it has exactly the members of the format, of their types.
+
+    And unless it is canonical to the byte, as it was written: a doubled member, a blank, a float, another spelling of a
+    number or a text, and what stands behind the end are refused. One bundle has one file.
+    """
     try:
         read = json.loads(data.decode())
     except (ValueError, RecursionError):
         raise ValueError("the bundle is not JSON") from None
+    if canonical_json(read) != data:
+        raise ValueError("the bundle is not in canonical form")
     match _members(read, "format", "checkpoint", "map", "chains"):
         case [str(form), str(checkpoint), published, list(chains)] if form == BUNDLE_FORMAT:
             logged = None if published is None else _logged(_members(published, "index", "entry", "proof"))

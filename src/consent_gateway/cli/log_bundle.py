@@ -11,14 +11,13 @@ from consent_gateway.cli.options import as_principal, emit, json_option, key_opt
 from consent_gateway.services import bundles, chain_checks, maps, people
 from consent_gateway.services.audit_log import Sequencer
 
-_SCOPE = "decide"
 _FOUND = 1
 
 
 @click.command("bundle")
 @click.argument("pseudonym")
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
-@key_option(_SCOPE)
+@key_option(bundles.ACCESS_SCOPE)
 @store_option
 @json_option
 def bundle(pseudonym: str, file: Path, key_file: Path, store: Path | None, *, as_json: bool) -> None:
@@ -32,7 +31,7 @@ def bundle(pseudonym: str, file: Path, key_file: Path, store: Path | None, *, as
     sequencer.drain()
     maps.publish(gateway)
     sequencer.drain()
-    with gateway.work(as_principal(gateway, key_file, _SCOPE)) as work:
+    with gateway.work(as_principal(gateway, key_file, bundles.ACCESS_SCOPE)) as work:
         content, uid = bundles.bundle(work, people.named_by(work, pseudonym))
     sequencer.drain()
     _write_private(file, content)

@@ -21,11 +21,13 @@ from consent_gateway.db import log_store, map_store
 from consent_gateway.db.engine import Session
 from consent_gateway.db.log_store import AboutPerson
 from consent_gateway.domain.ids import SubjectId
-from consent_gateway.errors import NotFoundError, RaceError
+from consent_gateway.domain.purposes import OWN
+from consent_gateway.errors import ForbiddenError, NotFoundError, RaceError
 from consent_gateway.services import maps, people
 from consent_gateway.services.gateway import Work
 from consent_gateway.vault.envelope import derive_audit_key
 
+ACCESS_SCOPE = "access"
 _READING = "bundle"
 Tile = tuple[int, int, int]
 
@@ -33,11 +35,15 @@ Tile = tuple[int, int, int]
 def bundle(work: Work, subject_id: SubjectId) -> tuple[bytes, bytes]:
     """Return the bundle of a person, every subject of theirs, and the uid of the entry that records it.
 
-    NotFoundError for nobody, and before the log has an entry; RaceError where a map was published meanwhile.
+    NotFoundError for nobody, and before the log has an entry; ForbiddenError for a key that is not our own or lacks the
+    scope by name; RaceError where a map was published meanwhile.
     """
     members = people.lock_people(work, [subject_id]).get(subject_id)
     if members is None:
         raise NotFoundError
+    # By name, as `reveal_plain` and `disclose`: who runs the gateway need not read all that ever happened to somebody.
+    if work.actor.recipient != OWN or ACCESS_SCOPE not in work.actor.scopes:
+        raise ForbiddenError(f"a bundle needs a key of our own with the scope {ACCESS_SCOPE}, by name")
     uid = _record(work, members)
     head = log_store.checkpoint(work.session)
     if head is None:

@@ -31,6 +31,7 @@ SCOPES = frozenset(
         "reveal",
         "reveal_plain",
         "disclose",
+        "access",
     }
 )
 _SECRET_BYTES = 32
