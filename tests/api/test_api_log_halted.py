@@ -238,6 +238,7 @@ def test_a_no_outlives_the_store_that_was_put_away(crm: Edge, tmp_path: Path) ->
 def test_a_spool_that_cannot_be_written_takes_nothing(crm: Edge) -> None:
     crm.gateway.gate.report("test", Fault(FaultKind.ROLLED_BACK))
     path = crm.settings.spool_file()
+    path.unlink(missing_ok=True)
     path.symlink_to(path.with_name("elsewhere"))
     reply = crm.admin.post("/v1/consents", json={"source": "crm", "items": [A_NO]})
     assert (reply.status_code, reply.json()["code"]) == (503, "store_unavailable")

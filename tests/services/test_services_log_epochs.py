@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import select
-from test_services_self_check import Drawer, acts, checked, grow, refused, set_back, size_of
+from test_services_self_check import Drawer, acts, checked, grow, grown_meanwhile, refused, set_back, size_of
 
 from backups import back_up
 from builders import twin
@@ -14,6 +14,7 @@ from consent_gateway.audit import verifier
 from consent_gateway.audit.checkpoints import open_checkpoint
 from consent_gateway.audit.entries import EntryKind, parse_entry
 from consent_gateway.audit.epochs import Anchor, follow, judge, statement_digest
+from consent_gateway.audit.kept.port import Trouble
 from consent_gateway.audit.merkle import leaf_hashes, root_from_leaves
 from consent_gateway.audit.notes import parse_vkey
 from consent_gateway.db import log_store
@@ -84,6 +85,32 @@ def set_back_by(gateway: Gateway, tmp_path: Path, lost: int = 20) -> tuple[Gatew
     check = checked(started, copy)
     assert refused(started) is FaultKind.ROLLED_BACK
     return started, check, copy, published
+
+
+def test_a_plan_names_no_loss_for_what_is_published_while_it_is_made(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check = checked(gateway)
+    grow(gateway)
+    check.check_store()
+    grown_meanwhile(monkeypatch, log_epochs, gateway)
+    assert log_epochs.planned(gateway, check.copies).succession.lost is None
+
+
+def test_a_copy_that_cannot_be_reached_any_more_stays_evidence_of_what_is_lost(
+    gateway: Gateway, tmp_path: Path
+) -> None:
+    started, _, far, published = set_back_by(gateway, tmp_path)
+    with gateway.store.reading() as session:
+        size = (log_store.checkpoint(session) or (0, b""))[0]
+    near = Drawer("near", "n" * 64, gateway.signer.sign_checkpoint(size + 1, leaf_hashes(published)[0]))
+    both = checked(started, far, near)
+    far.trouble = Trouble.UNREACHABLE
+    assert both.copies.compare(far).trouble == "unreachable"
+    lost = log_epochs.planned(started, both.copies).succession.lost
+    assert lost is not None
+    assert lost.until == len(published), "not only what the nearer copy knows"
+    assert "copy_drawer" in started.gate.faults
 
 
 def test_a_log_that_was_set_back_goes_on_in_a_new_epoch(gateway: Gateway, tmp_path: Path) -> None:

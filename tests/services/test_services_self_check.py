@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import delete, select, update
@@ -23,11 +24,13 @@ from consent_gateway.db import log_store
 from consent_gateway.db.engine import Store
 from consent_gateway.db.tables import audit_entries, audit_head, audit_tiles, log_epochs
 from consent_gateway.errors import AuditBacklogError, LogHaltedError
+from consent_gateway.services import log_view, self_check
 from consent_gateway.services.audit_log import Sequencer, pending
 from consent_gateway.services.checkpoint_copies import Copies
 from consent_gateway.services.gateway import Gateway
 from consent_gateway.services.log_gate import Change, Fault, FaultKind, LogGate
 from consent_gateway.services.log_keeper import Care, CopyTroubleError, LogKeeper, measure_backlog
+from consent_gateway.services.log_view import LogView
 from consent_gateway.services.loops import Loop
 from consent_gateway.services.self_check import SelfCheck
 from consent_gateway.services.worker import Worker
@@ -109,6 +112,35 @@ def refused(gateway: Gateway) -> FaultKind:
     assert gateway.gate.fault is not None
     assert str(gateway.gate.fault) == caught.value.detail
     return gateway.gate.fault.kind
+
+
+# -- a log that grows while it is looked at --------------------------------------------------------------------------
+
+
+def grown_meanwhile(monkeypatch: pytest.MonkeyPatch, module: object, busy: Gateway) -> None:
+    """Have a batch published right after a check took its snapshot of the log."""
+    taken = log_view.view
+
+    def late(*given: Any) -> LogView:
+        found = taken(*given)
+        acts(twin(busy))
+        Sequencer(busy).drain()
+        return found
+
+    monkeypatch.setattr(module, "view", late)
+
+
+def test_what_is_published_while_the_log_is_checked_is_no_set_back(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check = checked(gateway)
+    grow(gateway)
+    grown_meanwhile(monkeypatch, self_check, gateway)
+    for _ in range(3):
+        check.check_store()
+        assert gateway.gate.faults == {}
+    assert gateway.published is not None
+    assert gateway.published.size == size_of(gateway)
 
 
 # -- the gate ------------------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ A copy that holds nothing although it was written before is *lost*: it says noth
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from consent_gateway.audit.checkpoints import Checkpoint
 from consent_gateway.audit.epochs import Anchor
@@ -81,8 +81,8 @@ class Copies:
         try:
             state = self._compared(copy, copy.read(), write=write, renew=renew)
         except KeptError as error:
-            # Evidence stays evidence while its place cannot be reached.
-            state = CopyState(copy.name, trouble=error.trouble.value, size=self.states[copy.name].size)
+            # Evidence stays evidence while its place cannot be reached: a new epoch has to name what it shows.
+            state = replace(self.states[copy.name], anchor=None, trouble=error.trouble.value)
         except UnsoundError as error:
             self.gateway.gate.report("store", error.fault)
             state = CopyState(copy.name, trouble="log_unsound")

@@ -84,13 +84,15 @@ def epoch_name(said: Succession) -> str:
 
 def planned(gateway: Gateway, copies: Copies) -> Plan:
     """Return the epoch that would be opened now. LogHaltedError if the stored log itself is not sound."""
+    kept = _kept(gateway, copies)
     with gateway.store.reading() as session:
-        return _plan(gateway, _sound(gateway, session), copies)
+        return _plan(_sound(gateway, session), kept)
 
 
 def propose(work: Work, copies: Copies, reason: str) -> Approval:
     """Propose the epoch that would be opened now; `reason` is a slug. Errors as `approvals.propose`."""
-    plan = _plan(work.gateway, _sound(work.gateway, work.session), copies)
+    kept = _kept(work.gateway, copies)
+    plan = _plan(_sound(work.gateway, work.session), kept)
     return approvals.propose(work, Action.LOG_EPOCH, plan.subject(reason))
 
 
@@ -104,7 +106,7 @@ def open_epoch(gateway: Gateway, actor: Principal, copies: Copies, reason: str) 
     with gateway.work(actor, curing=True) as work:
         store = SqlLogStore(work.session, Edge(), 0)
         head = store.head()
-        plan = _plan(gateway, _sound(gateway, work.session), copies)
+        plan = _plan(_sound(gateway, work.session), _kept(gateway, copies))
         if plan.succession.lost is None and gateway.gate.faults.keys() - {SPOOL}:
             raise ConflictError("no checkpoint is known that the log contradicts, so its loss cannot be named")
         approval = approvals.use(work, Action.LOG_EPOCH, plan.subject(reason))
@@ -144,8 +146,8 @@ def _require_curable(gateway: Gateway) -> None:
             raise ConflictError(f"no epoch cures what {source} found: {fault}")
 
 
-def _plan(gateway: Gateway, log: LogView, copies: Copies) -> Plan:
-    held, against = _evidence(gateway, log, copies)
+def _plan(log: LogView, kept: Sequence[Checkpoint]) -> Plan:
+    held, against = _evidence(log, kept)
     newest = max(against, key=lambda kept: (_number(log.keys, kept), kept.size), default=None)
     last = log.epoch if newest is None else max(_number(log.keys, newest), log.epoch)
     epoch = last + 1
@@ -156,12 +158,15 @@ def _plan(gateway: Gateway, log: LogView, copies: Copies) -> Plan:
     return Plan(log.epoch, last, said)
 
 
-def _evidence(gateway: Gateway, log: LogView, copies: Copies) -> tuple[list[Checkpoint], list[Checkpoint]]:
-    """Return the kept checkpoints that the log extends, and those that it contradicts."""
+def _kept(gateway: Gateway, copies: Copies) -> list[Checkpoint]:
+    """Return every checkpoint that is known; ask *before* the log is read, which may grow meanwhile."""
     kept = [state.kept for state in copies.states.values() if state.kept is not None]
     kept += gateway.gate.evidence.values()
-    if gateway.published is not None:
-        kept.append(gateway.published)
+    return kept if gateway.published is None else [*kept, gateway.published]
+
+
+def _evidence(log: LogView, kept: Sequence[Checkpoint]) -> tuple[list[Checkpoint], list[Checkpoint]]:
+    """Return the kept checkpoints that the log extends, and those that it contradicts."""
     stands = [(checkpoint, log.judge(checkpoint)) for checkpoint in kept]
     held = [checkpoint for checkpoint, anchor in stands if anchor is Anchor.HOLDS]
     return held, [c for c, anchor in stands if anchor in (Anchor.ROLLED_BACK, Anchor.FORKED)]

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from consent_gateway.audit.checkpoints import Checkpoint
 from consent_gateway.audit.epochs import Anchor
 from consent_gateway.audit.merkle import HASH_BYTES, leaf_hashes, perfect_root
 from consent_gateway.audit.tiles import TILE_WIDTH, decode_bundle, tile_width
@@ -43,7 +44,8 @@ class SelfCheck:
     rounds: int = field(default=0, init=False)
 
     def run(self) -> None:
-        """Check everything once, and tell the gate. Raises StoreError if the store cannot be read."""
+        """Check everything once, and tell the gate. Raises StoreError if the store or the spool cannot be read."""
+        spool.notice(self.gateway)
         for copy in self.copies.copies:
             self.copies.compare(copy)
         self.check_store()
@@ -54,24 +56,16 @@ class SelfCheck:
         gate = self.gateway.gate
         replaced = self.gateway.store.is_replaced()
         gate.report("file", Fault(FaultKind.REPLACED) if replaced else None)
+        published = self.gateway.published  # before the log is read: it may grow while it is looked at
         with self.gateway.store.reading() as session:
             try:
                 log = view(session, self.gateway.log_keys)
                 self.gateway.adopt_epoch(log.epoch)
-                gate.report("memory", self._against_memory(log))
+                gate.report("memory", _against_memory(log, published))
                 gate.report("store", self._rehashed(session, log))
             except UnsoundError as error:
                 gate.report("store", error.fault)
         self.rounds += 1
-
-    def _against_memory(self, log: LogView) -> Fault | None:
-        published = self.gateway.published
-        if published is None:
-            return None
-        anchor = log.judge(published)
-        if anchor is Anchor.HOLDS:
-            return None
-        return Fault(_KINDS[anchor], f"{published.size} entries were published, the store has {log.size}")
 
     def _rehashed(self, session: Session, log: LogView) -> Fault | None:
         count = -(-log.size // TILE_WIDTH)
@@ -90,6 +84,15 @@ class SelfCheck:
             return Fault(FaultKind.ALTERED, "an entry cannot be one")
         self.cursor = older.stop
         return None
+
+
+def _against_memory(log: LogView, published: Checkpoint | None) -> Fault | None:
+    if published is None:
+        return None
+    anchor = log.judge(published)
+    if anchor is Anchor.HOLDS:
+        return None
+    return Fault(_KINDS[anchor], f"{published.size} entries were published, the store has {log.size}")
 
 
 def check_bundle(session: Session, log: LogView, index: int) -> None:

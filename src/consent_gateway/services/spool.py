@@ -5,6 +5,10 @@ a no must not be refused. So what `deferrals` would put off is sealed for the va
 file and answered with 202: kept, not carried out. When the last fault is gone the gate stays closed until every line is
 in the store as a deferral, with its entry; deferrals are carried out before anything is decided. A line that is in the
 store already (a crash came before the file was emptied) is passed over.
+
+A line never lies there with an open gate. Who adds one closes the gate while nobody can take it, for the gate may have
+opened since it refused the call; who has emptied the file opens the gate while nobody can add one; and a process that
+starts and finds lines of one that ended begins with a closed gate (`notice`).
 """
 
 from __future__ import annotations
@@ -19,7 +23,7 @@ from consent_gateway.domain.registers import Principal
 from consent_gateway.services import deferrals
 from consent_gateway.services.deferrals import Kept, Letter
 from consent_gateway.services.gateway import Gateway, Work
-from consent_gateway.services.log_gate import SPOOL
+from consent_gateway.services.log_gate import SPOOL, Fault, FaultKind
 
 
 def keep(work: Work, uid: bytes, letter: Letter, kept: Kept | None = None) -> None:
@@ -29,7 +33,14 @@ def keep(work: Work, uid: bytes, letter: Letter, kept: Kept | None = None) -> No
         raise ValueError("there is no spool")
     row = deferrals.sealed_row(work, uid, letter, kept)
     written = row | {"uid": uid.hex(), "sealed": base64.b64encode(row["sealed"]).decode()}
-    spool.append(written | {"kind": letter.kind, "rows": deferrals.rows_of(letter)})
+    line = written | {"kind": letter.kind, "rows": deferrals.rows_of(letter)}
+    spool.append(line, lambda: _close(work.gateway))
+
+
+def notice(gateway: Gateway) -> None:
+    """Close the gate if there are lines of a process that ended; StoreError if that cannot be told."""
+    if gateway.spool is not None and gateway.spool.count():
+        _close(gateway)
 
 
 def settle(gateway: Gateway) -> int:
@@ -39,9 +50,11 @@ def settle(gateway: Gateway) -> int:
     """
     if gateway.spool is None or set(gateway.gate.faults) != {SPOOL}:
         return 0
-    done = gateway.spool.take(lambda line: _put(gateway, line))
-    gateway.gate.report(SPOOL, None)
-    return done
+    return gateway.spool.take(lambda line: _put(gateway, line), lambda: gateway.gate.report(SPOOL, None))
+
+
+def _close(gateway: Gateway) -> None:
+    gateway.gate.report(SPOOL, Fault(FaultKind.SETTLING))
 
 
 def _put(gateway: Gateway, line: Mapping[str, Any]) -> None:

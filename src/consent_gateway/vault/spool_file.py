@@ -2,7 +2,8 @@
 
 One line of JSON each, appended under a lock and flushed before `append` returns; what a crash cut off is no line. Every
 process that serves the store sees the same file (like the tombstone file). Lines are taken in their order and the file
-is emptied under the same lock, so that nothing falls between. The content is sealed by the vault's letterbox; in clear
+is emptied under the same lock, and so is what a caller does about the one or the other, so that nothing falls between.
+The content is sealed by the vault's letterbox; in clear
 are who brought it, when, and how many rows it has.
 """
 
@@ -30,8 +31,11 @@ class SpoolFile:
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def append(self, line: Mapping[str, Any]) -> None:
-        """Add one line, durable on return. StoreError if it cannot be: then it was not taken in."""
+    def append(self, line: Mapping[str, Any], then: Callable[[], None] = lambda: None) -> None:
+        """Add one line, durable on return; `then` is called before anybody can take it.
+
+        StoreError if it cannot be added: then it was not taken in.
+        """
         content = json.dumps(line, separators=(",", ":")).encode() + b"\n"
         with self._locked() as descriptor:
             size = _whole(descriptor)
@@ -45,6 +49,7 @@ class SpoolFile:
                 with contextlib.suppress(OSError):
                     os.ftruncate(descriptor, size)
                 raise
+            then()
 
     def count(self) -> int:
         """Return how many lines wait; StoreError if the file cannot be read."""
@@ -53,20 +58,20 @@ class SpoolFile:
         with self._locked() as descriptor:
             return len(_lines(descriptor))
 
-    def take(self, act: Callable[[Mapping[str, Any]], None]) -> int:
+    def take(self, act: Callable[[Mapping[str, Any]], None], then: Callable[[], None] = lambda: None) -> int:
         """Give every line to `act`, in order, and empty the file; returns how many. If `act` raises, all stay.
 
-        `act` sees a line again if a crash comes before the file is empty: it has to know what it did.
+        `then` is called when the file is empty, before anybody can add to it. `act` sees a line again if a crash comes
+        before the file is empty: it has to know what it did.
         """
-        if not os.path.lexists(self.path):
-            return 0
-        with self._locked() as descriptor:
-            lines = _lines(descriptor)
-            for line in lines:
-                act(json.loads(line))
-            os.ftruncate(descriptor, 0)
-            os.fsync(descriptor)
-        return len(lines)
+        try:
+            with self._locked() as descriptor:
+                return _taken(descriptor, act, then)
+        except StoreError:
+            if os.path.lexists(self.path):
+                raise
+        then()  # there is no file, and nobody can make one
+        return 0
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[int]:
@@ -81,6 +86,17 @@ class SpoolFile:
             raise StoreError("the spool cannot be read or written", retry_after=5) from None
         finally:
             os.close(descriptor)  # closing releases the lock
+
+
+def _taken(descriptor: int, act: Callable[[Mapping[str, Any]], None], then: Callable[[], None]) -> int:
+    lines = _lines(descriptor)
+    for line in lines:
+        act(json.loads(line))
+    if lines:
+        os.ftruncate(descriptor, 0)
+        os.fsync(descriptor)
+    then()
+    return len(lines)
 
 
 def _read(descriptor: int) -> bytes:

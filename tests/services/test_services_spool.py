@@ -1,0 +1,138 @@
+"""What was kept outside of the store is in the store before anything is decided, whenever it came (P1, P2)."""
+
+from __future__ import annotations
+
+import fcntl
+import secrets
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from consent_gateway.db import deferrals as rows
+from consent_gateway.domain.ids import RecipientId
+from consent_gateway.domain.registers import Principal
+from consent_gateway.errors import LogHaltedError, StoreError
+from consent_gateway.services import deferrals, spool
+from consent_gateway.services.checkpoint_copies import Copies
+from consent_gateway.services.gateway import Gateway
+from consent_gateway.services.log_gate import SPOOL, Fault, FaultKind, LogGate
+from consent_gateway.services.self_check import SelfCheck
+from consent_gateway.vault.spool_file import SpoolFile
+
+CRM = Principal("crm_system", RecipientId("self"), frozenset({"ingest"}))
+ALTERED, SETTLING = Fault(FaultKind.ALTERED), Fault(FaultKind.SETTLING)
+
+
+@pytest.fixture(name="started")
+def process(gateway: Gateway, tmp_path: Path) -> Callable[[], Gateway]:
+    """Start a process over the store and the one spool: a gate of its own, which knows nothing of another's."""
+    return lambda: replace(gateway, spool=SpoolFile(tmp_path / "opt_outs.spool"), gate=LogGate())
+
+
+def keeps_a_no(process: Gateway) -> None:
+    """Take a no in as the desk does for whom the gate has refused."""
+    with process.look(CRM) as work:
+        spool.keep(work, secrets.token_bytes(16), deferrals.of_erasure("p0-" + "0" * 32, "request"))
+
+
+def waiting(process: Gateway) -> bool:
+    with process.look() as work:
+        return rows.any_waiting(work.session)
+
+
+def refused(process: Gateway) -> bool:
+    try:
+        with process.work():
+            return False
+    except LogHaltedError:
+        return True
+
+
+def test_what_a_process_left_is_brought_in_by_the_next_one_before_it_decides(started: Callable[[], Gateway]) -> None:
+    """Restart is what cures a file that was replaced; no copies are kept, so nothing else closes the gate."""
+    first = started()
+    first.gate.report("file", Fault(FaultKind.REPLACED))
+    keeps_a_no(first)
+    second = started()
+    SelfCheck(second, Copies(second, [])).run()
+    assert waiting(second), "a no that was acknowledged is nowhere but in the file"
+    assert second.spool is not None
+    assert (second.spool.count(), second.gate.faults) == (0, {})
+
+
+def test_what_the_check_of_the_next_one_finds_leaves_it_in_the_file(started: Callable[[], Gateway]) -> None:
+    first = started()
+    first.gate.report("file", ALTERED)
+    keeps_a_no(first)
+    second = started()
+    second.gate.report("test", ALTERED)
+    SelfCheck(second, Copies(second, [])).run()
+    assert not waiting(second)
+    second.gate.report("test", None)
+    assert refused(second), "not before it is in the store"
+    assert spool.settle(second) == 1
+    assert waiting(second)
+    assert not refused(second)
+
+
+def test_a_no_whose_gate_opened_before_it_was_written_down_closes_it_again(started: Callable[[], Gateway]) -> None:
+    process = started()
+    assert not refused(process)
+    keeps_a_no(process)
+    assert process.gate.fault == SETTLING
+    assert refused(process)
+    assert spool.settle(process) == 1
+    assert waiting(process)
+    assert not refused(process)
+
+
+def test_a_fault_that_comes_while_the_spool_is_emptied_strands_nothing(started: Callable[[], Gateway]) -> None:
+    process = started()
+    process.gate.report("store", ALTERED)
+    process.gate.report(SPOOL, None)  # who emptied it before the fault came says so only now
+    keeps_a_no(process)
+    process.gate.report("store", None)
+    assert process.gate.fault == SETTLING
+    assert spool.settle(process) == 1
+
+
+def test_the_gate_opens_while_nobody_can_add_a_line(
+    started: Callable[[], Gateway], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process, heard = started(), list[bool]()
+    assert process.spool is not None
+    process.gate.report(SPOOL, SETTLING)
+    path = process.spool.path
+    monkeypatch.setattr(LogGate, "report", lambda *_: heard.append(_is_locked(path)))
+    spool.settle(process)
+    keeps_a_no(process)
+    assert heard == [True, True]
+
+
+def test_where_no_spool_can_be_made_the_gate_opens_for_nothing_can_be_in_it(started: Callable[[], Gateway]) -> None:
+    process = started()
+    assert process.spool is not None
+    process.spool.path = process.spool.path / "there" / "is" / "no" / "folder"
+    process.gate.report("test", ALTERED)
+    process.gate.report("test", None)
+    assert spool.settle(process) == 0
+    assert process.gate.faults == {}
+
+
+def test_a_spool_that_cannot_be_looked_at_stops_the_start(started: Callable[[], Gateway]) -> None:
+    process = started()
+    assert process.spool is not None
+    process.spool.path.mkdir()
+    with pytest.raises(StoreError):
+        SelfCheck(process, Copies(process, [])).run()
+
+
+def _is_locked(path: Path) -> bool:
+    with path.open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
