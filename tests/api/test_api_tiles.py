@@ -16,7 +16,7 @@ from consent_gateway.api.guests import Guests
 from consent_gateway.api.tiles import accepts_gzip
 from consent_gateway.audit import verifier
 from consent_gateway.audit.entries import EntryKind
-from consent_gateway.audit.tiles import decode_bundle, entries_path, level_tiles, parse_tile_path, tile_path, tree_tiles
+from consent_gateway.audit.tiles import decode_bundle, entries_path, level_tiles, tile_path, tree_tiles
 from consent_gateway.errors import UnavailableError
 from edge import SHARED, Edge, running
 
@@ -122,15 +122,7 @@ def test_partial_tiles_are_served_for_every_size_the_log_had_and_no_other(log: h
 
 @pytest.mark.parametrize("name", NOT_TILES)
 def test_a_tile_has_one_path(log: httpx.Client, name: str) -> None:
-    assert parse_tile_path(name) is None
     assert log.get("/" + name).status_code == 404
-
-
-@pytest.mark.parametrize("index", [0, 5, 999, 1000, 1234067, 10**9, 2**55])
-def test_paths_are_read_as_they_are_written(index: int) -> None:
-    for width in (1, 255, 256):
-        assert parse_tile_path(entries_path(index, width)) == (None, index, width)
-        assert parse_tile_path(tile_path(63, index, width)) == (63, index, width)
 
 
 def test_head_is_get_without_its_body(log: httpx.Client) -> None:

@@ -22,6 +22,7 @@ from consent_gateway.audit.epochs import (
 )
 from consent_gateway.audit.log_keys import ForeignError, LogKeys
 from consent_gateway.audit.merkle import leaf_hashes
+from consent_gateway.audit.notes import to_base64
 
 OLD = [b"old-%d" % n for n in range(40)]  # as published in the first epoch
 NEW = [*OLD[:20], *(b"new-%d" % n for n in range(30))]  # what went on after 20 survived
@@ -83,6 +84,8 @@ def test_a_statement_is_read_as_it_was_written(epoch: int, surviving: int, data:
         ("epoch 2\n", "epoch 2\n\n"),
         ("lost 20", "found 20"),
         ("vkey ", "vkey x"),
+        (to_base64(root(OLD, 20)), to_base64(root(OLD, 20)[1:])),
+        (to_base64(root(OLD, 40)), to_base64(root(OLD, 40) + b"\0")),
     ],
 )
 def test_a_statement_that_is_spelt_otherwise_is_none(old: str, new: str) -> None:
@@ -110,6 +113,12 @@ def test_an_epoch_that_a_restored_store_forgot_is_left_out_by_a_statement_of_bot
     note = KEYS.signer(2).sign_text(said.text) + KEYS.signer(1).sign_text(said.text).rpartition(b"\n\n")[2]
     assert [e.number for e in follow(KEYS.signer(1).vkey, [note])] == [1, 3]
     assert [e.number for e in follow(KEYS.signer(1).vkey, [signed(step()), note])] == [1, 2, 3]
+
+
+def test_a_pinned_key_of_another_log_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"^the pinned key is of another log$"):
+        follow(KEYS.signer(2).vkey, [], origin="other.example/log")
+    assert [e.number for e in follow(KEYS.signer(2).vkey, [])] == [1], "pinned alone, it is the first of its name"
 
 
 @pytest.mark.parametrize(

@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+import asyncio
+import fcntl
 import os
 import shutil
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import contextmanager
 from pathlib import Path
 
+import nats
 import pytest
 
+import nats_accounts
 from consent_gateway.audit.kept import nats_copies
 from consent_gateway.audit.kept.file_copies import FileCopy
 from consent_gateway.audit.kept.http_copies import HttpCopy
 from consent_gateway.audit.kept.outbound import Outbound, is_safe_url
 from consent_gateway.audit.kept.places import Places, copies_of
 from consent_gateway.audit.kept.port import MAX_KEPT_BYTES, Copy, KeptError, Trouble
+from consent_gateway.errors import InputError
 from edge import free_port
+from nats_accounts import ACCOUNT, USER, new, operated
 from peers import Peer, Shelf, Told, peer
 
 NOTES = [b"note %d" % n for n in range(3)]
@@ -39,17 +46,15 @@ def shelf() -> Iterator[Peer]:
         yield served
 
 
-@pytest.fixture(scope="module")
-def nats_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A real NATS server with JetStream, if there is one on this machine."""
+@contextmanager
+def running_nats(*options: str, port: int) -> Iterator[str]:
+    """A real NATS server, if there is one on this machine."""
     found = shutil.which("nats-server") or shutil.which("nats-server", path="/usr/sbin:/usr/local/bin")
     if found is None:
         pytest.skip("NATS-SERVER IS MISSING: apt-get install nats-server")
-    port, folder = free_port(), tmp_path_factory.mktemp("nats")
-    command = [found, "-a", "127.0.0.1", "-p", str(port), "-js", "-sd", str(folder)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen([found, *options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 20
-    while time.monotonic() < deadline:
+    while time.monotonic() < deadline and process.poll() is None:
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) == 0:
                 break
@@ -57,6 +62,23 @@ def nats_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     yield f"nats://127.0.0.1:{port}"
     process.terminate()
     process.wait(20)
+
+
+@pytest.fixture(scope="module")
+def nats_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A server with JetStream that lets everybody in."""
+    port, folder = free_port(), tmp_path_factory.mktemp("nats")
+    with running_nats("-a", "127.0.0.1", "-p", str(port), "-js", "-sd", str(folder), port=port) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def guarded_nats(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
+    """A server that knows its users by JWT, and the credentials of one."""
+    port, folder = free_port(), tmp_path_factory.mktemp("guarded")
+    configuration, credentials = operated(folder, port)
+    with running_nats("-c", str(configuration), port=port) as url:
+        yield url, credentials
 
 
 @pytest.fixture(params=["file", "http", "nats"])
@@ -124,6 +146,98 @@ def test_a_file_that_cannot_be_used_says_so(tmp_path: Path) -> None:
     (tmp_path / "new.part").symlink_to(tmp_path / "elsewhere")
     assert trouble(lambda: small.write(NOTES[0], None)) is Trouble.UNWRITABLE
     assert not (tmp_path / "elsewhere").exists()
+
+
+def test_a_file_that_another_process_is_writing_is_left_to_it(tmp_path: Path) -> None:
+    copy = FileCopy("f", tmp_path / "checkpoint")
+    copy.write(NOTES[0], None)
+    seen = copy.read()
+    with (tmp_path / "checkpoint.lock").open("rb") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        assert trouble(lambda: copy.write(NOTES[1], seen)) is Trouble.CONFLICT
+        assert copy.read() == seen
+    copy.write(NOTES[1], seen)
+    kept = copy.read()
+    assert kept is not None
+    assert kept.note == NOTES[1]
+
+
+def test_a_bucket_keeps_the_notes_before_and_a_key_that_was_deleted_is_none(nats_server: str) -> None:
+    copy = nats_copies.NatsCopy("nats_1", nats_server, "history", 5.0)
+    for note in NOTES:
+        copy.write(note, copy.read())
+
+    async def look(*, delete: bool) -> list[bytes | None]:
+        client = await nats.connect(nats_server)
+        try:
+            keys = await client.jetstream().key_value("history")
+            if delete:
+                await keys.delete("checkpoint")
+            return [entry.value for entry in await keys.history("checkpoint")]
+        finally:
+            await client.close()
+
+    assert asyncio.run(look(delete=False)) == NOTES
+    assert [*asyncio.run(look(delete=True))][: len(NOTES)] == NOTES
+    assert copy.read() is None
+    copy.write(NOTES[0], None)
+    kept = copy.read()
+    assert kept is not None
+    assert kept.note == NOTES[0]
+
+
+def test_what_is_in_a_bucket_has_a_limit(nats_server: str) -> None:
+    copy = nats_copies.NatsCopy("nats_1", nats_server, "limits", 5.0)
+    copy.write(b"x" * MAX_KEPT_BYTES, None)
+    kept = copy.read()
+    assert kept is not None
+    assert len(kept.note) == MAX_KEPT_BYTES
+    copy.write(b"x" * (MAX_KEPT_BYTES + 1), kept)
+    assert trouble(copy.read) is Trouble.TOO_LARGE
+
+
+def test_a_bucket_or_an_address_that_there_cannot_be(nats_server: str) -> None:
+    assert trouble(nats_copies.NatsCopy("n", nats_server, "no bucket", 5.0).read) is Trouble.UNREACHABLE
+    assert trouble(nats_copies.NatsCopy("n", "nats://127.0.0.1:99999", "b", 5.0).read) is Trouble.UNREACHABLE
+
+
+def test_a_server_that_knows_its_users_is_shown_the_credentials_as_they_are_now(
+    guarded_nats: tuple[str, str], tmp_path: Path
+) -> None:
+    server, credentials = guarded_nats
+    file = tmp_path / "gateway.creds"
+    copy = nats_copies.NatsCopy("nats_1", server, "guarded", 5.0, file)
+    file.write_text(credentials, encoding="utf-8")
+    copy.write(NOTES[0], copy.read())
+    file.write_text(credentials.replace("\n", "\r\n"), encoding="utf-8")
+    kept = copy.read()
+    assert kept is not None
+    assert kept.note == NOTES[0]
+    stranger = new(USER)
+    file.write_text(nats_accounts.credentials(new(ACCOUNT).vouches(stranger, "user"), stranger.seed), encoding="utf-8")
+    assert trouble(copy.read) is Trouble.UNREACHABLE
+    assert trouble(nats_copies.NatsCopy("n", server, "guarded", 5.0).read) is Trouble.UNREACHABLE
+
+
+SEED = new(USER).seed
+WHOLE = nats_accounts.credentials("a.b-c_d.e", SEED)
+
+
+@pytest.mark.parametrize("content", [
+    None, "", WHOLE[:40], WHOLE[: WHOLE.index(SEED) + 57], WHOLE.replace("a.b", "a b"), WHOLE.replace(SEED, SEED[:-1]),
+    WHOLE.replace(SEED, SEED[:-2] + ("BC" if SEED[-2:] != "BC" else "CB")), WHOLE.replace(SEED, new(ACCOUNT).seed),
+    WHOLE.replace("BEGIN NATS USER JWT", "BEGIN NATS ACCOUNT JWT"), " " * 65_536 + WHOLE,
+])  # fmt: skip
+def test_credentials_that_are_none_are_said_to_be_so_at_once(
+    guarded_nats: tuple[str, str], tmp_path: Path, content: str | None
+) -> None:
+    """Also while an agent is writing them: the call must not wait for the rest of the file."""
+    file = tmp_path / "gateway.creds"
+    if content is not None:
+        file.write_text(content, encoding="utf-8")
+    copy = nats_copies.NatsCopy("n", guarded_nats[0], "b", 5.0, file)
+    assert trouble(copy.read) is Trouble.CREDENTIALS
+    assert trouble(lambda: copy.write(NOTES[0], None)) is Trouble.CREDENTIALS
 
 
 def http(served: Peer, **more: Path) -> HttpCopy:
@@ -226,9 +340,32 @@ def test_addresses_that_are_refused(url: str) -> None:
 
 
 def test_places_become_copies_with_names_of_their_own(tmp_path: Path) -> None:
-    with ExitStack():
-        files = (tmp_path / "a", tmp_path / "b")
-        made = copies_of(Places(files, ("https://h.example/x",), nats_url="tls://h.example"))
-    assert [copy.name for copy in made] == ["file_1", "file_2", "http_1", "nats_1"]
-    assert len({copy.place for copy in made}) == 4
+    files, urls = (tmp_path / "a", tmp_path / "b"), ("https://h.example/x", "https://h.example/y")
+    bearer, credentials = tmp_path / "token", tmp_path / "creds"
+    places = Places(files, urls, bearer, "tls://h.example", "bucket", credentials, 2.5)
+    outbound = Outbound(2.5, MAX_KEPT_BYTES)
+    assert copies_of(places) == (
+        FileCopy("file_1", files[0]),
+        FileCopy("file_2", files[1]),
+        HttpCopy("http_1", urls[0], outbound, bearer),
+        HttpCopy("http_2", urls[1], outbound, bearer),
+        nats_copies.NatsCopy("nats_1", "tls://h.example", "bucket", 2.5, credentials),
+    )
+    assert len({copy.place for copy in copies_of(places)}) == 5
+    assert copies_of(Places()) == ()
+
+
+def test_a_relative_path_stays_where_it_was_when_the_process_moves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (made,) = copies_of(Places((Path("a"),)))
+    assert made == FileCopy("file_1", tmp_path / "a")
+
+
+def test_a_copy_in_nats_needs_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    """None in `sys.modules` is how Python says that a module is not there."""
+    monkeypatch.setitem(sys.modules, "consent_gateway.audit.kept.nats_copies", None)
+    with pytest.raises(InputError, match=r"^A copy in NATS needs the extra `consent-gateway\[nats\]`$"):
+        copies_of(Places(nats_url="nats://h.example"))
     assert copies_of(Places()) == ()

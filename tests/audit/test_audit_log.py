@@ -11,8 +11,6 @@ from consent_gateway.audit.checkpoints import Checkpoint, Signer, open_checkpoin
 from consent_gateway.audit.log import (
     EMPTY_HEAD,
     NO_CHAIN,
-    Anchor,
-    check_anchor,
     integrate,
     load_head,
     make_prefix_proof,
@@ -90,25 +88,6 @@ def test_integrating_is_pure() -> None:
 def test_an_entry_no_bundle_can_hold_is_refused(entry: bytes) -> None:
     with pytest.raises(ValueError):
         integrate(EMPTY_HEAD, [(b"ok", NO_CHAIN), (entry, NO_CHAIN)], {})
-
-
-def test_a_log_extends_its_anchors() -> None:
-    store, _ = filled(ENTRIES[:600])
-    for size in (0, 1, 255, 256, 257, 599, 600):
-        anchor = Checkpoint(ORIGIN, size, mth(leaf_hashes(ENTRIES[:size])))
-        assert check_anchor(ORIGIN, store.head(), anchor, store.read_tile) is Anchor.HOLDS
-
-
-def test_rollback_fork_and_mistaken_identity_are_told_apart() -> None:
-    store, _ = filled(ENTRIES[:600])
-    forked = [*ENTRIES[:599], b"other"]
-    for anchor, want in [
-        (Checkpoint(ORIGIN, 601, mth(leaf_hashes(ENTRIES[:601]))), Anchor.ROLLED_BACK),
-        (Checkpoint(ORIGIN, 600, mth(leaf_hashes(forked))), Anchor.FORKED),
-        (Checkpoint(ORIGIN, 300, mth(leaf_hashes([b"x", *ENTRIES[1:300]]))), Anchor.FORKED),
-        (Checkpoint("other.example", 300, mth(leaf_hashes(ENTRIES[:300]))), Anchor.FOREIGN),
-    ]:
-        assert check_anchor(ORIGIN, store.head(), anchor, store.read_tile) is want
 
 
 def test_prefix_proofs_for_witnesses() -> None:

@@ -20,11 +20,19 @@ from consent_gateway.audit.tiles import (
     grow,
     level_tiles,
     load_edge,
+    parse_tile_path,
     tile_path,
     tile_width,
     tree_tiles,
 )
 
+NOT_TILES = (
+    "tile/0/000.p/0", "tile/0/000.p/256", "tile/0/000.p/257", "tile/0/000.p/01", "tile/0/000.p/1000", "tile/0/000.p/",
+    "tile/00/000", "tile/64/000", "tile/-1/000", "tile/100/000", "tile/0/x000/000", "tile/0/0000", "tile/0/00",
+    "tile/0/x001", "tile/0/000/", "tile//0/000", "tile/Entries/000", "tile/entries/000.p/1/1", "tile/0/000.p/\u0661",
+    "tile/0/\u0661\u0661\u0661", "tile/0/x9999/000", "tile/entries/", "tile/0", "", "0/000", "xtile/0/000",
+    "tile/0/000\n", "tile/0/X001/000", "tile/0/x001/x000/x000/x000/x000/x000/x000/000",
+)  # fmt: skip
 LEAVES = leaf_hashes([b"%d" % number for number in range(4000)])
 
 
@@ -45,6 +53,19 @@ def test_paths() -> None:
         assert tile_path(0, int(index)) == f"tile/0/{path}"
         assert entries_path(int(index), 3) == f"tile/entries/{path}.p/3"
     assert tile_path(2, 1234067, 17) == "tile/2/x001/x234/067.p/17"
+
+
+@pytest.mark.parametrize("index", [0, 5, 999, 1000, 1234067, 10**9, 2**55, 10**20 - 1])
+def test_paths_are_read_as_they_are_written(index: int) -> None:
+    for width in (1, 9, 10, 255, 256):
+        assert parse_tile_path(entries_path(index, width)) == (None, index, width)
+        for level in (0, 9, 10, 63):
+            assert parse_tile_path(tile_path(level, index, width)) == (level, index, width)
+
+
+@pytest.mark.parametrize("path", NOT_TILES)
+def test_a_tile_has_one_path(path: str) -> None:
+    assert parse_tile_path(path) is None
 
 
 def test_size_256_is_one_full_tile_and_its_parent() -> None:

@@ -11,7 +11,7 @@ is an `Integration`, which a store writes in one transaction:
 6. publish only after the commit has returned. A checkpoint that was shown and then lost is a fork, so a writer whose
    commit ended in doubt reads the head again before it signs anything else.
 
-`check_anchor` finds a store that was set back: the head must extend the last checkpoint kept elsewhere.
+Whether the log still extends what was kept elsewhere is `epochs.judge`'s to say.
 """
 
 from __future__ import annotations
@@ -21,11 +21,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from consent_gateway.audit.chains import CHAIN_REF_BYTES, ChainHead, extend
-from consent_gateway.audit.checkpoints import Checkpoint, Signer
+from consent_gateway.audit.checkpoints import Signer
 from consent_gateway.audit.entries import MAX_ENTRY_BYTES
-from consent_gateway.audit.epochs import Anchor
 from consent_gateway.audit.merkle import HASH_BYTES, leaf_hash
-from consent_gateway.audit.proofs import ReadTile, consistency_proof, inclusion_proof, root_at
+from consent_gateway.audit.proofs import ReadTile, consistency_proof, inclusion_proof
 from consent_gateway.audit.receipts import Receipt
 from consent_gateway.audit.tiles import EMPTY_EDGE, Edge, Tile, grow, load_edge
 
@@ -151,13 +150,3 @@ def make_receipt(index: int, size: int, checkpoint: bytes, read_tile: ReadTile) 
 def make_prefix_proof(old: int, new: int, read_tile: ReadTile) -> tuple[bytes, ...]:
     """Return the consistency proof to send to a witness; empty from size 0, where there is nothing to prove."""
     return consistency_proof(old, new, read_tile) if old else ()
-
-
-def check_anchor(origin: str, head: Head, anchor: Checkpoint, read_tile: ReadTile) -> Anchor:
-    """Tell whether the log still extends `anchor`, a checkpoint of it that was kept on other storage (promise P6)."""
-    if anchor.origin != origin:
-        return Anchor.FOREIGN
-    if anchor.size > head.size:
-        return Anchor.ROLLED_BACK
-    held = head.root if anchor.size == head.size else root_at(anchor.size, head.size, read_tile)
-    return Anchor.HOLDS if held == anchor.root else Anchor.FORKED

@@ -23,7 +23,6 @@ HASH_BYTES = 32
 LEAF_PREFIX = b"\x00"
 NODE_PREFIX = b"\x01"
 EMPTY_ROOT = sha256(b"").digest()
-_SIZE_BYTES = 8  # a size is a u64, as in the subtree signatures of C2SP tlog-cosignature
 _PAIR = 2 * HASH_BYTES
 
 
@@ -102,19 +101,6 @@ class CompactRange:
             row = [sha256(NODE_PREFIX + a + b).digest() for a, b in zip(pairs[::2], pairs[1::2], strict=False)]
         peaks.extend(below)
         return CompactRange(self.size + len(leaves), tuple(reversed(peaks))), rows
-
-    def to_bytes(self) -> bytes:
-        """Return u64 size ‖ peaks, left to right."""
-        return self.size.to_bytes(_SIZE_BYTES, "big") + b"".join(self.peaks)
-
-    @classmethod
-    def from_bytes(cls, data: bytes) -> CompactRange:
-        """Read what `to_bytes` wrote; raises ValueError when the length does not fit the size."""
-        size = int.from_bytes(data[:_SIZE_BYTES], "big")
-        if len(data) != _SIZE_BYTES + HASH_BYTES * size.bit_count():
-            raise ValueError("the bytes of a compact range do not fit its size")
-        starts = range(_SIZE_BYTES, len(data), HASH_BYTES)
-        return cls(size, tuple(data[at : at + HASH_BYTES] for at in starts))
 
 
 EMPTY_RANGE = CompactRange(0, ())

@@ -3,11 +3,18 @@
 The bucket keeps a history, so that an operator sees what was kept before. Each operation opens one connection and
 closes it: it is at most one a second, off the commit path. Reconnects and the addresses of other servers of the cluster
 are not used. A key is created once, and updated only over the revision that was read.
+
+Credentials are a file of NATS: a user's JWT, and the seed of the key that signs the server's nonce. It is read here,
+for each operation, since agents renew it there: the client's own reader loops for ever over a file that is cut short.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import re
+from base64 import b32decode, b64encode
+from binascii import crc_hqx
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from math import ceil
@@ -15,6 +22,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import nats
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from nats.aio.client import Client
 from nats.js.errors import BucketNotFoundError, KeyDeletedError, KeyNotFoundError, KeyWrongLastSequenceError
 
@@ -22,6 +30,13 @@ from consent_gateway.audit.kept.port import MAX_KEPT_BYTES, Kept, KeptError, Tro
 
 KEY = "checkpoint"
 _HISTORY = 64  # JetStream's most
+_MAX_CREDENTIALS = 65_536
+_CREDENTIALS = re.compile(
+    rb"-+BEGIN NATS USER JWT-+\s+([\w.-]+)\s+-+END NATS USER JWT-+.*-+BEGIN USER NKEY SEED-+\s+([A-Z2-7]{58})\s+-+END",
+    re.DOTALL,
+)
+_USER_SEED = bytes([0b10010_101, 0b00_000_000])
+"""The first two bytes of an encoded seed: 18 for a seed in five bits, 20 for a user's in the next five."""
 Value = TypeVar("Value")
 
 
@@ -59,7 +74,7 @@ class NatsCopy:
             raise KeptError(Trouble.UNREACHABLE) from None
 
     async def _connected(self, act: Callable[[Any, str], Awaitable[Value]]) -> Value:
-        extra: dict[str, Any] = {} if self.credentials is None else {"user_credentials": str(self.credentials)}
+        extra = {} if self.credentials is None else _signing(self.credentials)
         connection = Client()
         try:
             await connection.connect(
@@ -67,7 +82,8 @@ class NatsCopy:
             )
             return await act(connection.jetstream(timeout=self.seconds), self.bucket)
         finally:
-            await connection.close()
+            with contextlib.suppress(AssertionError):  # nothing was opened where the address could not be read
+                await connection.close()
 
 
 async def _read(stream: Any, bucket: str) -> Kept | None:
@@ -89,6 +105,28 @@ async def _write(stream: Any, bucket: str, note: bytes, seen: Kept | None) -> No
         await keys.create(KEY, note)
     else:
         await keys.update(KEY, note, last=int(seen.version))
+
+
+def _signing(credentials: Path) -> dict[str, Any]:
+    """Return how the client shows who it is: the JWT as it is, and the server's nonce signed."""
+    try:
+        with credentials.open("rb") as file:
+            found = _CREDENTIALS.search(file.read(_MAX_CREDENTIALS))
+    except OSError:
+        found = None
+    if found is None:
+        raise KeptError(Trouble.CREDENTIALS)
+    key = _user_key(found[2])
+    return {"user_jwt_cb": lambda: found[1], "signature_cb": lambda nonce: b64encode(key.sign(nonce.encode()))}
+
+
+def _user_key(encoded: bytes) -> Ed25519PrivateKey:
+    """Return the key of a user's seed: base32 of two bytes, the seed, and its CRC-16 (XMODEM), little-endian."""
+    raw = b32decode(encoded + b"=" * (-len(encoded) % 8))
+    seed, check = raw[:-2], raw[-2:]
+    if seed[: len(_USER_SEED)] != _USER_SEED or crc_hqx(seed, 0).to_bytes(2, "little") != check:
+        raise KeptError(Trouble.CREDENTIALS)
+    return Ed25519PrivateKey.from_private_bytes(seed[len(_USER_SEED) :])
 
 
 async def _quiet(_: Exception) -> None:

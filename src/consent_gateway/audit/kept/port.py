@@ -26,6 +26,7 @@ class Trouble(StrEnum):
     UNREADABLE = "unreadable"  # what it holds is no checkpoint
     UNWRITABLE = "unwritable"
     BEARER = "bearer"  # the file with the bearer token cannot be read
+    CREDENTIALS = "credentials"  # the file with the credentials of NATS cannot be read, or holds none
 
 
 class KeptError(Exception):
