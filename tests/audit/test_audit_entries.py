@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import hmac
 import json
+from functools import reduce
 from hashlib import sha256
+from operator import and_, or_
+from uuid import RFC_4122, UUID
 
 import pytest
 from audit_fakes import flip
@@ -18,6 +21,7 @@ from consent_gateway.audit.entries import (
     EntryKind,
     EntryWriter,
     entry_bytes,
+    new_uid,
     parse_entry,
 )
 
@@ -184,3 +188,22 @@ def test_an_opening_holds_for_its_own_payload_only(payload: bytes, data: st.Data
 def test_short_keys_and_uids_are_refused(key: bytes, uid: bytes) -> None:
     with pytest.raises(ValueError):
         commit(key, uid, "payload", b"")
+
+
+@given(at=st.integers(0, 2**48 - 1))
+def test_a_new_uid_is_a_uuid_of_its_time(at: int) -> None:
+    """RFC 9562, 5.7: 48 bits of milliseconds, version 7, variant 10."""
+    uid = UUID(bytes=new_uid(at))
+    assert (uid.int >> 80, uid.version, uid.variant) == (at, 7, RFC_4122)
+
+
+def test_new_uids_of_one_time_differ_in_every_bit_that_is_drawn() -> None:
+    drawn = [int.from_bytes(new_uid(0), "big") for _ in range(400)]
+    assert len(set(drawn)) == 400
+    ones, zeros = reduce(or_, drawn), reduce(and_, drawn)
+    assert ones == (0x7FFF << 64) | (0xBFFFFFFFFFFFFFFF)
+    assert zeros == (0x7000 << 64) | (0x8000000000000000)
+
+
+def test_a_time_beyond_the_uuid_still_gives_sixteen_bytes() -> None:
+    assert len(new_uid(2**53 - 1)) == 16

@@ -46,6 +46,7 @@ _KEY_TAG = b"consent-gateway/chain-key/v1\x00"
 _LINK_TAG = b"consent-gateway/chain-link/v1\x00"
 # Canonical JSON sorts: "chain" is always the first of the commitments, "other_chain" is never. Neither text can stand
 # within a string before them, where every quotation mark is escaped.
+_UNFILLED_JSON = b'{"chain":"%b","subject":"%%b"}' % UNFILLED.hex().encode()
 _PLACE_DIGITS = 2 * HASH_BYTES
 _PLACE = b'"commitments":{"chain":"' + b"0" * _PLACE_DIGITS
 _OTHER_PLACE = b',"other_chain":"' + b"0" * _PLACE_DIGITS
@@ -65,6 +66,11 @@ def chain_key(secret: bytes) -> bytes:
 def chain_ref(audit_key: bytes, uid: bytes, name: str = CHAIN) -> bytes:
     """Return key ‖ salt: what the sequencer needs to put the entry `uid` into the person's chain; 64 bytes."""
     return chain_key(chain_secret(audit_key)) + opening_salt(audit_key, uid, name)
+
+
+def unfilled(commitment: bytes) -> bytes:
+    """Return, as canonical JSON, the commitments of an entry about one person, with room for its place in the chain."""
+    return _UNFILLED_JSON % commitment.hex().encode()
 
 
 def chain_payload(number: int, prev: bytes) -> bytes:

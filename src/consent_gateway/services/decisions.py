@@ -7,14 +7,13 @@ remembered between two questions. A person nobody knows is denied, and that too 
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from consent_gateway.audit.canonical import canonical_json
-from consent_gateway.audit.chains import SUBJECT, UNFILLED, chain_ref
+from consent_gateway.audit.chains import SUBJECT, chain_ref, unfilled
 from consent_gateway.audit.commitments import commit
-from consent_gateway.audit.entries import EntryKind, EntryWriter
+from consent_gateway.audit.entries import EntryKind, EntryWriter, new_uid
 from consent_gateway.db import audience_rows
 from consent_gateway.db.audience_rows import Person
 from consent_gateway.db.log_store import Opening
@@ -24,12 +23,11 @@ from consent_gateway.domain.registers import Principal
 from consent_gateway.errors import AuthenticationError, FieldProblem, GatewayError, InputError, QuotaError
 from consent_gateway.services import strangers
 from consent_gateway.services.decider import Asked, Use
-from consent_gateway.services.gateway import UID_BYTES, Work
+from consent_gateway.services.gateway import Work
 from consent_gateway.services.items import SubjectRef
 from consent_gateway.services.people import NOBODY, PSEUDONYM, Resolver
 
 MAX_BATCH = 1000
-_SEALED = b'{"chain":"%b","subject":"%%b"}' % UNFILLED.hex().encode()  # as `Work.record_about` writes it
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,14 +194,14 @@ def _answer(work: Work, asked: Asked, person: Person | None, *, explain: bool = 
 
 def _record(work: Work, writer: EntryWriter, fields: bytes, person: Person | None, answer: Answer) -> bytes:
     """Queue the entry: outcome and reason in the clear, who it was about and on which facts as a commitment."""
-    uid = secrets.token_bytes(UID_BYTES)
+    uid = new_uid(work.now_ms)
     if person is None:
         work.entries.append((uid, writer.write_encoded(work.now_ms, uid, fields, b"{}"), None))
         return uid
     # Written out, because canonical JSON of two plain members needs no encoder.
     payload = b'{"facts":"%b","subject_id":%d}' % (answer.facts_digest.encode(), person.subject_id)
     audit_key = work.gateway.vault.audit_key(person.subject_id, person.wrapped_dek)
-    sealed = _SEALED % commit(audit_key, uid, SUBJECT, payload).hex().encode()
+    sealed = unfilled(commit(audit_key, uid, SUBJECT, payload))
     work.entries.append((uid, writer.write_encoded(work.now_ms, uid, fields, sealed), chain_ref(audit_key, uid)))
     work.openings.append(Opening(uid, SUBJECT, person.subject_id, payload))
     return uid

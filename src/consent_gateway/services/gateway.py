@@ -7,17 +7,17 @@ sequencer is told that there is something to integrate.
 
 from __future__ import annotations
 
-import secrets
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from consent_gateway.audit.chains import CHAIN, OTHER, OTHER_CHAIN, SUBJECT, UNFILLED, chain_ref
+from consent_gateway.audit.canonical import canonical_json
+from consent_gateway.audit.chains import CHAIN, OTHER, OTHER_CHAIN, SUBJECT, UNFILLED, chain_ref, unfilled
 from consent_gateway.audit.checkpoints import Checkpoint, Signer
 from consent_gateway.audit.commitments import commit
-from consent_gateway.audit.entries import EntryKind, EntryWriter
+from consent_gateway.audit.entries import EntryKind, entry_writer, new_uid
 from consent_gateway.audit.epochs import FIRST_EPOCH
 from consent_gateway.audit.log import NO_CHAIN, chain_keys_of
 from consent_gateway.audit.log_keys import LogKeys
@@ -116,8 +116,8 @@ class Work:
 
     def record(self, kind: EntryKind, fields: Mapping[str, object], *, uid: bytes | None = None) -> bytes:
         """Queue an audit entry about no particular person; returns its uid. `uid`: as for `record_about`."""
-        uid = uid or secrets.token_bytes(UID_BYTES)
-        self.entries.append((uid, EntryWriter(kind, self.actor.id).write(self.now_ms, uid, fields), None))
+        uid = uid or new_uid(self.now_ms)
+        self.entries.append((uid, entry_writer(kind, self.actor.id).write(self.now_ms, uid, fields), None))
         return uid
 
     def record_about(
@@ -138,14 +138,17 @@ class Work:
         fresh and random. `former` is the audit key that `audit_key` replaces: this entry is then the first of the new
         chain and belongs to the former one too, so that neither can be shown without the other.
         """
-        uid = uid or secrets.token_bytes(UID_BYTES)
-        sealed = {SUBJECT: commit(audit_key, uid, SUBJECT, payload), CHAIN: UNFILLED}
-        refs, names = chain_ref(audit_key, uid), [SUBJECT]
-        if former is not None:
-            sealed |= {OTHER: commit(former, uid, OTHER, payload), OTHER_CHAIN: UNFILLED}
-            refs, names = refs + chain_ref(former, uid, OTHER_CHAIN), [SUBJECT, OTHER]
-        self.entries.append((uid, EntryWriter(kind, self.actor.id).write(self.now_ms, uid, fields, sealed), refs))
-        self.openings += [log_store.Opening(uid, name, subject_id, payload) for name in names]
+        uid = uid or new_uid(self.now_ms)
+        writer = entry_writer(kind, self.actor.id)
+        sealed, refs = commit(audit_key, uid, SUBJECT, payload), chain_ref(audit_key, uid)
+        self.openings.append(log_store.Opening(uid, SUBJECT, subject_id, payload))
+        if former is None:
+            entry = writer.write_encoded(self.now_ms, uid, canonical_json(dict(fields)), unfilled(sealed))
+        else:
+            both = {SUBJECT: sealed, CHAIN: UNFILLED, OTHER: commit(former, uid, OTHER, payload), OTHER_CHAIN: UNFILLED}
+            entry, refs = writer.write(self.now_ms, uid, fields, both), refs + chain_ref(former, uid, OTHER_CHAIN)
+            self.openings.append(log_store.Opening(uid, OTHER, subject_id, payload))
+        self.entries.append((uid, entry, refs))
         return uid
 
     def queued_chains(self) -> list[bytes]:

@@ -17,7 +17,7 @@ from uuid import UUID
 from consent_gateway.audit.canonical import canonical_json
 from consent_gateway.audit.commitments import opening_salt
 from consent_gateway.audit.consent_receipts import RECEIPT_COMMITMENT, receipt_payload, sign_receipt
-from consent_gateway.audit.entries import EntryKind
+from consent_gateway.audit.entries import EntryKind, new_uid
 from consent_gateway.audit.jws import Jwk, JwsSigner
 from consent_gateway.db import records as rows
 from consent_gateway.domain.consents import FOREVER, ConsentState, Standing, fold
@@ -44,7 +44,7 @@ from consent_gateway.errors import ConflictError, FieldProblem, IncompleteError,
 from consent_gateway.policies.regions import places
 from consent_gateway.services.audience_rows import points_of
 from consent_gateway.services.clusters import points_of_people, profiles_of_people
-from consent_gateway.services.gateway import UID_BYTES, Gateway, Work
+from consent_gateway.services.gateway import Gateway, Work
 from consent_gateway.services.items import SubjectRef
 from consent_gateway.services.people import UNKNOWN, Resolver, lock_people
 from consent_gateway.vault.envelope import derive_audit_key
@@ -86,7 +86,7 @@ def issue(work: Work, ref: SubjectRef, purpose_id: str, channel: Channel | None,
         raise NotFoundError("nothing is recorded about this purpose")
     registered = _registered(work, purpose, events, form)
     audit_key = derive_audit_key(work.gateway.vault.keys(work.session, [subject_id])[subject_id])
-    uid = secrets.token_bytes(UID_BYTES)
+    uid = new_uid(work.now_ms)
     salt = opening_salt(audit_key, uid, RECEIPT_COMMITMENT)
     log = LogPlace(work.gateway.signer.key.name, uid.hex(), salt.hex())
     receipt = _written(_record(work, person, purpose, channel, events, registered, log), form)
