@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Connection, create_engine, event, func, insert, select, text
+from sqlalchemy import create_engine, event, func, insert, select, text
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from consent_gateway.db import engine as engine_module
@@ -127,14 +127,13 @@ def test_a_reader_sees_one_snapshot_and_waits_for_no_writer(sqlite_store: Store)
 
 
 def began(store: Store) -> list[str]:
-    """The BEGIN statements that the store sends from here on."""
+    """The BEGIN statements that the driver is sent from here on, on connections that are made from here on."""
     seen: list[str] = []
 
-    def watch(_c: Connection, _cursor: object, statement: str, *_more: object) -> None:
-        if statement.startswith("BEGIN"):
-            seen.append(statement)
+    def watch(connection: sqlite3.Connection, _record: object) -> None:
+        connection.set_trace_callback(lambda sql: seen.append(sql) if sql.startswith("BEGIN") else None)
 
-    event.listen(store.engine, "before_cursor_execute", watch)
+    event.listen(store.engine, "connect", watch)
     return seen
 
 
@@ -174,6 +173,59 @@ def test_writers_of_one_process_queue(sqlite_store: Store) -> None:
     assert failures == []
     with sqlite_store.reading() as session:
         assert session.exec_driver_sql("SELECT n FROM t").scalar() == threads * rounds
+
+
+def test_a_writer_who_never_pauses_lets_those_who_wait_go_first(sqlite_store: Store) -> None:
+    """Whoever waited when a transaction ended comes before the next one of the same thread, every time."""
+    order: list[str] = []
+    waiting = threading.Event()
+
+    def wait() -> None:
+        waiting.set()
+        with sqlite_store.transaction():
+            order.append("waited")
+
+    for _ in range(20):
+        waiting.clear()
+        with sqlite_store.transaction():
+            waiter = threading.Thread(target=wait)
+            waiter.start()
+            waiting.wait()
+            while not sqlite_store._turns._turn.locked():  # until it waits for its turn
+                pass
+        with sqlite_store.transaction():
+            order.append("came back")
+        waiter.join()
+    assert order == ["waited", "came back"] * 20
+
+
+def test_whoever_had_no_turn_in_time_takes_nothing(tmp_path: Path) -> None:
+    store = Store(sqlite_url(str(tmp_path / "one.sqlite3")), deadline=0.01)
+    refused: list[StoreError] = []
+
+    def too_late() -> None:
+        try:
+            with store.transaction():
+                pass
+        except StoreError as error:
+            refused.append(error)
+
+    with store.transaction():
+        late = threading.Thread(target=too_late)
+        late.start()
+        late.join()
+    assert [error.retry_after for error in refused] == [1]
+    with store.transaction(), store.reading():  # neither the turn nor the place was kept
+        pass
+    store.dispose()
+
+
+def test_what_the_driver_refuses_is_an_error_of_ours(store: Store) -> None:
+    with pytest.raises(StoreError, match=r"not able to do this|unreachable") as raised, store.transaction() as session:
+        engine_module.asked(session, f"SELECT {CANARY!r} FROM nowhere")
+    assert CANARY not in str(raised.value)
+    with store.reading() as session:
+        assert engine_module.asked(session, "SELECT 1 WHERE 1 = 0") is None
 
 
 def test_a_lock_that_somebody_else_holds_is_an_error_of_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

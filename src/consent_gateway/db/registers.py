@@ -10,7 +10,7 @@ from sqlalchemy.sql import Select
 
 from consent_gateway.db import deferrals, key_epochs, policies
 from consent_gateway.db.dialects import insert_ignoring, upsert
-from consent_gateway.db.engine import Session
+from consent_gateway.db.engine import Session, asked
 from consent_gateway.db.generations import load as load_generations
 from consent_gateway.db.notices import notice_book
 from consent_gateway.db.tables import (
@@ -52,7 +52,8 @@ _VERSION = "SELECT version FROM registry_state"
 
 def version(session: Session) -> int:
     """Return the version of the registers; it grows with every change."""
-    return session.exec_driver_sql(_VERSION).scalar() or 0  # asked once for each use case: not built and compiled again
+    row = asked(session, _VERSION)
+    return row[0] if row else 0
 
 
 def hold(session: Session) -> None:
