@@ -7,7 +7,7 @@ import gc
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
@@ -26,6 +26,7 @@ from templates import MIGRATED, SEEDED, fresh_database
 statements.share()
 catalogued.watch()
 POSTGRES_URL = "CONSENT_GATEWAY_TEST_POSTGRES"
+FIGURE = "figure"
 MUTANT = "MUTANT_UNDER_TEST"  # set by mutmut
 _Remembering = type(lru_cache(int))
 NOW = datetime(2026, 11, 18, 12, 0, tzinfo=UTC)
@@ -138,3 +139,17 @@ def sqlite_gateway(tmp_path: Path, clock: FixedClock, sqlite_stores: Mapping[str
     store = Store(sqlite_url(str(path)))
     yield a_gateway(store, clock=clock)
     store.dispose()
+
+
+@pytest.fixture
+def figure(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
+    """Say what a campaign counted: it stands at the end of the run, whichever process it ran in."""
+    return lambda text: record_property(FIGURE, text)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print the figures of the campaigns."""
+    reports = [report for many in terminalreporter.stats.values() for report in many]
+    ended = [report for report in reports if isinstance(report, pytest.TestReport) and report.when == "call"]
+    for line in [value for report in ended for name, value in report.user_properties if name == FIGURE]:
+        terminalreporter.write_line(str(line))

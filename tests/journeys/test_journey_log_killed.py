@@ -5,7 +5,7 @@ from __future__ import annotations
 import random  # noqa: TID251 - seeded: what a life does and where it ends
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -104,7 +104,7 @@ def test_a_broken_promise_would_be_seen(yard: Yard) -> None:
 
 
 @pytest.mark.long
-def test_death_between_every_pair_of_statements(yard: Yard, capsys: pytest.CaptureFixture[str]) -> None:
+def test_death_between_every_pair_of_statements(yard: Yard, figure: Callable[[str], None]) -> None:
     """One life after the other, each dies one point later than the last, until one lives to its end."""
     at, labels = 0, Counter[str]()
     while True:
@@ -116,14 +116,13 @@ def test_death_between_every_pair_of_statements(yard: Yard, capsys: pytest.Captu
         if at % BETWEEN_CHECKS == 0:
             yard.witness.check()
     size = yard.witness.check()
-    with capsys.disabled():
-        print(f"\n{yard.witness.url.partition(':')[0]}: {at - 1} points of death, {len(labels)} kinds, log of {size}")
+    figure(f"{yard.witness.url.partition(':')[0]}: {at - 1} points of death, {len(labels)} kinds, log of {size}")
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("seed", [20261130])
 def test_two_sequencers_that_die_at_random(
-    store_url: str, tmp_path: Path, seed: int, capsys: pytest.CaptureFixture[str]
+    store_url: str, tmp_path: Path, seed: int, figure: Callable[[str], None]
 ) -> None:
     """Two processes act and integrate at once, each dies at seeded points a few hundred times."""
     with a_yard(tmp_path, store_url, 2) as yard:
@@ -144,7 +143,4 @@ def test_two_sequencers_that_die_at_random(
             for thread in threads:
                 thread.join()
             size = yard.witness.check()
-        with capsys.disabled():
-            print(
-                f"\n{store_url.partition(':')[0]}: {deaths.total()} deaths, log of {size}, {dict(yard.witness.checks)}"
-            )
+        figure(f"{store_url.partition(':')[0]}: {deaths.total()} deaths, log of {size}, {dict(yard.witness.checks)}")
