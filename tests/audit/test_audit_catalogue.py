@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from consent_gateway.audit.catalogue import CATALOGUE, TYPES, problems
+from consent_gateway.audit.catalogue import CATALOGUE, TYPES, FieldRule, KindRule, _parsed, problems
 from consent_gateway.audit.entries import Entry, EntryKind
 
 DECISION = {
@@ -23,6 +23,48 @@ def test_every_kind_has_its_rule() -> None:
     assert {rule.about for rule in CATALOGUE.values()} == {"nobody", "somebody", "perhaps"}
     named = {name for rule in CATALOGUE.values() for field in rule.fields.values() for name in field.types}
     assert named | {"scalar", "null"} == set(TYPES)
+
+
+def test_a_table_is_read_as_it_is_written() -> None:
+    """Read here once more: what runs while a module loads is run by no test otherwise."""
+    table = """
+one
+  key.revoked            nobody   principal:code
+  retention.run          perhaps  by_field?:counts|null *:count
+two
+  dek.rotated            somebody reason:code
+                                  further:hex
+                                  more?:code
+"""
+    assert _parsed(table) == {
+        EntryKind.KEY_REVOKED: KindRule("one", "nobody", {"principal": FieldRule(("code",), required=True)}, None),
+        EntryKind.RETENTION_RUN: KindRule(
+            "one", "perhaps", {"by_field": FieldRule(("counts", "null"), required=False)},
+            FieldRule(("count",), required=True),
+        ),
+        EntryKind.DEK_ROTATED: KindRule(
+            "two", "somebody",
+            {
+                "reason": FieldRule(("code",), required=True),
+                "further": FieldRule(("hex",), required=True),
+                "more": FieldRule(("code",), required=False),
+            },
+            None,
+        ),
+    }  # fmt: skip
+
+
+def test_all_problems_of_an_entry_are_told_in_their_order() -> None:
+    said = {"reason": 1, "outcome": [], "note": "x"}
+    assert problems(entry("decision.made", DECISION | said, {"subject": bytes(32)})) == [
+        "outcome is no code", "reason is no code", "note is no field of decision.made",
+        "it is not about whom its kind is about",
+    ]  # fmt: skip
+    assert problems(entry("key.revoked", {})) == ["principal is missing"]
+    assert problems(entry("erasure.replayed", {})) == ["erasure is missing", "rows is missing"]
+    assert problems(entry("quota.set", {"principal": "a", "quota": "b", "per_day": "x"})) == [
+        "per_day is no count or null"
+    ]
 
 
 def test_what_fits_has_no_problems() -> None:

@@ -114,20 +114,26 @@ def test_what_cannot_be_read_is_a_finding_too(
 def test_a_file_is_read_up_to_its_limit(
     here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(command, "_MAX_FILE", 4)
-    monkeypatch.setattr(command._content, "__defaults__", (4,))
+    """64 MiB, and a gibibyte for a map, whose limit is lowered here."""
+    limit = 64 << 20
     calls = asked(monkeypatch, "verify_published_map", Finding(ok=True, code="ok", message=""))
-    Path("a").write_bytes(b"1234")
-    Path("b").write_bytes(b"12345")
+    for name, size in (("a", limit), ("b", limit + 1)):
+        with Path(name).open("wb") as file:
+            file.truncate(size)
     assert command.main(["map", "a", "b", "b"]) == 0, "the file of a map may be longer"
-    assert calls == [((b"1234", b"12345", [b"12345"]), {})]
+    assert [len(content) for content in (calls[0][0][0], calls[0][0][1], *calls[0][0][2])] == [limit, *[limit + 1] * 2]
     capsys.readouterr()
     assert command.main(["map", "b", "a"]) == 1
-    assert capsys.readouterr().out == "FAIL input: b is larger than 4 bytes\n"
+    assert capsys.readouterr().out == f"FAIL input: b is larger than {limit} bytes\n"
+    assert command._MAX_MAP == 1 << 30
     monkeypatch.setattr(command, "_MAX_MAP", 4)
-    for arguments in (["map", "a", "b"], ["map", "a", "a", "b"]):
+    Path("c").write_bytes(b"1234")
+    Path("p").write_bytes(b"12345")
+    assert command.main(["map", "c", "c", "c"]) == 0
+    capsys.readouterr()
+    for arguments in (["map", "c", "p"], ["map", "c", "c", "p"]):
         assert command.main(arguments) == 1
-        assert capsys.readouterr().out == "FAIL input: b is larger than 4 bytes\n"
+        assert capsys.readouterr().out == "FAIL input: p is larger than 4 bytes\n"
 
 
 def test_on_a_terminal_the_walk_is_shown(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,6 +20,7 @@ from consent_gateway.audit.consent_receipts import receipt_payload, sign_receipt
 from consent_gateway.audit.entries import Entry, EntryKind, entry_bytes
 from consent_gateway.audit.jws import JwsSigner, to_base64url
 from consent_gateway.audit.singlefile import build_single_file
+from consent_gateway.audit.verifier import Finding
 
 SIGNER = JwsSigner(b"s" * 32)
 KEY = json.dumps(SIGNER.key.members).encode()
@@ -158,6 +159,74 @@ def test_the_entry_must_be_its_own_and_commit_to_it() -> None:
     assert code(DOCUMENT, KEY, b"{}") == "log"
     bare = sign_receipt(SIGNER, {k: v for k, v in RECEIPT.items() if k != "log"})
     assert code(bare, KEY, an_entry(RECEIPT)) == "log"
+
+
+def bare(**more: object) -> bytes:
+    return sign_receipt(SIGNER, {k: v for k, v in RECEIPT.items() if k != "log"} | more)
+
+
+KANTARA = {"version": "1", **dict.fromkeys(consent_receipts._KANTARA_TOP, "x"), "consentReceiptID": "k-1"}
+
+
+@pytest.mark.parametrize(("document", "key", "entry", "found"), [
+    (b"{", KEY, None, ("schema", "the file is not JSON in UTF-8")),
+    (b"\xff", KEY, None, ("schema", "the file is not JSON in UTF-8")),
+    (b"[" * 100_000, KEY, None, ("schema", "the file is not JSON in UTF-8")),
+    (b"{}", KEY, None, ("schema", "a document has a receipt and a signature, and nothing else")),
+    (DOCUMENT[:-1] + b" " * 4_000_000 + b"}", KEY, None,
+     ("schema", "a document has a receipt and a signature, and nothing else")),
+    (DOCUMENT + b"\n", KEY, None, ("canonical", "the file is not byte for byte as it was issued (RFC 8785)")),
+    (DOCUMENT.replace(b'"version":3', b'"version":3.5'), KEY, None, ("canonical", "float has no canonical form here")),
+    (DOCUMENT, b"{}", None, ("key", "there is no Ed25519 key")),
+    (canonical_json({"receipt": {}, "signature": "x"}), KEY, None,
+     ("signature_form", "a detached signature is a header, two dots and a signature")),
+    (DOCUMENT, json.dumps(JwsSigner(bytes(32)).key.members).encode(), None,
+     ("wrong_key", "it is signed by a key that was not given")),
+    (canonical_json({"receipt": RECEIPT, "signature": SIGNER.sign(canonical_json(RECEIPT), {"typ": "letter"})}), KEY, None,
+     ("signature_form", "the signature is for something else than a receipt")),
+    (canonical_json({"receipt": RECEIPT, "signature": SIGNER.sign(b"x", {"typ": "consent-receipt"})}), KEY, None,
+     ("signature", "the signature does not hold")),
+    (changed(language="fr", record_id="x"), KEY, None, ("altered", "changed since it was signed: language, record_id")),
+    (sign_receipt(SIGNER, {"schema_version": "1"}), KEY, None, ("schema", "receipt lacks receipt_id")),
+    (sign_receipt(SIGNER, RECEIPT | {"parties": []}), KEY, None, ("schema", "receipt lacks parties")),
+    (sign_receipt(SIGNER, RECEIPT | {"parties": [1]}), KEY, None, ("schema", "parties lacks party_id")),
+    (sign_receipt(SIGNER, RECEIPT | {"processing": [RECEIPT["processing"][0] | {"pii_information": [{"x": 1}]}]}), KEY, None,
+     ("schema", "pii_information lacks pii_type")),
+    (sign_receipt(SIGNER, {}), KEY, None, ("schema", "receipt lacks version")),
+    (sign_receipt(SIGNER, {"version": "1"}), KEY, None, ("schema", "receipt lacks jurisdiction")),
+    (sign_receipt(SIGNER, KANTARA | {"policyUrl": {}}), KEY, None, ("schema", "receipt lacks policyUrl")),
+    (DOCUMENT, KEY, b"{}", ("log", "the entry has no such commitment")),
+    (DOCUMENT, KEY, b"[]", ("log", "the entry has no such commitment")),
+    (DOCUMENT, KEY, an_entry(RECEIPT).replace(b'"subject"', b'"other"'), ("log", "the entry has no such commitment")),
+    (bare(), KEY, an_entry(RECEIPT), ("log", "the receipt names no entry of a log")),
+    (bare(log={"entry": UID.hex(), "salt": "xx"}), KEY, an_entry(RECEIPT), ("log", "the entry has no such commitment")),
+    (DOCUMENT, KEY, an_entry(RECEIPT, b"v" * 16), ("log", "the receipt names another entry")),
+    (DOCUMENT, KEY, an_entry(RECEIPT | {"language": "fr"}), ("log", "the entry commits to another receipt")),
+])  # fmt: skip
+def test_what_does_not_hold_is_told_to_the_letter(
+    document: bytes, key: bytes, entry: bytes | None, found: tuple[str, str]
+) -> None:
+    code_, words = found
+    assert verify_document(document, key, entry) == Finding(ok=False, code=code_, message=words)
+
+
+def test_what_holds_names_the_receipt_and_its_key() -> None:
+    kid = SIGNER.key.kid
+    for document, name in ((DOCUMENT, "urn:uuid:1"), (sign_receipt(SIGNER, KANTARA), "k-1")):
+        assert verify_document(document, KEY) == Finding(ok=True, code="ok", message=f"receipt {name}, key {kid}")
+    signed = json.loads(DOCUMENT)["signature"]
+    header = json.loads(jws.from_base64url(signed.partition(".")[0]))
+    assert header["typ"] == "consent-receipt"
+    assert header["digests"] == {
+        name: sha256(canonical_json(value)).hexdigest()[:16] for name, value in RECEIPT.items()
+    }
+
+
+def test_a_document_of_four_million_bytes_is_read() -> None:
+    room = 4_000_000 - len(DOCUMENT) - len(canonical_json({"extra": ""})) + 1
+    large = sign_receipt(SIGNER, RECEIPT | {"extra": "x" * (room - 100)})
+    assert 3_900_000 < len(large) <= 4_000_000
+    assert verify_document(large, KEY).ok
 
 
 def test_the_payload_is_the_digest_of_the_receipt() -> None:

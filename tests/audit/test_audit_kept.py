@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from hashlib import sha256
 from pathlib import Path
 
 import nats
@@ -23,7 +24,7 @@ from consent_gateway.audit.kept.file_copies import FileCopy
 from consent_gateway.audit.kept.http_copies import HttpCopy
 from consent_gateway.audit.kept.outbound import Outbound, is_safe_url
 from consent_gateway.audit.kept.places import Places, copies_of
-from consent_gateway.audit.kept.port import MAX_KEPT_BYTES, Copy, KeptError, Trouble
+from consent_gateway.audit.kept.port import MAX_KEPT_BYTES, Copy, Kept, KeptError, Trouble
 from consent_gateway.errors import InputError
 from edge import free_port
 from nats_accounts import ACCOUNT, USER, new, operated
@@ -323,6 +324,55 @@ def test_a_server_without_entity_tags_is_written_all_the_same() -> None:
         kept = copy.read()
         assert kept is not None
         assert kept.note == NOTES[1]
+
+
+def test_what_a_server_of_copies_is_asked() -> None:
+    """GET and conditional PUT to the letter of RFC 9110: the first only if there is none, the next over what was read."""
+    with peer(Shelf()) as served:
+        copy = http(served)
+        copy.write(NOTES[0], copy.read())
+        seen = copy.read()
+        assert seen is not None
+        copy.write(NOTES[1], seen)
+    kind = "text/plain; charset=utf-8"
+    told = [
+        {name: asked.headers.get(name) for name in ("if-none-match", "if-match", "content-type")}
+        for asked in served.asked
+    ]
+    nothing = dict.fromkeys(("if-none-match", "if-match", "content-type"))
+    assert [asked.method for asked in served.asked] == ["GET", "PUT", "GET", "PUT"]
+    assert told == [
+        nothing, nothing | {"if-none-match": "*", "content-type": kind},
+        nothing, nothing | {"if-match": seen.version, "content-type": kind},
+    ]  # fmt: skip
+    assert [asked.body for asked in served.asked] == [b"", NOTES[0], b"", NOTES[1]]
+    assert copy.place == sha256(f"http\0{copy.url}".encode()).hexdigest()
+
+
+@pytest.mark.parametrize(("tag", "condition"), [('"a"', '"a"'), ("W/", None), ('W/"a"', None), ("", None)])
+def test_a_weak_entity_tag_is_no_condition(tag: str, condition: str | None) -> None:
+    with peer(lambda _: Told(204)) as served:
+        http(served).write(NOTES[0], Kept(b"", tag))
+    assert served.asked[0].headers.get("if-match") == condition
+    assert "if-none-match" not in served.asked[0].headers
+
+
+@pytest.mark.parametrize(("status", "expected"), [
+    (200, None), (201, None), (202, None), (204, None), (409, Trouble.CONFLICT), (412, Trouble.CONFLICT),
+    (203, Trouble.REFUSED), (400, Trouble.REFUSED), (404, Trouble.REFUSED), (500, Trouble.REFUSED),
+])  # fmt: skip
+def test_what_a_server_says_to_a_copy(status: int, expected: Trouble | None) -> None:
+    with peer(lambda _: Told(status)) as served:
+        if expected is None:
+            http(served).write(NOTES[0], None)
+        else:
+            assert trouble(lambda: http(served).write(NOTES[0], None)) is expected
+
+
+@pytest.mark.parametrize("status", [404, 410])
+def test_what_a_server_does_not_have(status: int) -> None:
+    with peer(lambda _: Told(status, body=b"not here")) as served:
+        assert http(served).read() is None
 
 
 @pytest.mark.parametrize("url", ["https://h.example/x", "http://127.0.0.1:80/x", "http://localhost", "http://[::1]/"])

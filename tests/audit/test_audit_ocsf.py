@@ -88,6 +88,96 @@ def test_an_event_says_what_the_entry_says() -> None:
     assert event_of(EntryKind.CANARY_READ)["severity"] == "Critical"
 
 
+CALLER = {"actor": {"app_name": "crm"}, "src_endpoint": {"svc_name": "crm"}}
+BY_CLASS: dict[EntryKind, tuple[dict[str, object], dict[str, Any]]] = {
+    EntryKind.CONSENT_RECORDED: (
+        {"purpose": "marketing", "source": "shop", "notice": True, "reason": 7},
+        CALLER
+        | {"class_uid": 6003, "class_name": "API Activity", "activity_id": 1, "activity_name": "Create"}
+        | {"severity": "Informational", "severity_id": 1, "api": {"operation": "consent.recorded"}}
+        | {"resources": [{"name": "marketing", "type": "purpose"}, {"name": "shop", "type": "source"}]},
+    ),
+    EntryKind.ACCESS_DENIED: (
+        {"why": "scope"},
+        CALLER
+        | {"class_uid": 6003, "class_name": "API Activity", "activity_id": 99, "activity_name": "Other"}
+        | {"severity": "Medium", "severity_id": 3, "api": {"operation": "access.denied"}}
+        | {"status": "Failure", "status_id": 2},
+    ),
+    EntryKind.SUBJECT_ERASED: (
+        {"reason": "request"},
+        CALLER
+        | {"class_uid": 6005, "class_name": "Datastore Activity", "activity_id": 7, "activity_name": "Delete"}
+        | {"severity": "Low", "severity_id": 2, "table": {"name": "vault"}, "type": "Table", "type_id": 3}
+        | {"status_detail": "request"},
+    ),
+    EntryKind.ADMIN_ACTION: (
+        {"id": 7, "action": "x"},
+        CALLER
+        | {"class_uid": 3004, "class_name": "Entity Management", "activity_id": 3, "activity_name": "Update"}
+        | {"severity": "Low", "severity_id": 2, "entity": {"name": "7", "type": "admin"}},
+    ),
+    EntryKind.HOLD_ENDED: (
+        {"hold": 3, "id": 9},
+        CALLER
+        | {"class_uid": 3004, "class_name": "Entity Management", "activity_id": 11, "activity_name": "Deactivate"}
+        | {"severity": "Low", "severity_id": 2, "entity": {"name": "3", "type": "hold"}},
+    ),
+    EntryKind.MAP_PUBLISHED: (
+        {},
+        CALLER
+        | {"class_uid": 3004, "class_name": "Entity Management", "activity_id": 1, "activity_name": "Create"}
+        | {"severity": "Low", "severity_id": 2, "entity": {"name": "map", "type": "map"}},
+    ),
+    EntryKind.KEY_ISSUED: (
+        {"principal": "shop"},
+        CALLER
+        | {"class_uid": 3005, "class_name": "User Access Management", "activity_id": 1}
+        | {"activity_name": "Assign Privileges", "severity": "Low", "severity_id": 2}
+        | {"user": {"name": "shop"}, "privileges": []},
+    ),
+    EntryKind.KEY_REVOKED: (
+        {},
+        CALLER
+        | {"class_uid": 3001, "class_name": "Account Change", "activity_id": 6, "activity_name": "Delete"}
+        | {"severity": "Low", "severity_id": 2, "user": {"name": "crm"}},
+    ),
+    EntryKind.CANARY_READ: (
+        {"canaries": 1},
+        {"class_uid": 2004, "class_name": "Detection Finding", "activity_id": 1, "activity_name": "Create"}
+        | {"severity": "Critical", "severity_id": 5, "status": "New", "status_id": 1, "evidences": [CALLER]}
+        | {"finding_info": {"title": "canary.read", "uid": bytes(range(16)).hex()}},
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", BY_CLASS)
+def test_an_event_of_each_class_to_the_letter(kind: EntryKind) -> None:
+    fields, said = BY_CLASS[kind]
+    product = {"name": "consent-gateway", "vendor_name": "consent-gateway"}
+    metadata = {
+        "event_code": kind.value, "log_name": "gateway.example/log", "product": product, "sequence": 41,
+        "uid": bytes(range(16)).hex(), "version": "1.3.0",
+    } | ({"profiles": ["host"]} if kind is EntryKind.KEY_ISSUED else {})  # fmt: skip
+    common = {
+        "category_uid": said["class_uid"] // 1000,
+        "message": kind.value,
+        "metadata": metadata,
+        "status": "Success",
+        "status_id": 1,
+        "time": 1_700_000_000_000,
+        "type_name": f"{said['class_name']}: {said['activity_name']}",
+        "type_uid": said["class_uid"] * 100 + said["activity_id"],
+        "unmapped": {"commitments": {"subject": "00" * 32}, "fields": fields},
+    }
+    assert event_of(kind, fields) == common | said
+
+
+def test_a_refusal_is_a_failure_and_nothing_else_is() -> None:
+    told = [event_of(EntryKind.REVEAL_MADE, {"outcome": outcome})["status"] for outcome in ("deny", "permit", None)]
+    assert told == ["Failure", "Success", "Success"]
+
+
 @pytest.mark.parametrize(
     ("change", "found"),
     [({"class_uid": 9}, "class_uid"), ({"activity_id": 77}, "activity_id"), ({"nonsense": 1}, "nonsense"),
@@ -104,7 +194,7 @@ def test_the_reader_of_the_schema_sees_a_planted_mistake(change: dict[str, Any],
 def test_a_kind_of_a_later_version_is_other() -> None:
     entry = entry_bytes(Entry(EntryKind.ADMIN_ACTION, 1, "crm", bytes(16))).replace(b"admin.action", b"later.action")
     event = ocsf_event(0, entry, "x")
-    assert (event["class_uid"], event["activity_name"]) == (6003, "Other")
+    assert (event["class_uid"], event["activity_name"], event["severity"]) == (6003, "Other", "Informational")
     assert problems(event) == []
 
 
