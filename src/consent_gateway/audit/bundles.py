@@ -27,6 +27,7 @@ Stand-alone: standard library, `cryptography` and the stand-alone modules beside
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -53,7 +54,7 @@ from consent_gateway.audit.verifier.findings import Finding, FoundError, parsed
 from consent_gateway.audit.verifier.trust import head_details, trust_in
 
 BUNDLE_FORMAT = "consent-gateway/bundle@v1"
-_SIZE_LIMIT = 1 << 53
+_HASH_IN_HEX = re.compile(f"[0-9a-f]{{{2 * HASH_BYTES}}}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +148,7 @@ def parse_bundle(data: bytes) -> Bundle:
     match _members(read, "format", "checkpoint", "map", "chains"):
         case [str(form), str(checkpoint), published, list(chains)] if form == BUNDLE_FORMAT:
             logged = None if published is None else _logged(_members(published, "index", "entry", "proof"))
-            return Bundle(checkpoint.encode("utf-8", "replace"), logged, tuple(_chain(chain) for chain in chains))
+            return Bundle(checkpoint.encode(), logged, tuple(_chain(chain) for chain in chains))
     raise ValueError("not a bundle of version 1")
 
 
@@ -171,14 +172,14 @@ def _read_told(read: object) -> Told:
     match _members(read, *names):
         case [index, entry, proof, str(role), str(chain_salt), str(salt), str(payload)] if role in CHAIN_OF:
             logged = _logged([index, entry, proof])
-            return Told(logged, role, _hex(chain_salt), _hex(salt), payload.encode("utf-8", "replace"))
+            return Told(logged, role, _hex(chain_salt), _hex(salt), payload.encode())
     raise ValueError("an entry of the bundle is not of the format")
 
 
 def _logged(read: Sequence[object]) -> Logged:
     match read:
         case [int(index), str(entry), list(proof)] if _is_count(index) and all(isinstance(n, str) for n in proof):
-            return Logged(index, entry.encode("utf-8", "replace"), parse_path([str(node) for node in proof]))
+            return Logged(index, entry.encode(), parse_path([str(node) for node in proof]))
     raise ValueError("an entry of the bundle is not of the format")
 
 
@@ -204,15 +205,14 @@ def _leaf(read: object) -> MapLeaf:
 
 
 def _is_count(number: int) -> bool:
-    return type(number) is int and 0 <= number < _SIZE_LIMIT
+    return type(number) is int and number >= 0  # canonical JSON bounds it above
 
 
 def _hex(text: str) -> bytes:
     """Return the 32 bytes that a text spells in lower case."""
-    data = bytes.fromhex(text)
-    if len(data) != HASH_BYTES or data.hex() != text:
+    if _HASH_IN_HEX.fullmatch(text) is None:
         raise ValueError("a hash, salt or secret of the bundle is not 32 bytes in hex")
-    return data
+    return bytes.fromhex(text)
 
 
 # -- checking ------------------------------------------------------------------------------------------------------

@@ -38,7 +38,7 @@ MEMBER_BYTES = 16
 MAX_MANIFEST_PROOF_BYTES = 1_000_000
 _MANIFEST_TAG = LEAF_PREFIX + b"gateway/manifest/v2\x00"
 _MEMBER = re.compile(r"p(?:0|[1-9][0-9]{0,9})-([0-9a-f]{32})", re.ASCII)
-_HEX = re.compile(r"[0-9a-f]*", re.ASCII)
+_HEX = re.compile(r"(?:[0-9a-f]{2})*", re.ASCII)
 _WITNESS_MEMBERS = {"index", "leaf", "path"}
 _PROOF_MEMBERS = {"format", "audience", "pseudonym", "member", "size", "manifest_root", "leaves", "entry", "receipt"}
 
