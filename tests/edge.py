@@ -24,7 +24,8 @@ import httpx
 import uvicorn
 
 from consent_gateway.api.openapi import document
-from consent_gateway.app import build_app, build_gateway
+from consent_gateway.app import build_app
+from consent_gateway.assembly import build_gateway
 from consent_gateway.clock import Clock, system_clock
 from consent_gateway.services import principals
 from consent_gateway.services.audit_log import Sequencer

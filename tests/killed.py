@@ -21,7 +21,7 @@ from builders import (
     ref,
     take,
 )
-from consent_gateway.app import build_gateway
+from consent_gateway.assembly import build_gateway
 from consent_gateway.audit.verifier import verify_directory
 from consent_gateway.db import index_destructions, key_epochs, tables
 from consent_gateway.db import key_jobs as job_rows

@@ -19,7 +19,7 @@ from typing import Any
 from sqlalchemy import func, select
 
 from builders import a_consent, a_person, answer_for, ref, take
-from consent_gateway.app import build_gateway
+from consent_gateway.assembly import build_gateway
 from consent_gateway.audit.entries import EntryKind, parse_entry
 from consent_gateway.audit.tiles import decode_bundle, entries_path
 from consent_gateway.audit.verifier import verify_directory

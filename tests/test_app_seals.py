@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from consent_gateway.app import key_service
+from consent_gateway.assembly import key_service
 from consent_gateway.errors import KeyringError
 from consent_gateway.settings import Settings
 from consent_gateway.vault.protectors import PassphraseProtector
@@ -58,7 +58,7 @@ def test_no_process_that_holds_keys_leaves_a_core_file(tmp_path: Path) -> None:
         pytest.skip("core files are off here for everybody")
     code = (
         "import resource, sys; from pathlib import Path;"
-        "from consent_gateway.app import build_gateway; from consent_gateway.settings import Settings;"
+        "from consent_gateway.assembly import build_gateway; from consent_gateway.settings import Settings;"
         "from consent_gateway.setup import create_store;"
         "create_store(Settings(store_directory=Path(sys.argv[1])))[0].store.dispose();"
         "print(resource.getrlimit(resource.RLIMIT_CORE))"

@@ -2,7 +2,8 @@
 
 Rings, from the outside in; imports run inwards only (checked by import-linter):
 
-    app, cli                             composition root and commands
+    cli                                  commands
+    app | setup, background, assembly    the composition root, in the order of what is in front of the gateway
     api | web                            parse, call one use case, return
     services                             use cases: one transaction each
     db                                   the only SQL

@@ -10,7 +10,7 @@ import secrets
 from collections.abc import Sequence
 from pathlib import Path
 
-from consent_gateway.app import build_gateway, key_service
+from consent_gateway.assembly import build_gateway, key_service
 from consent_gateway.audit.entries import EntryKind
 from consent_gateway.db.engine import Store
 from consent_gateway.db.migrate import current, upgrade

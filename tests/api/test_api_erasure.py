@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from backups import back_up, restore
-from consent_gateway.app import build_gateway
+from consent_gateway.assembly import build_gateway
 from consent_gateway.services.holds import carry_out_due
 from edge import JSON, Edge, client, running, serving, store_settings
 

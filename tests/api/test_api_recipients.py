@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from consent_gateway.app import build_gateway
+from consent_gateway.assembly import build_gateway
 from consent_gateway.clock import FixedClock
 from consent_gateway.domain.registers import Registers
 from consent_gateway.services import principals

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import click
 import pytest
@@ -12,7 +13,8 @@ from click.testing import CliRunner
 
 from consent_gateway.cli.lazy import LazyGroup, Place
 from consent_gateway.cli.main import cli
-from edge import environment
+from consent_gateway.setup import create_store
+from edge import environment, store_settings
 
 # A store, the web framework and the law's reader: what a look at the help needs none of.
 HEAVY = ("sqlalchemy", "litestar", "pydantic", "consent_gateway.services", "consent_gateway.policies")
@@ -42,6 +44,15 @@ def test_help_and_version_load_no_command(option: str) -> None:
 def test_a_command_that_needs_the_law_loads_it() -> None:
     """The measure can go red: the list of a command's packs does load what the help does not."""
     assert "consent_gateway.policies" in loaded("policy", "list", "--json")[1]
+
+
+@pytest.mark.parametrize("words", [("audit", "vkey"), ("worker", "--help"), ("migrate",)], ids=" ".join)
+def test_a_command_that_needs_the_store_alone_loads_no_web_framework(words: tuple[str, ...], tmp_path: Path) -> None:
+    create_store(store_settings(tmp_path))[0].store.dispose()
+    store = () if "--help" in words else ("--store", str(tmp_path))
+    found = loaded(*words, *store)[1]
+    assert "sqlalchemy" in found
+    assert "litestar" not in found
 
 
 @pytest.mark.parametrize("name", sorted(cli.commands))

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from consent_gateway.app import law_choices
+from consent_gateway.assembly import law_choices
 from consent_gateway.cli.main import cli
 from consent_gateway.policies.choices import AS_SHIPPED, ChoiceError
 from consent_gateway.policies.packs import load_builtin

@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from consent_gateway.app import build_gateway
+from consent_gateway.assembly import build_gateway
 from consent_gateway.audit.verifier import verify_receipt
 from consent_gateway.db import log_store
 from consent_gateway.services import principals

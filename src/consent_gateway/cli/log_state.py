@@ -8,7 +8,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from consent_gateway.app import witnessing_of
+from consent_gateway.assembly import witnessing_of
 from consent_gateway.cli.options import emit, json_option, open_checked, read_settings, store_option
 from consent_gateway.services import spool
 from consent_gateway.services.audit_log import Sequencer

@@ -19,11 +19,11 @@ from consent_gateway.errors import GatewayError
 _USAGE = 2
 _PLACES = {
     "init": Place(
-        "running", "init", "Make a new store: keyring, schema, standard purposes, and the first API key (shown once)."
+        "making", "init", "Make a new store: keyring, schema, standard purposes, and the first API key (shown once)."
     ),
-    "serve": Place("running", "serve", "Serve the HTTP API, with the background worker in the same process."),
-    "worker": Place("running", "worker", "Run the background jobs alone, beside servers on the same database."),
-    "migrate": Place("running", "migrate", "Bring the schema to the version of the code (or to another)."),
+    "serve": Place("serving", "serve", "Serve the HTTP API, with the background worker in the same process."),
+    "worker": Place("working", "worker", "Run the background jobs alone, beside servers on the same database."),
+    "migrate": Place("making", "migrate", "Bring the schema to the version of the code (or to another)."),
     "demo": Place(
         "demo_command",
         "demo",

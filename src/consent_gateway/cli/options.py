@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import click
 from rich.console import Console
 
-from consent_gateway.app import build_gateway, self_checked
+from consent_gateway.assembly import build_gateway, self_checked
 from consent_gateway.db.migrate import require_head
 from consent_gateway.domain.registers import Principal
 from consent_gateway.errors import AuthenticationError, ForbiddenError

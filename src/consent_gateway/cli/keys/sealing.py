@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from consent_gateway.app import key_service
+from consent_gateway.assembly import key_service
 from consent_gateway.cli.options import as_principal, emit, json_option, key_option, open_gateway, store_option
 from consent_gateway.errors import InputError
 from consent_gateway.services import recovery
