@@ -46,7 +46,9 @@ def build_gateway(settings: Settings, clock: Clock = system_clock) -> Gateway:
     """Put the parts together; refuses what would not keep the promises (see each part's errors)."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core file would hold every key and what is being read (P7)
     keyring = Keyring.open(settings.keyring(), key_service(settings))
-    store = Store(settings.database(), deadline=settings.store_deadline_seconds)
+    store = Store(
+        settings.database(), deadline=settings.store_deadline_seconds, statement=settings.store_statement_seconds
+    )
     store.verify()
     rules = Rules(
         k_floor=settings.k_floor,

@@ -15,7 +15,8 @@ name the field, never its value. Anything that is not a `GatewayError` is a bug 
     ├── ConflictError         409  ── RaceError, IdempotencyError (422), ErasedError, HeldError, IncompleteError
     ├── QuotaError            429
     └── UnavailableError      503  ── StoreError, AuditError, KeyringError (500 at start), KeyServiceError,
-                                  TombstoneError; LogHaltedError and AuditBacklogError below AuditError
+                                  TombstoneError; LogHaltedError and AuditBacklogError below AuditError,
+                                  CommitInDoubtError below StoreError
 """
 
 from __future__ import annotations
@@ -236,6 +237,17 @@ class StoreError(UnavailableError):
 
     code = "store_unavailable"
     title = "The store is not available"
+
+
+class CommitInDoubtError(StoreError):
+    """The store was asked to commit and did not say whether it has: state and entry are both there, or neither is.
+
+    The same request with the same Idempotency-Key finds out, and is carried out once.
+    """
+
+    code = "commit_in_doubt"
+    title = "The store did not say whether it committed"
+    hint = "Repeat the request with the same Idempotency-Key: what was carried out is then not carried out again."
 
 
 class AuditError(UnavailableError):

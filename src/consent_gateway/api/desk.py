@@ -34,6 +34,7 @@ from consent_gateway.errors import (
     KeyringError,
     KeyServiceError,
     RaceError,
+    StoreError,
 )
 from consent_gateway.services import deferrals, spool
 from consent_gateway.services.checkpoint_copies import Copies
@@ -125,7 +126,7 @@ class Desk:
                 if put_off is None:
                     raise
                 return put_off
-            except AuditError:
+            except (AuditError, StoreError):
                 spooled = putting_off and self._spool(principal, request, body, putting_off)
                 if spooled is None:
                     raise
@@ -147,11 +148,15 @@ class Desk:
     def _spool(
         self, principal: Principal, request: Asked, body: bytes, putting_off: PuttingOff
     ) -> tuple[int, bytes, bool] | None:
-        """Keep a call outside of the store while the log does not stand; None for most calls."""
-        if self.gateway.spool is None or self.gateway.gate.fault is None:
+        """Keep a call outside of the store while nothing can be written; None for most calls."""
+        if self.gateway.spool is None:
             return None
-        with self.gateway.look(principal) as work:
-            return _accept(work, request, body, putting_off, spool.keep)
+        try:
+            with self.gateway.look(principal) as work:
+                return _accept(work, request, body, putting_off, spool.keep)
+        except StoreError:
+            with self.gateway.recall(principal) as work:
+                return _accept(work, request, body, putting_off, spool.keep)
 
     @staticmethod
     def retried(attempt: Callable[[], Value]) -> Value:

@@ -6,7 +6,11 @@ together or not at all. Nothing else in the package calls `commit`.
 - **SQLite**: WAL with `synchronous=FULL` (NORMAL loses acknowledged commits at power loss), `BEGIN IMMEDIATE` so that
   a writer never fails half-way for a lock, `secure_delete=ON` so that erased bytes are overwritten (FAST leaves copies
   of them in freed pages), temporary data in memory. Writers of one process queue on a lock instead of polling the file.
-- **PostgreSQL**: READ COMMITTED, `fsync` and `synchronous_commit` on; rows are locked where a promise needs it.
+- **PostgreSQL**: READ COMMITTED, `fsync` and `synchronous_commit` on; rows are locked where a promise needs it. No wait
+  for it is without an end (`db.connections`).
+
+A store that did not answer in time is *silent*: whoever comes next would wait as long, and hold a thread that a no may
+need. Once somebody has said that they will ask it again (`watch_silence`), it refuses at once until then.
 
 `Store.verify()` reads the settings back and refuses to start on anything less durable (promise P5).
 """
@@ -14,16 +18,18 @@ together or not at all. Nothing else in the package calls `commit`.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from psycopg import Error as PostgresError
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
 
+from consent_gateway.db.connections import Bounds, Server, SilentServerError
 from consent_gateway.db.turns import Turns
-from consent_gateway.errors import InputError, RaceError, StoreError
+from consent_gateway.errors import CommitInDoubtError, InputError, RaceError, StoreError
 
 Session = Connection  # what services call a session: one connection inside one transaction
 
@@ -37,6 +43,7 @@ _SQLITE_PRAGMAS = {
 }
 _SQLITE_MUST_BE = {"journal_mode": ("wal",), "synchronous": (2, 3), "temp_store": (2,), "secure_delete": (1,)}
 _HARDLY_MS = 20
+_RETRY_SILENT = 2
 DEADLINE_SECONDS = 10.0
 _DURABLE_COMMIT = {"on", "remote_apply", "remote_write", "local"}
 # PostgreSQL: unique violation, deadlock, serialisation failure. Sent again, each can succeed.
@@ -46,11 +53,20 @@ _RACES = frozenset({"23505", "40P01", "40001"})
 class Store:
     """One database. Thread-safe; connections come from a pool and go back clean."""
 
-    def __init__(self, url: str, *, pool_size: int = 8, deadline: float = DEADLINE_SECONDS) -> None:
-        """Open it; `deadline` (seconds) is how long a writer waits for others, and a connection for being made."""
+    def __init__(
+        self, url: str, *, pool_size: int = 8, deadline: float = DEADLINE_SECONDS, statement: float = 0.0
+    ) -> None:
+        """Open it.
+
+        `deadline` (seconds) is how long a writer waits for others, and anybody for an answer. `statement` is how long
+        one statement may take that PostgreSQL works on; 0: as long as it likes.
+        """
         self._deadline = deadline
+        self._told: Callable[[], None] | None = None
+        self.is_silent = False
         self.engine = _engine(url, pool_size, deadline)
         self.is_sqlite = self.engine.dialect.name == "sqlite"
+        self._server = None if self.is_sqlite else self._bound(Bounds(deadline, statement))
         # The same pool and the same statements. The option is set once: to set it again for each use case is dear.
         self._writing = self.engine.execution_options(begin_immediate=True)
         self._path = url.partition("///")[2] if self.is_sqlite else ""
@@ -61,11 +77,21 @@ class Store:
     def transaction(self) -> Iterator[Session]:
         """Run one use case: commit at the end, roll back on any exception.
 
-        Raises StoreError when the store is unreachable, locked or full, and RaceError when two writers
-        raced for one unique key; in both cases nothing was written.
+        Raises StoreError when the store is unreachable, silent, locked or full, and RaceError when two writers
+        raced for one unique key; in both cases nothing was written. CommitInDoubtError when it might have been.
         """
-        with _translated(), self._alone(), self._writing.connect() as connection, connection.begin():
-            yield connection
+        self._require_answers()
+        ending = False
+        with self._translated(), self._alone(), self._writing.connect() as connection:
+            try:
+                with connection.begin():
+                    yield connection
+                    ending = True
+            except DBAPIError as error:
+                if ending and error.connection_invalidated:
+                    self._hear(error)
+                    raise CommitInDoubtError(retry_after=1) from None
+                raise
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
@@ -83,7 +109,9 @@ class Store:
     @contextmanager
     def reading(self) -> Iterator[Session]:
         """Read one consistent snapshot; on SQLite this never waits for a writer."""
-        with _translated(), self.engine.connect() as connection, connection.begin():
+        if not self.is_sqlite:
+            self._require_answers()
+        with self._translated(), self.engine.connect() as connection, connection.begin():
             yield connection
 
     def verify(self) -> None:
@@ -102,7 +130,7 @@ class Store:
         """
         if not self.is_sqlite:
             return True
-        with _translated(), self._alone(), self.engine.connect() as connection:
+        with self._translated(), self._alone(), self.engine.connect() as connection:
             driver = connection.connection.driver_connection
             return driver is not None and _truncate(driver, patient=patient)
 
@@ -119,6 +147,64 @@ class Store:
         """Close every pooled connection."""
         self.engine.dispose()
         self._file = _identity(self._path)
+
+    # -- silence -----------------------------------------------------------------------------------------------------
+
+    def watch_silence(self, told: Callable[[], None] | None) -> None:
+        """From here on refuse at once while the store is silent: `told` is called then, and has to see to `ask`.
+
+        None: nobody will ask, so everybody waits for themselves.
+        """
+        self._told, self.is_silent = told, False
+
+    def ask(self) -> None:
+        """Let a store that was silent take a commit; StoreError while it does not, and it stays silent."""
+        with self._translated():
+            if self._server is not None:
+                self._server.try_commit()
+            else:
+                with self._writing.connect() as connection, connection.begin():
+                    pass
+        self.is_silent = False
+
+    def _require_answers(self) -> None:
+        if self.is_silent:
+            raise StoreError("the store does not answer", retry_after=_RETRY_SILENT)
+
+    def _fell_silent(self) -> None:
+        if self._told is not None and not self.is_silent:
+            self.is_silent = True
+            self._told()
+
+    def _bound(self, bounds: Bounds) -> Server:
+        """Have every connection of the pool made with limits; while the server is silent none is made."""
+        server = Server(bounds, self.engine.dialect.create_connect_args(self.engine.url)[1], self._fell_silent)
+
+        def connect(*_: object) -> object:
+            if self.is_silent:
+                raise SilentServerError("the server is silent")
+            return server.connect()
+
+        event.listen(self.engine, "do_connect", connect)
+        return server
+
+    def _hear(self, error: DBAPIError) -> None:
+        """Notice that the store did not answer in time."""
+        if isinstance(error.orig, SilentServerError) or _is_locked(error.orig):
+            self._fell_silent()
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        """Turn driver errors into ours; their texts can hold values, so none of them goes on (P7)."""
+        try:
+            yield
+        except DBAPIError as error:
+            self._hear(error)
+            raise _translate(error) from None
+        except SQLAlchemyError as error:
+            raise StoreError(f"the store failed: {type(error).__name__}", retry_after=1) from None
+        except PostgresError as error:  # of a connection of our own (`ask`)
+            raise StoreError(f"the store is unreachable ({type(error).__name__})", retry_after=1) from None
 
 
 def asked(session: Session, statement: str) -> Any:
@@ -161,15 +247,7 @@ def _engine(url: str, pool_size: int, deadline: float) -> Engine:
         event.listen(engine, "connect", lambda connection, _record: _configure_sqlite(connection, deadline))
         event.listen(engine, "begin", _begin_sqlite)
         return engine
-    return create_engine(
-        url,
-        pool_pre_ping=True,
-        connect_args={
-            "connect_timeout": 5,
-            "options": f"-c lock_timeout={round(deadline * 1000)}ms -c idle_in_transaction_session_timeout=60s",
-        },
-        **options,
-    )
+    return create_engine(url, pool_pre_ping=True, **options)
 
 
 def _make_private(path: str) -> None:
@@ -216,15 +294,8 @@ def _verify_postgresql(session: Session) -> None:
         raise StoreError(f"PostgreSQL must store UTF8 (it stores {encoding})")
 
 
-@contextmanager
-def _translated() -> Iterator[None]:
-    """Turn driver errors into ours; their texts can hold values, so none of them goes on (P7)."""
-    try:
-        yield
-    except DBAPIError as error:
-        raise _translate(error) from None
-    except SQLAlchemyError as error:
-        raise StoreError(f"the store failed: {type(error).__name__}", retry_after=1) from None
+def _is_locked(error: object) -> bool:
+    return isinstance(error, sqlite3.OperationalError) and error.sqlite_errorcode == sqlite3.SQLITE_BUSY
 
 
 def _translate(error: DBAPIError) -> StoreError | RaceError | InputError:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import NoReturn, cast
 
 from consent_gateway.audit.canonical import canonical_json
 from consent_gateway.audit.chains import CHAIN, OTHER, OTHER_CHAIN, SUBJECT, UNFILLED, chain_ref, unfilled
@@ -29,7 +30,7 @@ from consent_gateway.db.subjects import Token
 from consent_gateway.domain.audiences import ClassKey
 from consent_gateway.domain.ids import RecipientId, SubjectId
 from consent_gateway.domain.registers import Principal, Registers
-from consent_gateway.errors import AuthenticationError, TombstoneError
+from consent_gateway.errors import AuthenticationError, StoreError, TombstoneError
 from consent_gateway.services.closed_keys import ClosedKeys
 from consent_gateway.services.decider import Asked, Decider
 from consent_gateway.services.denial_counts import Denials
@@ -187,6 +188,13 @@ class Work:
         self.registers = register_rows.load(self.session)
 
 
+class _NoStore:
+    """Stands where the session would."""
+
+    def __getattr__(self, name: str) -> NoReturn:
+        raise StoreError("the store does not answer", retry_after=RETRY_SECONDS)
+
+
 @dataclass(slots=True)
 class Gateway:
     """The parts, put together by the composition root. Thread-safe: parts are immutable or lock themselves."""
@@ -270,6 +278,20 @@ class Gateway:
         """Read a consistent snapshot; nothing can be recorded or changed."""
         with self.store.reading() as session:
             yield self._begin(session, actor)
+
+    @contextmanager
+    def recall(self, actor: Principal) -> Iterator[Work]:
+        """Work with the registers as they were last seen and without a store: StoreError for whatever needs one.
+
+        AuthenticationError for a key that they do not know, StoreError if they were never seen.
+        """
+        snapshot = self.registers.snapshot
+        if snapshot is None:
+            raise StoreError("the store does not answer", retry_after=RETRY_SECONDS)
+        work = Work(self, cast("Session", _NoStore()), self.clock().astimezone(UTC), actor, snapshot)
+        if not work.is_live(actor):
+            raise AuthenticationError
+        yield work
 
     def forget(self) -> None:
         """Forget what is remembered of the store: it is another one than it was."""

@@ -6,7 +6,8 @@ back when it is gone; while there is any, `Gateway.work` refuses and the sequenc
 the log goes on (see `Gateway.work`).
 
 Reading the gate is reading one attribute. Faults halt the log; pressure only refuses new writes, so that what is
-pending can be integrated.
+pending can be integrated. A store that does not answer is a fault too: when it does again it may be another one, so its
+log is checked before anything is written, and what was kept meanwhile comes first.
 """
 
 from __future__ import annotations
@@ -17,10 +18,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from consent_gateway.audit.checkpoints import Checkpoint
-from consent_gateway.errors import AuditBacklogError, GatewayError, LogHaltedError
+from consent_gateway.errors import AuditBacklogError, GatewayError, LogHaltedError, StoreError
 
-_RETRY_HALTED, _RETRY_PRESSED = 60, 2
+_RETRY_HALTED, _RETRY_PRESSED, _RETRY_STORE = 60, 2, 2
 SPOOL = "spool"  # the source under which the gate stays closed until the spool is in the store
+SILENCE = "silence"  # that of a store that does not answer
 
 
 class FaultKind(StrEnum):
@@ -32,9 +34,11 @@ class FaultKind(StrEnum):
     ALTERED = "altered"  # entries, tiles or the head are not what was hashed and signed
     REPLACED = "replaced"  # the file of the store is another one than this process has open
     UNCHECKED = "unchecked"  # copies are configured, and none could be compared since the start
+    SILENT = "silent"  # the store does not answer; nothing is known against its log
     SETTLING = "settling"  # noes that came meanwhile are brought into the store
 
 
+_OF_THE_STORE = frozenset({FaultKind.SILENT, FaultKind.SETTLING})
 _WEIGHT = {kind: number for number, kind in enumerate(FaultKind)}
 _TEXTS = {
     FaultKind.FORKED: "the log is not the one that was published: same size, other entries",
@@ -42,7 +46,8 @@ _TEXTS = {
     FaultKind.FOREIGN: "a kept checkpoint is of another log or key",
     FaultKind.ALTERED: "the stored log does not hash to its signed head",
     FaultKind.REPLACED: "the file of the store was replaced under the running process: restart it",
-    FaultKind.SETTLING: "what came while the log did not stand is brought into the store first",
+    FaultKind.SILENT: "the store does not answer",
+    FaultKind.SETTLING: "what came while nothing could be written is brought into the store first",
     FaultKind.UNCHECKED: "the log could not be compared with any kept checkpoint yet",
 }
 
@@ -113,7 +118,13 @@ class LogGate:
     def _settle(self) -> None:
         self.fault = min(self._faults.values(), key=lambda fault: _WEIGHT[fault.kind], default=None)
         if self.fault is not None:
-            text = str(self.fault)
-            self.refusal = lambda: LogHaltedError(text, retry_after=_RETRY_HALTED)
+            self.refusal = _refusing(self.fault)
         else:
             self.refusal = (lambda: AuditBacklogError(retry_after=_RETRY_PRESSED)) if self.pressed else None
+
+
+def _refusing(fault: Fault) -> Callable[[], GatewayError]:
+    text = str(fault)
+    if fault.kind in _OF_THE_STORE:
+        return lambda: StoreError(text, retry_after=_RETRY_STORE)
+    return lambda: LogHaltedError(text, retry_after=_RETRY_HALTED)

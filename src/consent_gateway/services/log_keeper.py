@@ -3,6 +3,9 @@
 A thread for each place, because one that is slow must not hold up the others; none of them is on the way of a commit.
 Copies are written as soon as a batch was published, at most once in `COPY_PACE_SECONDS`, and compared at least once in
 every interval of the self-check.
+
+A store that falls silent closes the gate at once. It is asked again every second; when it answers its log is checked,
+for it may be another store (a standby that was behind), and only then may anything be written.
 """
 
 from __future__ import annotations
@@ -12,15 +15,18 @@ from dataclasses import dataclass
 
 from consent_gateway.audit.kept.port import Copy
 from consent_gateway.db import log_store
+from consent_gateway.errors import StoreError
 from consent_gateway.services import spool
 from consent_gateway.services.checkpoint_copies import Copies
 from consent_gateway.services.gateway import Gateway
+from consent_gateway.services.log_gate import SILENCE, Fault, FaultKind
 from consent_gateway.services.loops import Loop
 from consent_gateway.services.self_check import SelfCheck
 from consent_gateway.services.witnessing import Witnessing
 
 COPY_PACE_SECONDS = 1.0
 BACKLOG_SECONDS = 1.0
+ASK_SECONDS = 1.0
 _STOP_SECONDS = 15.0
 
 
@@ -52,7 +58,10 @@ class LogKeeper:
         if witnessing is not None and witnessing.witnesses:
             seconds = care.witness_seconds
             self._followers.append(Loop("log-witnesses", self._witnessed, on_error, idle=seconds, pace=seconds))
+        self._waited = False  # whether the last check found lines in the spool that are not ours
+        self._silence = Loop("log-silence", self._answers, on_error, idle=ASK_SECONDS)
         self._loops = [
+            self._silence,
             Loop("log-check", self._checked, on_error, idle=care.check_seconds, pace=min(care.check_seconds, 1.0)),
             Loop("log-backlog", self._measured, on_error, idle=BACKLOG_SECONDS, pace=BACKLOG_SECONDS),
             *self._followers,
@@ -66,6 +75,7 @@ class LogKeeper:
     def start(self) -> None:
         """Begin."""
         self._gateway.on_published = self.published
+        self._gateway.store.watch_silence(self._fell_silent)
         for loop in self._loops:
             loop.start()
 
@@ -78,9 +88,12 @@ class LogKeeper:
         """Write the last checkpoint to every copy that answers, and end."""
         for loop in self._loops:
             loop.stop(seconds=_STOP_SECONDS)
+        self._gateway.store.watch_silence(None)
 
     def _follower(self, copy: Copy, on_error: Callable[[Exception], None]) -> Loop:
         def bring() -> bool:
+            if self._gateway.store.is_silent:
+                return True
             before = self._copies.states[copy.name].trouble
             state = self._copies.bring(copy)
             spool.settle(self._gateway)
@@ -102,12 +115,44 @@ class LogKeeper:
                 self._on_error(CopyTroubleError(f"witness_{name}", state.trouble))
         return True
 
-    def _checked(self) -> bool:
-        self._check.check_store()
+    def _fell_silent(self) -> None:
+        self._gateway.gate.report(SILENCE, Fault(FaultKind.SILENT))
+        self._silence.wake()
+
+    def _answers(self) -> bool:
+        """Ask a store that fell silent, and check its log before the gate opens."""
+        store, gate = self._gateway.store, self._gateway.gate
+        if not store.is_silent and SILENCE not in gate.faults:
+            return True
+        try:
+            store.ask()
+            self._check.check_store()
+        except StoreError:  # told when it fell silent
+            return False
+        if store.is_silent:
+            return False
+        gate.report(SILENCE, None)
         spool.settle(self._gateway)
         return True
 
+    def _checked(self) -> bool:
+        if self._gateway.store.is_silent:
+            return True
+        self._check.check_store()
+        spool.settle(self._gateway)
+        self._adopt()
+        return True
+
+    def _adopt(self) -> None:
+        """Bring in what another process left in the spool, once every copy was compared since it was seen there."""
+        waits = self._gateway.gate.fault is None and spool.waits(self._gateway)
+        if waits and self._waited:
+            spool.notice(self._gateway)
+        self._waited = waits
+
     def _measured(self) -> bool:
+        if self._gateway.store.is_silent:
+            return True
         measure_backlog(self._gateway, self._care.pending_limit)
         spool.settle(self._gateway)
         return True

@@ -21,7 +21,7 @@ from consent_gateway.db.subjects import Token
 from consent_gateway.domain.consents import ConsentKind, ConsentProperty
 from consent_gateway.domain.ids import SubjectId
 from consent_gateway.domain.subjects import Choice
-from consent_gateway.errors import FieldProblem, SignalError
+from consent_gateway.errors import FieldProblem, SignalError, StoreError
 from consent_gateway.policies.signals.detect import SignalKind, decode, kind_of
 from consent_gateway.policies.signals.effects import Effects, Statement, TcfMapping, effects_of
 from consent_gateway.policies.signals.gpc import GpcSignal
@@ -99,8 +99,15 @@ def record_signals(
 
 
 def says_no(work: Work, item: SignalItem) -> bool:
-    """Tell whether a signal denies or switches anything on; SignalError if it cannot be decoded."""
-    signal = _read(work, item, mapping_of(work))
+    """Tell whether a signal denies or switches anything on; SignalError if it cannot be decoded.
+
+    Without a store there is no mapping: then only what denies under any says no.
+    """
+    try:
+        mapping = mapping_of(work)
+    except StoreError:
+        mapping = TcfMapping()
+    signal = _read(work, item, mapping)
     return signal is not None and bool(signal.effects.denials or signal.effects.choices)
 
 

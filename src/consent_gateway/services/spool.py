@@ -1,10 +1,11 @@
-"""Noes and rights requests that come while the log does not stand: kept elsewhere, carried out first (P1, P2).
+"""Noes and rights requests that come while nothing can be written: kept elsewhere, carried out first (P1, P2).
 
-While the gate is closed nothing is written, for the store itself may be put away and another one put in its place; but
-a no must not be refused. So what `deferrals` would put off is sealed for the vault's letterbox, appended to the spool
-file and answered with 202: kept, not carried out. When the last fault is gone the gate stays closed until every line is
-in the store as a deferral, with its entry; deferrals are carried out before anything is decided. A line that is in the
-store already (a crash came before the file was emptied) is passed over.
+While the gate is closed nothing is written, for the store itself may be put away and another one put in its place; and
+a store may be full, locked, silent or gone. But a no must not be refused. So what `deferrals` would put off is sealed
+for the vault's letterbox, appended to the spool file and answered with 202: kept, not carried out. When the last fault
+is gone the gate stays closed until every line is in the store as a deferral, with its entry; deferrals are carried out
+before anything is decided. A line that is in the store already (a crash came before the file was emptied) is passed
+over.
 
 A line never lies there with an open gate. Who adds one closes the gate while nobody can take it, for the gate may have
 opened since it refused the call; who has emptied the file opens the gate while nobody can add one; and a process that
@@ -27,7 +28,10 @@ from consent_gateway.services.log_gate import SPOOL, Fault, FaultKind
 
 
 def keep(work: Work, uid: bytes, letter: Letter, kept: Kept | None = None) -> None:
-    """Put a letter into the spool; `work` may only read. Errors as `deferrals.keep`, StoreError if it cannot be."""
+    """Put a letter into the spool; `work` may only read, and need not have a store.
+
+    Errors as `deferrals.keep`, StoreError if it cannot be kept.
+    """
     spool = work.gateway.spool
     if spool is None:
         raise ValueError("there is no spool")
@@ -41,6 +45,11 @@ def notice(gateway: Gateway) -> None:
     """Close the gate if there are lines of a process that ended; StoreError if that cannot be told."""
     if gateway.spool is not None and gateway.spool.count():
         _close(gateway)
+
+
+def waits(gateway: Gateway) -> bool:
+    """Tell whether there are lines, of whatever process, without waiting for whoever has the file."""
+    return gateway.spool is not None and gateway.spool.has_lines()
 
 
 def settle(gateway: Gateway) -> int:

@@ -45,8 +45,21 @@ class StoreSettings(BaseModel, title="The store"):
         10.0,
         ge=0.1,
         le=60,
-        description="Longest wait of a writer for other writers or for a connection; then 503, and nothing was done.",
+        description=(
+            "Longest wait for the store: for other writers, for a connection, for a server that says nothing. Then "
+            "503, and nothing was done; a no is kept in the spool."
+        ),
         json_schema_extra={"attacker": "Long waits tie up threads while the store is blocked; short ones refuse more."},
+    )
+    store_statement_seconds: float = Field(
+        300.0,
+        ge=0,
+        le=86_400,
+        description=(
+            "Longest time that PostgreSQL may work on one statement of a server or worker; 0: no limit. Commands that "
+            "people run, and migrations, have none."
+        ),
+        json_schema_extra={"attacker": "Small values refuse what takes long; large ones let it hold its locks."},
     )
     tombstone_path: Path | None = Field(
         None,

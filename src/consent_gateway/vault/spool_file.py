@@ -51,6 +51,10 @@ class SpoolFile:
                 raise
             then()
 
+    def has_lines(self) -> bool:
+        """Tell whether anything waits, without waiting for whoever has the file."""
+        return self.path.is_file() and self.path.stat().st_size > 0
+
     def count(self) -> int:
         """Return how many lines wait; StoreError if the file cannot be read."""
         if not os.path.lexists(self.path):

@@ -1,0 +1,136 @@
+"""A store that does not answer under a running gateway: 503 in time, a no is kept, and it goes on by itself."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+
+from edge import Edge, running
+from stalling import Proxy, stalling
+
+DEADLINE = 0.5
+LATE = 2.5  # seconds: the deadline, and what a busy machine adds
+ANNA = {"email": "anna@example.org"}
+ASK = {"subject": ANNA, "purpose": "direct_marketing", "channel": "email", "recipient": "self"}
+SOURCE = {"id": "crm", "name": "CRM", "channel": "web", "party": "first"}
+A_NO = {
+    "subject": ANNA,
+    "purpose": "direct_marketing",
+    "channel": "email",
+    "kind": "withdrawn",
+    "at": "2026-01-31T12:00:00Z",
+}
+A_YES = A_NO | {"kind": "given", "properties": ["affirmative", "evidence"], "evidence": {"form": 1}}
+
+
+@dataclass
+class Site:
+    """A running gateway, and how its store is made to hang."""
+
+    edge: Edge
+    proxy: Proxy | None
+
+    @contextmanager
+    def hanging(self) -> Iterator[None]:
+        """PostgreSQL accepts and says nothing; the file of SQLite is locked by somebody who does not let go."""
+        if self.proxy is not None:
+            self.proxy.freeze()
+            yield
+            self.proxy.thaw()
+            return
+        with closing(sqlite3.connect(str(self.edge.gateway.store.engine.url.database), isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            yield
+            other.execute("ROLLBACK")
+
+    def ask(self) -> httpx.Response:
+        return self.edge.admin.post("/v1/decisions", json=ASK)
+
+    def say(self, row: dict[str, object], **headers: str) -> httpx.Response:
+        return self.edge.admin.post("/v1/consents", json={"source": "crm", "items": [row]}, headers=headers)
+
+    def history(self) -> list[str]:
+        found = self.edge.admin.post("/v1/consents/history", json={"subject": ANNA})
+        return [event["kind"] for event in found.json()["items"]]
+
+    def heals(self) -> None:
+        """It does without anybody's help, and what was kept is carried out."""
+        waits(lambda: self.edge.admin.get("/health/ready").is_success)
+        waits(lambda: not self.edge.admin.get("/v1/keys").json()["deferred"]["waiting"])
+
+
+@pytest.fixture
+def site(tmp_path: Path, store_url: str) -> Iterator[Site]:
+    where = nullcontext((None, store_url)) if store_url.startswith("sqlite") else stalling(store_url)
+    with where as (proxy, url), running(tmp_path / "store", url, store_deadline_seconds=DEADLINE) as edge:
+        assert edge.admin.post("/v1/sources", json=SOURCE).is_success
+        items = [{"email": ANNA["email"], "country": "DE", "birth_date": "1980-05-17"}]
+        assert edge.admin.post("/v1/subjects", json={"source": "crm", "items": items}).is_success
+        edge.settle()
+        yield Site(edge, proxy)
+
+
+def waits(condition: Callable[[], bool]) -> None:
+    bell = threading.Event()
+    for _ in range(1000):
+        if condition():
+            return
+        bell.wait(0.02)
+    raise AssertionError("it did not happen")
+
+
+def timed(act: Callable[[], httpx.Response]) -> httpx.Response:
+    begun = time.monotonic()
+    reply = act()
+    assert time.monotonic() - begun < LATE
+    return reply
+
+
+def refused(reply: httpx.Response) -> str:
+    assert reply.status_code == 503, reply.text
+    assert int(reply.headers["retry-after"]) >= 1
+    return str(reply.json()["code"])
+
+
+def test_everybody_is_answered_in_time_and_a_no_is_kept(site: Site) -> None:
+    assert site.say(A_YES).is_success
+    with site.hanging():
+        assert refused(timed(site.ask)) == "store_unavailable"
+        assert refused(timed(lambda: site.say(A_YES))) == "store_unavailable"
+        assert refused(timed(lambda: site.edge.admin.get("/health/ready"))) == "store_unavailable"
+        assert site.edge.admin.get("/health/live").is_success
+        kept = timed(lambda: site.say(A_NO))
+        assert (kept.status_code, kept.json()["deferred"], kept.json()["accepted"]) == (202, 1, 0), kept.text
+    site.heals()
+    assert site.history() == ["given", "withdrawn"]
+    assert site.ask().json()["outcome"] == "deny"
+    uid = kept.json()["entries"][0]["uid"]
+    waits(lambda: site.edge.admin.get(f"/v1/audit/entries/{uid}").is_success)
+    assert {line["reason"] for line in logged(site.edge, "log.halted")} == {"silent"}
+
+
+def logged(edge: Edge, event: str) -> list[dict[str, object]]:
+    lines = [httpx.Response(200, content=line).json() for line in edge.log.getvalue().splitlines()]
+    return [line for line in lines if line["event"] == event]
+
+
+def test_those_who_come_later_do_not_wait_for_those_who_wait(site: Site) -> None:
+    """Forty at once on eight threads: their waits do not add up, and the noes among them are all kept."""
+    with site.hanging(), ThreadPoolExecutor(40) as crowd:
+        begun = time.monotonic()
+        noes = [crowd.submit(site.say, A_NO) for _ in range(20)]
+        others = [crowd.submit(site.say, A_YES) for _ in range(20)]
+        assert {reply.result().status_code for reply in noes} == {202}
+        assert {refused(reply.result()) for reply in others} == {"store_unavailable"}
+        assert time.monotonic() - begun < LATE
+    site.heals()
+    assert set(site.history()) == {"withdrawn"}
