@@ -108,7 +108,8 @@ def law_choices(settings: Settings) -> Choices:
 
 def self_checked(settings: Settings, gateway: Gateway) -> SelfCheck:
     """Check the log against itself and every kept checkpoint, before anything is written; the gate says the result."""
-    check = SelfCheck(gateway, Copies(gateway, copies_of(settings.checkpoint_places())), settings.log_check_bundles)
+    copies = Copies(gateway, copies_of(settings.checkpoint_places()))
+    check = SelfCheck(gateway, copies, settings.log_check_bundles, settings.witness_policy_file is None)
     check.run()
     return check
 

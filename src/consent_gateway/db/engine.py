@@ -25,11 +25,12 @@ from typing import Any
 
 from psycopg import Error as PostgresError
 from sqlalchemy import Connection, Engine, create_engine, event, text
-from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from consent_gateway.db.connections import Bounds, Server, SilentServerError
+from consent_gateway.db.failures import is_locked, translated
 from consent_gateway.db.turns import Turns
-from consent_gateway.errors import CommitInDoubtError, InputError, RaceError, StoreError
+from consent_gateway.errors import CommitInDoubtError, StoreError
 
 Session = Connection  # what services call a session: one connection inside one transaction
 
@@ -46,8 +47,6 @@ _HARDLY_MS = 20
 _RETRY_SILENT = 2
 DEADLINE_SECONDS = 10.0
 _DURABLE_COMMIT = {"on", "remote_apply", "remote_write", "local"}
-# PostgreSQL: unique violation, deadlock, serialisation failure. Sent again, each can succeed.
-_RACES = frozenset({"23505", "40P01", "40001"})
 
 
 class Store:
@@ -190,7 +189,7 @@ class Store:
 
     def _hear(self, error: DBAPIError) -> None:
         """Notice that the store did not answer in time."""
-        if isinstance(error.orig, SilentServerError) or _is_locked(error.orig):
+        if isinstance(error.orig, SilentServerError) or is_locked(error.orig):
             self._fell_silent()
 
     @contextmanager
@@ -200,7 +199,7 @@ class Store:
             yield
         except DBAPIError as error:
             self._hear(error)
-            raise _translate(error) from None
+            raise translated(error) from None
         except SQLAlchemyError as error:
             raise StoreError(f"the store failed: {type(error).__name__}", retry_after=1) from None
         except PostgresError as error:  # of a connection of our own (`ask`)
@@ -292,17 +291,3 @@ def _verify_postgresql(session: Session) -> None:
         raise StoreError(f"PostgreSQL must run with fsync=on and synchronous_commit on (they are {fsync}, {commit})")
     if encoding != "UTF8":
         raise StoreError(f"PostgreSQL must store UTF8 (it stores {encoding})")
-
-
-def _is_locked(error: object) -> bool:
-    return isinstance(error, sqlite3.OperationalError) and error.sqlite_errorcode == sqlite3.SQLITE_BUSY
-
-
-def _translate(error: DBAPIError) -> StoreError | RaceError | InputError:
-    original = error.orig
-    if getattr(original, "sqlstate", None) in _RACES or "UNIQUE constraint" in str(original):
-        return RaceError()
-    if str(getattr(original, "sqlstate", "")).startswith("22"):
-        return InputError("a value does not fit the column it is for")
-    kind = "unreachable, locked or full" if isinstance(error, OperationalError) else "not able to do this"
-    return StoreError(f"the store is {kind} ({type(original).__name__})", retry_after=1)
