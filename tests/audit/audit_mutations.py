@@ -26,7 +26,8 @@ from audit_fakes import ORIGIN, SEED, Witness, filled
 from test_audit_bundles import ANNA, ANNA_BEFORE, company
 from test_audit_bundles import VKEY as BUNDLE_VKEY
 
-from consent_gateway.audit.bundles import bundle_bytes, verify_bundle
+from consent_gateway.audit.bundle_files import bundle_bytes
+from consent_gateway.audit.bundles import verify_bundle
 from consent_gateway.audit.canonical import canonical_json
 from consent_gateway.audit.checkpoints import Signer
 from consent_gateway.audit.commitments import commit, opening_salt

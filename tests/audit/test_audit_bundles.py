@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from hashlib import sha256
 from typing import Any
 
 import pytest
@@ -12,22 +13,28 @@ from audit_fakes import ORIGIN, SEED, MemoryLogStore, flip
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from consent_gateway.audit.bundles import (
+from consent_gateway.audit.bundle_files import (
+    AudiencePart,
     Bundle,
     ChainPart,
     Logged,
     Told,
     bundle_bytes,
+    disclosed,
     parse_bundle,
-    verify_bundle,
+    parse_disclosed,
 )
+from consent_gateway.audit.bundles import verify_bundle
 from consent_gateway.audit.chains import CHAIN_OF, UNFILLED, chain_key, chain_ref, chain_secret
 from consent_gateway.audit.checkpoints import Signer
 from consent_gateway.audit.commitments import commit, opening_salt
 from consent_gateway.audit.entries import Entry, EntryKind, entry_bytes, parse_entry
 from consent_gateway.audit.log import sequence
+from consent_gateway.audit.manifests import manifest_leaves, member_leaves, witnesses_of
 from consent_gateway.audit.maps import MapLeaf, MapProof, Subtree, bounds, kept_node, prove, subtree
+from consent_gateway.audit.merkle import root_from_leaves
 from consent_gateway.audit.proofs import inclusion_proof
+from consent_gateway.audit.tiles import EMPTY_EDGE, grow
 
 ANNA, BEN, ANNA_BEFORE = (bytes([n]) * 32 for n in (1, 2, 3))
 VKEY = Signer(ORIGIN, SEED).vkey
@@ -42,10 +49,42 @@ class Company:
     openings: list[tuple[bytes, bytes, str, bytes]] = field(default_factory=list)  # key, uid, role, payload
     published: bytes | None = None  # the uid of the newest map's entry
     leaves: list[MapLeaf] = field(default_factory=list)
+    audiences: dict[str, tuple[bytes, list[bytes]]] = field(default_factory=dict)  # by id: its entry, its leaves
+    named: dict[bytes, dict[str, str]] = field(default_factory=dict)  # by whom, what their newest disclosure names
     count: int = 0
 
+    def resolve(self, *members: bytes) -> str:
+        """Resolve an audience of these people, and some more; return its id."""
+        audience = sha256(b"%d" % self.count).hexdigest()[:32]
+        blocks = [block_of(member) for member in (*members, *(bytes([n]) * 32 for n in range(100, 120)))]
+        leaves = sorted(member_leaves(bytes.fromhex(audience), b"".join(blocks)))
+        said = {"audience": audience, "manifest": 2, "size": len(leaves), "purpose": "ads", "channel": "email"}
+        uid = self.record(
+            kind="audience.resolved", recipient="crm", manifest_root=root_from_leaves(leaves).hex(), **said
+        )
+        self.audiences[audience] = uid, leaves
+        return audience
+
+    def disclose(self, key: bytes, *audiences: str, **names: str) -> None:
+        """Record that a bundle is handed out that shows these audiences."""
+        self.named[key] = {audience: f"p1-{block_of(key).hex()}" for audience in audiences} | names
+        self.record(key, kind="bundle.disclosed", payload=disclosed(self.named[key]))
+
+    def audience(self, audience: str, pseudonym: str) -> AudiencePart:
+        uid, leaves = self.audiences[audience]
+        (leaf,) = member_leaves(bytes.fromhex(audience), bytes.fromhex(pseudonym[-32:]))
+        tiles = {(tile.level, tile.index): tile.data for tile in grow(EMPTY_EDGE, leaves).tiles}
+        read = lambda level, index, width: tiles[level, index][: 32 * width]  # noqa: E731
+        proof = manifest_leaves(audience, pseudonym, len(leaves), witnesses_of(leaf, 0, leaves), read)
+        return AudiencePart(self.logged(uid), pseudonym, *proof)
+
     def record(
-        self, key: bytes | None = None, former: bytes | None = None, kind: str = "decision.made", **said: Any
+        self,
+        key: bytes | None = None,
+        former: bytes | None = None,
+        kind: str = "decision.made",
+        payload: bytes | None = None,
+        **said: Any,
     ) -> bytes:
         self.count += 1
         uid = self.count.to_bytes(16, "big")
@@ -53,7 +92,7 @@ class Company:
         sealed, refs = dict[str, bytes](), b""
         for role, held in roles.items():
             if held is not None:
-                payload = b'{"n":%d}' % self.count
+                payload = payload or b'{"n":%d}' % self.count
                 sealed |= {role: commit(held, uid, role, payload), CHAIN_OF[role]: UNFILLED}
                 refs += chain_ref(held, uid, CHAIN_OF[role])
                 self.openings.append((held, uid, role, payload))
@@ -102,7 +141,14 @@ class Company:
             for key in keys
         )
         assert self.store.checkpoint is not None
-        return Bundle(self.store.checkpoint, published, chains)
+        named = sorted({item for key in keys for item in self.named.get(key, {}).items()})
+        shown = tuple(self.audience(*item) for item in named if item[0] in self.audiences)
+        return Bundle(self.store.checkpoint, published, chains, shown)
+
+
+def block_of(key: bytes) -> bytes:
+    """The pseudonym of somebody, as a company makes it: nobody else can."""
+    return sha256(b"pseudonym" + key).digest()[:16]
 
 
 def company() -> Company:
@@ -284,6 +330,186 @@ def test_another_newest_entry_of_the_same_count() -> None:
     assert (finding.code, "newest" in finding.message) == ("map", True)
 
 
+# -- audiences ------------------------------------------------------------------------------------------------------
+
+
+def shown(*, other: bytes = ANNA) -> tuple[Company, Bundle]:
+    """Ben, who was in two audiences and not in a third; two disclosures, the first named one that is gone."""
+    made = company()
+    gone = made.resolve(BEN)
+    made.disclose(BEN, gone)
+    del made.audiences[gone]
+    in_both, only_anna, with_ben = made.resolve(BEN, ANNA), made.resolve(other), made.resolve(BEN)
+    made.disclose(ANNA, in_both)
+    made.disclose(BEN, in_both, only_anna, with_ben)
+    made.record(BEN)
+    made.publish()
+    return made, made.bundle(BEN)
+
+
+def test_audiences_are_shown_and_no_other_is_ruled_out() -> None:
+    made, bundle = shown()
+    finding = verify_bundle(VKEY, bundle_bytes(bundle))
+    assert finding.ok, str(finding)
+    audiences: Any = finding.details["audiences"]
+    assert sorted(a["member"] for a in audiences) == [False, True, True]
+    assert {a["audience"] for a in audiences} == set(made.audiences)
+    assert {(a["recipient"], a["purpose"], a["channel"]) for a in audiences} == {("crm", "ads", "email")}
+    assert "shown in 2 audiences and out of 1, of others it says nothing" in finding.message
+    assert parse_bundle(bundle_bytes(bundle)) == bundle
+
+
+def test_a_bundle_of_version_1_says_nothing_of_audiences_and_still_verifies() -> None:
+    old = replace(company().bundle(BEN), audiences=None)
+    data = bundle_bytes(old)
+    assert b'"consent-gateway/bundle@v1"' in data
+    assert b"audiences" not in data
+    assert parse_bundle(data) == old
+    finding = verify_bundle(VKEY, data)
+    assert (finding.ok, finding.details["audiences"]) == (True, None), str(finding)
+    assert "of audiences it says nothing" in finding.message
+    newer = verify_bundle(VKEY, bundle_bytes(company().bundle(BEN)))
+    assert (newer.ok, newer.details["audiences"], "of audiences it says nothing" in newer.message) == (True, [], True)
+
+
+def with_audience(bundle: Bundle, at: int, **changes: Any) -> Bundle:
+    parts = list(bundle.audiences or ())
+    parts[at] = replace(parts[at], **changes)
+    return replace(bundle, audiences=tuple(parts))
+
+
+def parts_of(bundle: Bundle) -> tuple[AudiencePart, ...]:
+    return bundle.audiences or ()
+
+
+def member_at(bundle: Bundle, *, member: bool) -> int:
+    return next(n for n, part in enumerate(parts_of(bundle)) if part.member is member)
+
+
+AUDIENCES: dict[str, tuple[str, Callable[[Company, Bundle], Bundle]]] = {
+    "one left out": ("audience", lambda _, b: replace(b, audiences=parts_of(b)[1:])),
+    "all left out": ("audience", lambda _, b: replace(b, audiences=())),
+    "called version 1": ("audience", lambda _, b: replace(b, audiences=None)),
+    "one twice": ("audience", lambda _, b: replace(b, audiences=(*parts_of(b), parts_of(b)[0]))),
+    "another's proof": (
+        "audience",
+        lambda c, b: replace(b, audiences=(c.audience(*next(iter(c.named[ANNA].items()))), *parts_of(b)[1:])),
+    ),
+    "another's proof beside": (
+        "audience",
+        lambda c, b: replace(b, audiences=(c.audience(*next(iter(c.named[ANNA].items()))), *parts_of(b))),
+    ),
+    "another's pseudonym": (
+        "audience",
+        lambda _, b: with_audience(b, member_at(b, member=True), pseudonym=f"p1-{block_of(ANNA).hex()}"),
+    ),
+    "another audience's entry": ("audience", lambda _, b: with_audience(b, 0, logged=parts_of(b)[1].logged)),
+    "another audience's leaves": ("audience", lambda _, b: with_audience(b, 0, leaves=parts_of(b)[1].leaves)),
+    "another entry": ("audience", lambda _, b: with_audience(b, 0, logged=entries_of(b)[0].logged)),
+    "an entry's index": (
+        "inclusion", lambda _, b: with_audience(b, 0, logged=replace(parts_of(b)[0].logged, index=1)),
+    ),
+    "an entry's path": (
+        "inclusion",
+        lambda _, b: with_audience(b, 0, logged=replace(parts_of(b)[0].logged, path=parts_of(b)[0].logged.path[1:])),
+    ),
+    "in called out": ("audience", lambda _, b: with_audience(b, member_at(b, member=True), member=False)),
+    "out called in": ("audience", lambda _, b: with_audience(b, member_at(b, member=False), member=True)),
+    "no leaves": ("audience", lambda _, b: with_audience(b, member_at(b, member=True), leaves=())),
+    "no leaves of one who is out": ("audience", lambda _, b: with_audience(b, member_at(b, member=False), leaves=())),
+    "a leaf's path": (
+        "audience",
+        lambda _, b: with_audience(b, 0, leaves=tuple(replace(leaf, path=leaf.path[:-1]) for leaf in parts_of(b)[0].leaves)),
+    ),
+    "a leaf's index": (
+        "audience",
+        lambda _, b: with_audience(b, 0, leaves=tuple(replace(leaf, index=leaf.index ^ 1) for leaf in parts_of(b)[0].leaves)),
+    ),
+    "what no disclosure names": (
+        "audience",
+        lambda c, b: replace(b, audiences=(*parts_of(b), c.audience(next(iter(c.audiences)), f"p2-{block_of(BEN).hex()}"))),
+    ),
+    "under another checkpoint": ("inclusion", lambda c, b: (c.record(ANNA), replace(b, audiences=c.bundle(BEN).audiences))[1]),
+    "the disclosure left out": (
+        "chain", lambda _, b: with_chain(b, entries=(*entries_of(b)[:-2], entries_of(b)[-1])),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("change", AUDIENCES)
+def test_what_is_changed_of_audiences_is_found(change: str) -> None:
+    code, act = AUDIENCES[change]
+    made, bundle = shown()
+    assert checked(bundle) == ("ok", None)
+    assert checked(act(made, bundle))[0] == code
+
+
+def test_without_the_disclosure_no_audience_is_the_persons() -> None:
+    """What is newer than the map can be cut off, the disclosure too: with it goes all that was said of audiences."""
+    made = company()
+    made.publish()
+    audience = made.resolve(BEN)
+    made.disclose(BEN, audience)
+    bundle = made.bundle(BEN)
+    assert checked(bundle) == ("ok", None)
+    cut = with_chain(bundle, entries=entries_of(bundle)[:-1])
+    assert checked(cut)[0] == "audience"
+    finding = verify_bundle(VKEY, bundle_bytes(replace(cut, audiences=())))
+    assert (finding.ok, "of audiences it says nothing" in finding.message) == (True, True), str(finding)
+
+
+def test_what_a_former_chain_was_handed_out_with_need_not_be_shown_again() -> None:
+    made = Company()
+    made.record(ANNA_BEFORE)
+    old = made.resolve(ANNA_BEFORE)
+    made.disclose(ANNA_BEFORE, old)
+    made.record(ANNA, former=ANNA_BEFORE, kind="dek.rotated")
+    bundle = replace(made.bundle(ANNA_BEFORE, ANNA), audiences=())
+    assert checked(bundle) == ("ok", None)
+    still = made.bundle(ANNA_BEFORE, ANNA)
+    assert (checked(still), len(parts_of(still))) == (("ok", None), 1)
+
+
+@pytest.mark.parametrize("payload", [b"{}", b"[]", b"\xff", b"[" * 5000, b'{"audiences": {}}', b'{"audiences":[]}',
+                                     b'{"audiences":{"a":7}}', b'{"audiences":{},"more":1}'])  # fmt: skip
+def test_a_disclosure_that_names_nothing_readable_is_found(payload: bytes) -> None:
+    with pytest.raises(ValueError, match="which audiences"):
+        parse_disclosed(payload)
+    if payload == b"\xff":
+        return  # a payload of a bundle is text
+    made = Company()
+    made.record(BEN)
+    made.record(BEN, kind="bundle.disclosed", payload=payload)
+    assert checked(made.bundle(BEN))[0] == "audience"
+
+
+def test_any_kind_but_one_is_no_audience() -> None:
+    """An entry with the fields of an audience, of a kind that resolves none."""
+    made = Company()
+    audience = made.resolve(BEN)
+    said = parse_entry(made.logged(made.audiences[audience][0]).entry).fields
+    other = made.record(kind="admin.action", **said)
+    made.disclose(BEN, audience)
+    bundle = made.bundle(BEN)
+    assert checked(bundle) == ("ok", None)
+    assert checked(with_audience(bundle, 0, logged=made.logged(other))) == ("audience", made.logged(other).index)
+
+
+def test_an_audience_without_a_manifest_shows_nobody() -> None:
+    made = Company()
+    uid = made.record(kind="audience.resolved", audience="00" * 16, size=0, manifest_root="00" * 32)
+    made.disclose(BEN, **{"00" * 16: f"p1-{block_of(BEN).hex()}"})
+    part = AudiencePart(made.logged(uid), f"p1-{block_of(BEN).hex()}", member=False, leaves=())
+    finding = verify_bundle(VKEY, bundle_bytes(replace(made.bundle(BEN), audiences=(part,))))
+    assert (finding.code, finding.index, "version 2" in finding.message) == ("audience", 0, True)
+
+
+@settings(derandomize=True, deadline=None, max_examples=80)
+@given(st.integers(0, len(bundle_bytes(shown()[1])) * 8 - 1))
+def test_a_bit_of_a_bundle_with_audiences_never_passes_unseen(bit: int) -> None:
+    assert not verify_bundle(VKEY, flip(bundle_bytes(shown()[1]), bit)).ok
+
+
 # -- what is no bundle ---------------------------------------------------------------------------------------------
 
 VALID = json.loads(bundle_bytes(company().bundle(BEN)))
@@ -303,7 +529,8 @@ ENTRY, PROOF = ("chains", 0, "entries", 0), ("chains", 0, "map")
 
 @pytest.mark.parametrize("data", [
     b"", b"[]", b"\xff", b"{}", b"[" * 5000,
-    spelt(("format",), "consent-gateway/bundle@v2"), spelt(("more",), 1), spelt(("checkpoint",), 1),
+    spelt(("format",), "consent-gateway/bundle@v3"), spelt(("format",), "consent-gateway/bundle@v1"),
+    spelt(("format",), None), spelt(("audiences",), None), spelt(("audiences",), [{}]), spelt(("more",), 1), spelt(("checkpoint",), 1),
     spelt(("map",), 1), spelt(("map", "index"), bool(1)), spelt(("map", "proof"), [1]), spelt(("chains",), {}),
     spelt(("chains", 0, "secret"), "00"), spelt(("chains", 0, "secret"), "zz"), spelt(("chains", 0, "secret"), None),
     spelt(("chains", 0, "secret"), VALID["chains"][0]["secret"].upper() + " "),

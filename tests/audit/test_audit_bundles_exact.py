@@ -13,7 +13,8 @@ import test_audit_manifests as manifests
 from audit_fakes import ORIGIN, Witness, flip
 from test_audit_bundles import ANNA, ANNA_BEFORE, BEN, VALID, VKEY, company, entries_of, with_chain, with_entry
 
-from consent_gateway.audit.bundles import Bundle, bundle_bytes, parse_bundle, verify_bundle
+from consent_gateway.audit.bundle_files import Bundle, bundle_bytes, parse_bundle
+from consent_gateway.audit.bundles import verify_bundle
 from consent_gateway.audit.chains import chain_key, chain_secret
 from consent_gateway.audit.manifests import manifest_proof, member_leaves, verify_membership, witnesses_of
 from consent_gateway.audit.verifier import Finding
@@ -40,8 +41,9 @@ def test_what_holds_says_what_was_seen() -> None:
     bundle = made.bundle(ANNA_BEFORE, ANNA)
     cosigned = replace(bundle, checkpoint=bundle.checkpoint + W2.line(bundle.checkpoint, 9))
     seen = {"origin": ORIGIN, "size": 11, "root": made.store.head().root.hex()}
-    counts = {"entries": 7, "chains": 2, "complete_to": 8, "not_covered": 1}
+    counts = {"entries": 7, "chains": 2, "complete_to": 8, "not_covered": 1, "audiences": []}
     message = "7 entries in 2 chains, complete up to the map at 8 entries of the log; 1 are newer than that"
+    message += "; of audiences it says nothing"
     by = [{"witness": "w2.example", "vkey": W2.vkey, "time": 9}]
     assert verify_bundle(VKEY, bundle_bytes(bundle)) == Finding(
         ok=True, code="ok", message=message, details=counts | seen | {"cosigned": []}
@@ -141,9 +143,9 @@ HEX = "a hash, salt or secret of the bundle is not 32 bytes in hex"
     (b"[]", PART),
     (json.dumps(VALID).encode(), "the bundle is not in canonical form"),
     (spelt(("more",), 1), PART),
-    (spelt(("format",), "consent-gateway/bundle@v2"), "not a bundle of version 1"),
-    (spelt(("checkpoint",), 1), "not a bundle of version 1"),
-    (spelt(("chains",), {}), "not a bundle of version 1"),
+    (spelt(("format",), "consent-gateway/bundle@v3"), "not a bundle of version 1 or 2"),
+    (spelt(("checkpoint",), 1), "a member of the bundle is not of the format"),
+    (spelt(("chains",), {}), "a member of the bundle is not of the format"),
     (spelt(("map",), {}), PART),
     (spelt(("map", "index"), -1), ENTRY_FORM),
     (spelt(("map", "index"), True), ENTRY_FORM),  # noqa: FBT003 - a value of JSON

@@ -36,6 +36,7 @@ from consent_gateway.audit.maps import SumCheck, verify_map
 from consent_gateway.audit.merkle import leaf_hash
 from consent_gateway.db import map_store, tables
 from consent_gateway.db.log_store import Edge
+from consent_gateway.domain.ids import SubjectId
 from consent_gateway.services import bundles, chain_checks, dek_rotation, maps, merges
 from consent_gateway.services.audit_log import Sequencer
 from consent_gateway.services.erasure import erase
@@ -138,10 +139,15 @@ class Lives(RuleBasedStateMachine):
         self.the_map_adds_up(log)
         for person in self.living:
             with self.gateway.work(RIGHTS) as work:
-                data = bundles.bundle(work, subject_id(work, ref(person)))[0]
-            finding = verify_bundle(self.gateway.signer.vkey, data)
-            assert (finding.ok, finding.details["not_covered"]) == (True, 0), str(finding)
+                who = subject_id(work, ref(person))
+                named: dict[SubjectId, dict[str, str]] = {member: {} for member in bundles._members(work, who)}
+                uid = bundles.record(work, who, named, "request")
             self.note()
+            bundles._integrate(self.gateway, publishing=True)
+            with self.gateway.look(RIGHTS) as work:
+                made = bundles._made(work, who, uid)
+            finding = verify_bundle(self.gateway.signer.vkey, made.content)
+            assert (finding.ok, finding.details["not_covered"]) == (True, 0), str(finding)
         assert chain_checks.check(self.gateway).clean
 
     def every_chain_is_the_models(self, log: list[bytes]) -> None:

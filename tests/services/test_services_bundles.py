@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import update
 
 from builders import (
+    EMAIL_MARKETING,
     RIGHTS,
     a_consent,
     a_person,
+    a_recipient,
     answer_for,
     by,
     choose,
@@ -25,18 +29,24 @@ from builders import (
     with_source,
     withdraw,
 )
-from consent_gateway.audit.bundles import parse_bundle, verify_bundle
+from consent_gateway.audit.bundle_files import parse_bundle, parse_disclosed
+from consent_gateway.audit.bundles import verify_bundle
 from consent_gateway.audit.entries import EntryKind, parse_entry
 from consent_gateway.audit.singlefile import build_single_file
 from consent_gateway.audit.verifier import Finding, verify_directory
-from consent_gateway.db import map_store, tables
-from consent_gateway.domain.ids import SubjectId
+from consent_gateway.clock import FixedClock
+from consent_gateway.db import log_store, map_store, tables
+from consent_gateway.domain.ids import RecipientId, SubjectId
+from consent_gateway.domain.purposes import OWN
+from consent_gateway.domain.segments import Everyone
 from consent_gateway.domain.subjects import Choice
-from consent_gateway.errors import NotFoundError, RaceError
-from consent_gateway.services import audit_log, bundles, dek_rotation, maps, merges
+from consent_gateway.errors import ForbiddenError, NotFoundError, RaceError, UnavailableError
+from consent_gateway.services import audiences, audit_log, bundles, dek_rotation, maps, merges
 from consent_gateway.services.audit_log import Sequencer
+from consent_gateway.services.bundles import Made, Wish, hand_out
 from consent_gateway.services.erasure import erase
-from consent_gateway.services.gateway import Gateway
+from consent_gateway.services.gateway import SYSTEM, Gateway, Work
+from consent_gateway.services.registers import put_recipient
 
 
 @pytest.fixture
@@ -63,9 +73,17 @@ def integrated(gateway: Gateway) -> None:
     sequencer.drain()
 
 
-def bundle_of(gateway: Gateway, number: int = 1) -> bytes:
-    with gateway.work(RIGHTS) as work:
-        return bundles.bundle(work, subject_id(work, ref(number)))[0]
+def name_of(gateway: Gateway, number: int, recipient: RecipientId = OWN) -> str:
+    with gateway.look() as work:
+        return gateway.vault.pseudonym(subject_id(work, ref(number)), recipient, work.registers)
+
+
+def made_of(gateway: Gateway, number: int = 1, **wish: Any) -> Made:
+    return hand_out(gateway, RIGHTS, name_of(gateway, number), Wish(**wish))
+
+
+def bundle_of(gateway: Gateway, number: int = 1, **wish: Any) -> bytes:
+    return made_of(gateway, number, **wish).content
 
 
 def checked(gateway: Gateway, data: bytes) -> Finding:
@@ -74,53 +92,67 @@ def checked(gateway: Gateway, data: bytes) -> Finding:
     return finding
 
 
+def kinds_in(data: bytes) -> list[EntryKind]:
+    return [parse_entry(t.logged.entry).kind for c in parse_bundle(data).chains for t in c.entries]
+
+
 def test_a_bundle_has_everything_about_the_person_and_nothing_else(crm: Gateway) -> None:
     integrated(crm)
     data = bundle_of(crm)
     finding = checked(crm, data)
-    assert finding.details["not_covered"] == 0
-    kinds = [parse_entry(t.logged.entry).kind for c in parse_bundle(data).chains for t in c.entries]
-    assert sorted(kinds) == sorted(
+    assert finding.details["not_covered"] == 2
+    assert sorted(kinds_in(data)) == sorted(
         [EntryKind.CONSENT_RECORDED] * 2
         + [EntryKind.SUBJECTS_MERGED] * 2
         + [EntryKind.DEK_ROTATED] * 4  # each of two subjects, in two chains each
         + [EntryKind.DECISION_MADE] * 2
         + [EntryKind.RIGHT_EXERCISED]
+        + [EntryKind.BUNDLE_DISCLOSED] * 2  # its own: about each of the two
     )
     other = checked(crm, bundle_of(crm, 2))
-    assert (other.details["entries"], other.details["chains"]) == (2, 1)
+    assert (other.details["entries"], other.details["chains"]) == (3, 1)
 
 
-def test_handing_it_out_is_recorded_and_the_next_one_has_that(crm: Gateway) -> None:
-    integrated(crm)
-    first = checked(crm, bundle_of(crm, 2))
-    Sequencer(crm).drain()
-    second = bundle_of(crm, 2)
-    assert checked(crm, second).details["entries"] == int(str(first.details["entries"])) + 1
-    (*_, last) = parse_bundle(second).chains[0].entries
-    assert (parse_entry(last.logged.entry).kind, parse_entry(last.logged.entry).fields) == (
-        EntryKind.LEDGER_READ,
-        {"what": "bundle"},
-    )
-    assert checked(crm, second).details["not_covered"] == 1
+def test_handing_it_out_is_recorded_before_and_it_has_that(crm: Gateway) -> None:
+    """Also what the log has not taken yet when it is asked for."""
+    made = made_of(crm, 2)
+    (*_, last) = parse_bundle(made.content).chains[0].entries
+    entry = parse_entry(last.logged.entry)
+    assert (entry.kind, entry.fields, entry.uid) == (EntryKind.BUNDLE_DISCLOSED, {"for": "request"}, made.uid)
+    assert (entry.actor, parse_disclosed(last.payload)) == ("rights", {})
+    again = made_of(crm, 2)
+    assert kinds_in(again.content).count(EntryKind.BUNDLE_DISCLOSED) == 2
+    assert list(again.counts.values()) == [len(kinds_in(again.content))]
 
 
 def test_what_is_newer_than_the_map_is_told_apart(crm: Gateway) -> None:
-    Sequencer(crm).drain()
     assert checked(crm, bundle_of(crm, 2)).details["complete_to"] == 0
     integrated(crm)
     withdraw(crm, ref(2))
-    Sequencer(crm).drain()
     finding = checked(crm, bundle_of(crm, 2))
-    assert (finding.details["entries"], finding.details["not_covered"]) == (4, 1)
-    maps.publish(crm)  # whose own entry is not integrated yet: nothing is held against a map that nobody can check
-    assert checked(crm, bundle_of(crm, 2)).details["complete_to"] == 0
+    assert (finding.details["entries"], finding.details["not_covered"]) == (5, 2)
+    mapped = checked(crm, bundle_of(crm, 2, mapped=True))
+    assert (mapped.details["entries"], mapped.details["not_covered"]) == (6, 0)
+
+
+def test_nothing_is_held_against_a_map_that_the_log_has_not_taken(
+    crm: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    integrated(crm)
+    made = made_of(crm, 2)
+    maps.publish(crm)
+    with crm.look(RIGHTS) as work:
+        again = bundles._made(work, subject_id(work, ref(2)), made.uid)
+    assert (again.finding.ok, again.finding.details["complete_to"]) == (True, 0)
+    monkeypatch.setattr(Sequencer, "drain", lambda _: 0)
+    with pytest.raises(UnavailableError, match="disclosure"):
+        made_of(crm, 2)
 
 
 def test_it_outlives_the_person(crm: Gateway, tmp_path: Path) -> None:
     """Actor of a choice, target of a merge, mentioned in another's: erased, and the log verifies without alarm."""
-    integrated(crm)
-    data = bundle_of(crm)
+    an_audience(crm)
+    data, who = bundle_of(crm, mapped=True), name_of(crm, 1)
     with crm.work() as work:
         erase(work, subject_id(work, ref(1)), "request")
     integrated(crm)
@@ -133,18 +165,35 @@ def test_it_outlives_the_person(crm: Gateway, tmp_path: Path) -> None:
     command = [sys.executable, "-I", str(verifier), "bundle", crm.signer.vkey, str(tmp_path / "bundle.json")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("ok 11 entries in 4 chains")
-    with crm.work(RIGHTS) as work, pytest.raises(NotFoundError):
-        bundles.bundle(work, SubjectId(1))
+    assert done.stdout.startswith("ok 13 entries in 4 chains")
+    assert "of audiences it says nothing" in done.stdout  # they object, so that no audience has them
+    with pytest.raises(NotFoundError):
+        hand_out(crm, RIGHTS, who, Wish())
 
 
-def test_nobody_has_no_bundle_and_an_empty_log_has_none(gateway: Gateway) -> None:
-    with gateway.work(RIGHTS) as work, pytest.raises(NotFoundError):
-        bundles.bundle(work, SubjectId(0))
+def test_nobody_has_no_bundle_and_the_first_entry_of_a_log_can_be_that_of_one(gateway: Gateway) -> None:
+    for nobody in ("p1-" + "0" * 32, "", "p"):
+        with pytest.raises(NotFoundError):
+            hand_out(gateway, RIGHTS, nobody, Wish())
     with_source(gateway)
     take(gateway, [a_person(1)])
-    with gateway.work(RIGHTS) as work, pytest.raises(NotFoundError, match="no entries"):
-        bundles.bundle(work, subject_id(work, ref(1)))
+    assert kinds_in(bundle_of(gateway)) == [EntryKind.BUNDLE_DISCLOSED]
+
+
+def test_the_scope_is_needed_by_name_and_of_a_key_of_our_own(crm: Gateway) -> None:
+    who = name_of(crm, 1)
+    for actor in (SYSTEM, replace(RIGHTS, scopes=frozenset({"admin", "decide"}))):
+        with pytest.raises(ForbiddenError, match="by name"):
+            hand_out(crm, actor, who, Wish())
+    put_mailer(crm)
+    theirs = name_of(crm, 1, MAILER)
+    with pytest.raises(ForbiddenError):
+        hand_out(crm, replace(RIGHTS, recipient=MAILER), theirs, Wish())
+    with crm.look() as work:
+        assert log_store.pending_count(work.session) > 0  # nothing was recorded of it, and nothing integrated
+    Sequencer(crm).drain()
+    with crm.look() as work:
+        assert not list(log_store.entries_of_kind(work.session, EntryKind.BUNDLE_DISCLOSED))
 
 
 def test_a_map_that_changes_between_two_reads_is_a_race(crm: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -154,8 +203,8 @@ def test_a_map_that_changes_between_two_reads_is_a_race(crm: Gateway, monkeypatc
     answer_for(crm, ref(2))
     integrated(twin(crm))
     monkeypatch.setattr(map_store, "newest", lambda _: stale)
-    with crm.work(RIGHTS) as work, pytest.raises(RaceError):
-        bundles.bundle(work, subject_id(work, ref(2)))
+    with pytest.raises(RaceError):
+        made_of(crm, 2)
 
 
 @pytest.mark.parametrize("bug", ["payload", "forgotten"])
@@ -166,13 +215,122 @@ def test_a_side_table_that_was_changed_shows(crm: Gateway, bug: str) -> None:
     with crm.store.transaction() as session:
         mine = openings.c.subject_id == id_of(crm, ref(2))
         if bug == "payload":
-            session.execute(update(openings).where(mine).values(payload=b"{}"))
+            session.execute(update(openings).where(mine).values(payload=b'{"n":1}'))
         else:
             row = session.execute(openings.select().where(mine)).first()
             assert row is not None
             session.execute(openings.delete().where(openings.c.uid == row.uid))
-    finding = verify_bundle(crm.signer.vkey, data := bundle_of(crm, 2))
-    # An opening that does not open is under no key: to the bundle the entry is missing, and the map has it.
-    assert (finding.ok, finding.code in {"map", "chain"}) == (False, bug == "forgotten") or json.loads(data)[
-        "chains"
-    ] == []
+    # An opening that does not open is under no key: to the bundle the entry is missing, and its chain has it.
+    made = made_of(crm, 2)
+    assert (made.finding.ok, made.finding.code) == (False, "chain")
+
+
+# -- audiences -----------------------------------------------------------------------------------------------------
+
+MAILER = RecipientId("mailer")
+
+
+def put_mailer(gateway: Gateway) -> None:
+    with gateway.work() as work:
+        put_recipient(work, a_recipient("mailer"))
+
+
+def an_audience(gateway: Gateway, recipient: RecipientId = OWN, ttl: int | None = None) -> str:
+    with gateway.work() as work:
+        return audiences.resolve(work, Everyone(), replace(EMAIL_MARKETING, recipient=recipient), ttl).row.id
+
+
+@pytest.fixture
+def shop(gateway: Gateway) -> Gateway:
+    """Twelve people, eight of whom said yes, and another recipient."""
+    with_source(gateway)
+    take(gateway, [a_person(n) for n in range(12)])
+    take(gateway, [a_consent(ref(n)) for n in range(8)])
+    put_mailer(gateway)
+    return gateway
+
+
+def shown_in(finding: Finding) -> dict[str, bool]:
+    audiences_: Any = finding.details["audiences"]
+    return {audience["audience"]: audience["member"] for audience in audiences_}
+
+
+def test_every_audience_that_had_them_is_shown_and_others_when_asked_for(shop: Gateway) -> None:
+    ours, theirs = an_audience(shop), an_audience(shop, MAILER)
+    withdraw(shop, ref(3))
+    later = an_audience(shop)
+    assert shown_in(checked(shop, bundle_of(shop, 3))) == {ours: True, theirs: True}
+    assert shown_in(checked(shop, bundle_of(shop, 3, audiences=(later,)))) == {ours: True, theirs: True, later: False}
+    assert shown_in(checked(shop, bundle_of(shop, 3, memberships=False))) == {}
+    assert shown_in(checked(shop, bundle_of(shop, 3, memberships=False, audiences=(ours,)))) == {ours: True}
+    assert shown_in(checked(shop, bundle_of(shop, 9))) == {}
+    named = {part.pseudonym for part in parse_bundle(bundle_of(shop, 3)).audiences or ()}
+    assert named == {name_of(shop, 3), name_of(shop, 3, MAILER)}
+
+
+def test_an_audience_that_is_asked_for_and_is_not_there_refuses_the_call(shop: Gateway) -> None:
+    for unknown in ("0" * 32, "", "x"):
+        with pytest.raises(NotFoundError, match="audience"):
+            made_of(shop, 3, audiences=(unknown,))
+
+
+def test_an_audience_is_shown_as_long_as_it_is_kept(shop: Gateway) -> None:
+    short, long = an_audience(shop, ttl=300), an_audience(shop)
+    first = bundle_of(shop, 3)
+    assert shown_in(checked(shop, first)) == {short: True, long: True}
+    assert isinstance(shop.clock, FixedClock)
+    shop.clock.advance(timedelta(seconds=301))
+    assert shown_in(checked(shop, bundle_of(shop, 3))) == {long: True}
+    assert shown_in(checked(shop, first)) == {short: True, long: True}
+
+
+def test_the_subjects_of_one_person_are_shown_each_by_their_name(shop: Gateway) -> None:
+    before = an_audience(shop)
+    with shop.work() as work:
+        merges.merge(work, [ref(1), ref(9)], "duplicate")
+    data = bundle_of(shop, 1)
+    checked(shop, data)
+    found = {(part.pseudonym, part.member) for part in parse_bundle(data).audiences or ()}
+    assert len(found) == 2
+    assert {member for _, member in found} == {True, False}  # the second subject had said nothing
+    assert len({part.logged.index for part in parse_bundle(data).audiences or ()}) == 1
+    assert before in shown_in(checked(shop, data))
+
+
+def test_what_is_shown_is_what_was_last_recorded_whoever_asked(shop: Gateway) -> None:
+    """Two at once: the newest disclosure is in both files, and what it names as well."""
+    ours = an_audience(shop)
+    made = made_of(shop, 3, memberships=False)
+    other = made_of(shop, 3)
+    with shop.look(RIGHTS) as work:
+        again = bundles._made(work, subject_id(work, ref(3)), made.uid)
+    assert (again.finding.ok, shown_in(again.finding)) == (True, {ours: True})
+    assert other.finding.ok
+
+
+def test_an_audience_that_goes_while_the_bundle_is_made_is_a_race(
+    shop: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    an_audience(shop)
+
+    def gone(*_: object) -> None:
+        raise NotFoundError
+
+    monkeypatch.setattr(audiences, "find", gone)
+    with pytest.raises(RaceError):
+        made_of(shop, 3)
+
+
+def test_a_person_who_is_merged_meanwhile_is_looked_at_again(shop: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked, look = [], bundles._audiences_of
+
+    def merging(work: Work, members: list[SubjectId], wish: Wish) -> Any:
+        looked.append(len(members))
+        if len(looked) == 1:
+            with twin(shop).work() as other:
+                merges.merge(other, [ref(1), ref(9)], "duplicate")
+        return look(work, members, wish)
+
+    monkeypatch.setattr(bundles, "_audiences_of", merging)
+    checked(shop, bundle_of(shop, 1))
+    assert looked == [1, 2]

@@ -5,16 +5,17 @@ from __future__ import annotations
 import json
 from typing import Any
 
-import msgspec
 from litestar import Request, Response, get, post
 from litestar.params import FromPath, FromQuery
 
-from consent_gateway.api.desk import Reply, body_as, desk_of, documented
-from consent_gateway.api.wire import ErasureIn, ErasureOut, LookupIn, LookupOut, instant
+from consent_gateway.api.auth import authenticate
+from consent_gateway.api.desk import JSON, Reply, body_as, desk_of, documented
+from consent_gateway.api.wire import BundleFileOut, ErasureIn, ErasureOut, LookupIn, LookupOut, instant
 from consent_gateway.db import intake as intake_rows
 from consent_gateway.domain.purposes import OWN
 from consent_gateway.errors import FieldProblem, ForbiddenError, InputError, NotFoundError
 from consent_gateway.services import bundles, deferrals, erasure, people, subjects
+from consent_gateway.services.bundles import Made
 from consent_gateway.services.deferrals import Letter
 from consent_gateway.services.erasure import Deferred, Erasure
 from consent_gateway.services.gateway import Work
@@ -85,17 +86,29 @@ def _pending(holds: list[str], uid: bytes) -> dict[str, Any]:
     return waits | {"holds": holds, "entry": {"uid": uid.hex()}}
 
 
-@get("/v1/subjects/{pseudonym:str}/bundle", tags=["subjects"])
-async def show_bundle(request: Call, pseudonym: FromPath[str]) -> Response[bytes]:
-    """Return everything that the log says about a person, with proofs, for them to keep: it is recorded as a reading.
+@get("/v1/subjects/{pseudonym:str}/bundle", tags=["subjects"], **documented(None, BundleFileOut))
+async def show_bundle(
+    request: Call,
+    pseudonym: FromPath[str],
+    audiences: FromQuery[str | None] = None,
+    memberships: FromQuery[bool] = True,  # noqa: FBT002 - a parameter of the query
+) -> Response[bytes]:
+    """Return everything that the log says about a person, with proofs, for them to keep: it is recorded first.
 
-    Ask for it before an erasure: afterwards nobody can make it. `consent-gateway audit verify bundle` checks it.
+    It shows which audiences had them, as far as they have not expired (`memberships=false`: not those), and of those in
+    `audiences` (ids with commas between them) whether they had them. Keep the bytes as they are: another spelling is
+    none. Ask for it before an erasure: afterwards nobody can make it. `consent-gateway audit verify bundle` checks it.
     """
+    desk = desk_of(request)
+    wish = bundles.Wish(memberships, () if audiences is None else tuple(audiences.split(",")))
 
-    def act(work: Work) -> msgspec.Raw:
-        return msgspec.Raw(bundles.bundle(work, people.named_by(work, pseudonym))[0])
+    def hand_out() -> Made:
+        principal = authenticate(desk.gateway, request.scope["headers"], bundles.ACCESS_SCOPE)
+        return bundles.hand_out(desk.gateway, principal, pseudonym, wish)
 
-    return await desk_of(request).write(request, bundles.ACCESS_SCOPE, act, kept=False)
+    made = await desk.run(hand_out)
+    headers = {"consent-gateway-entry": made.uid.hex(), "content-disposition": 'attachment; filename="bundle.json"'}
+    return Response(made.content, media_type=JSON, headers=headers)
 
 
 @get("/v1/quarantine", tags=["intake"])

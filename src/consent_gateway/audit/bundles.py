@@ -1,37 +1,36 @@
-"""Bundles: everything that the log says about one person, for them to keep, and proof that nothing of it was left out.
-
-One JSON file, `consent-gateway/bundle@v1`, that needs nobody to be checked, and holds after the person was erased here:
-
-::
-
-    {"format": "consent-gateway/bundle@v1",
-     "checkpoint": "<signed note>",
-     "map": null | {"index": 7, "entry": "{…}", "proof": ["<base64>", …]},     the entry `map.published`
-     "chains": [
-       {"secret": "<hex>",                                                     whose chain it is (`chains`)
-        "map": null | {"others": [["<hex>", <sum>], …],                        what the map has for it (`maps`)
-                       "leaf": null | {"key": "<hex>", "entries": 3, "link": "<hex>"}},
-        "entries": [
-          {"index": 2, "entry": "{…}", "proof": ["<base64>", …],               in the log, and where
-           "role": "subject" | "other", "chain_salt": "<hex>",                 its place in the chain opens with it
-           "salt": "<hex>", "payload": "{…}"}]}]}                              what it was about
+"""Bundles: is a person's file (`bundle_files`) all that the log says about them? Checked with the log's key alone.
 
 `verify_bundle` finds: an entry, payload, place or proof that was changed; entries left out, swapped, doubled or added;
-a chain whose map says that there is more; a former or a later chain of the same person that is not there. What it
-cannot say: what came after the newest map (it tells how many entries of the bundle do), and whether the person has a
-further chain that nothing in these leads to.
+a chain whose map says that there is more; a former or a later chain of the same person that is not there; an audience
+that does not have the person, or has them, otherwise than the bundle says.
+
+An audience is an entry about nobody, so the log does not say which ones somebody was in. What binds them to the
+person: when a bundle is handed out, the entry `bundle.disclosed` is put into each chain of theirs, and commits to which
+audiences are shown, and by which pseudonym each knew them. An audience of a bundle must be named by such an entry of
+its chains, and each that the newest one names, of a chain that goes on, must be shown. So no audience is put in,
+exchanged or left out while that entry is there; without it the bundle says nothing of audiences, and so does the
+finding.
+
+What it cannot say: what came after the newest map (it tells how many entries of the bundle do), whether the person has
+a further chain that nothing in these leads to, and whether there were other audiences.
 
 Stand-alone: standard library, `cryptography` and the stand-alone modules beside it.
 """
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from consent_gateway.audit.canonical import canonical_json
+from consent_gateway.audit.bundle_files import (
+    AudiencePart,
+    ChainPart,
+    Logged,
+    Told,
+    hash_in_hex,
+    parse_bundle,
+    parse_disclosed,
+)
 from consent_gateway.audit.chains import (
     CHAIN_OF,
     NO_LINK,
@@ -45,177 +44,14 @@ from consent_gateway.audit.chains import (
 from consent_gateway.audit.checkpoints import Checkpoint
 from consent_gateway.audit.commitments import verify_opening
 from consent_gateway.audit.entries import Entry, EntryKind, parse_entry
-from consent_gateway.audit.maps import MapLeaf, MapProof, verify_map
-from consent_gateway.audit.merkle import HASH_BYTES, leaf_hash
-from consent_gateway.audit.notes import to_base64
+from consent_gateway.audit.manifests import check_manifest
+from consent_gateway.audit.maps import MapProof, verify_map
+from consent_gateway.audit.merkle import leaf_hash
 from consent_gateway.audit.proofs import verify_inclusion
-from consent_gateway.audit.receipts import parse_path
 from consent_gateway.audit.verifier.findings import Finding, FoundError, parsed
 from consent_gateway.audit.verifier.trust import head_details, trust_in
 
-BUNDLE_FORMAT = "consent-gateway/bundle@v1"
-_HASH_IN_HEX = re.compile(f"[0-9a-f]{{{2 * HASH_BYTES}}}")
-
-
-@dataclass(frozen=True, slots=True)
-class Logged:
-    """An entry of the log, its bytes, and the path to the root of the bundle's checkpoint."""
-
-    index: int
-    entry: bytes
-    path: tuple[bytes, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Told:
-    """An entry of a chain: in which role the person is in it, and the salts and the payload that open it."""
-
-    logged: Logged
-    role: str
-    chain_salt: bytes
-    salt: bytes
-    payload: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class ChainPart:
-    """A chain of the person: the secret of its key, its entries in order, what the map has for it if there is a map."""
-
-    secret: bytes
-    entries: tuple[Told, ...]
-    proof: MapProof | None
-
-
-@dataclass(frozen=True, slots=True)
-class Bundle:
-    """What a bundle holds; nothing of it is checked yet."""
-
-    checkpoint: bytes
-    published: Logged | None
-    chains: tuple[ChainPart, ...]
-
-
-# -- writing -------------------------------------------------------------------------------------------------------
-
-
-def bundle_bytes(bundle: Bundle) -> bytes:
-    """Return the file of a bundle, canonical JSON; ValueError for entries or payloads that are no UTF-8."""
-    return canonical_json({
-        "format": BUNDLE_FORMAT,
-        "checkpoint": bundle.checkpoint.decode(),
-        "map": None if bundle.published is None else _logged_json(bundle.published),
-        "chains": [_chain_json(chain) for chain in bundle.chains],
-    })  # fmt: skip
-
-
-def _logged_json(logged: Logged) -> dict[str, object]:
-    proof = [to_base64(node) for node in logged.path]
-    return {"index": logged.index, "entry": logged.entry.decode(), "proof": proof}
-
-
-def _chain_json(chain: ChainPart) -> dict[str, object]:
-    entries = [
-        _logged_json(told.logged)
-        | {"role": told.role, "chain_salt": told.chain_salt.hex(), "salt": told.salt.hex()}
-        | {"payload": told.payload.decode()}
-        for told in chain.entries
-    ]
-    proof = None if chain.proof is None else _proof_json(chain.proof)
-    return {"secret": chain.secret.hex(), "map": proof, "entries": entries}
-
-
-def _proof_json(proof: MapProof) -> dict[str, object]:
-    leaf = proof.leaf
-    found = None if leaf is None else {"key": leaf.key.hex(), "entries": leaf.entries, "link": leaf.link.hex()}
-    return {"others": [[node.hex(), entries] for node, entries in proof.others], "leaf": found}
-
-
-# -- reading -------------------------------------------------------------------------------------------------------
-
-
-def parse_bundle(data: bytes) -> Bundle:
-    """Return what a bundle's file holds; ValueError unless it has exactly the members of the format, of their types.
-
-    And unless it is canonical to the byte, as it was written: a doubled member, a blank, a float, another spelling of a
-    number or a text, and what stands behind the end are refused. One bundle has one file.
-    """
-    try:
-        read = json.loads(data.decode())
-    except (ValueError, RecursionError):
-        raise ValueError("the bundle is not JSON") from None
-    if canonical_json(read) != data:
-        raise ValueError("the bundle is not in canonical form")
-    match _members(read, "format", "checkpoint", "map", "chains"):
-        case [str(form), str(checkpoint), published, list(chains)] if form == BUNDLE_FORMAT:
-            logged = None if published is None else _logged(_members(published, "index", "entry", "proof"))
-            return Bundle(checkpoint.encode(), logged, tuple(_chain(chain) for chain in chains))
-    raise ValueError("not a bundle of version 1")
-
-
-def _members(read: object, *names: str) -> list[object]:
-    """Return the values of exactly these members of an object."""
-    if not isinstance(read, dict) or read.keys() != set(names):
-        raise ValueError("a part of the bundle has missing or unknown members")
-    return [read[name] for name in names]
-
-
-def _chain(read: object) -> ChainPart:
-    match _members(read, "secret", "map", "entries"):
-        case [str(secret), proof, list(entries)]:
-            shown = None if proof is None else _map_proof(proof)
-            return ChainPart(_hex(secret), tuple(_read_told(entry) for entry in entries), shown)
-    raise ValueError("a chain of the bundle is not of the format")
-
-
-def _read_told(read: object) -> Told:
-    names = ("index", "entry", "proof", "role", "chain_salt", "salt", "payload")
-    match _members(read, *names):
-        case [index, entry, proof, str(role), str(chain_salt), str(salt), str(payload)] if role in CHAIN_OF:
-            logged = _logged([index, entry, proof])
-            return Told(logged, role, _hex(chain_salt), _hex(salt), payload.encode())
-    raise ValueError("an entry of the bundle is not of the format")
-
-
-def _logged(read: Sequence[object]) -> Logged:
-    match read:
-        case [int(index), str(entry), list(proof)] if _is_count(index) and all(isinstance(n, str) for n in proof):
-            return Logged(index, entry.encode(), parse_path([str(node) for node in proof]))
-    raise ValueError("an entry of the bundle is not of the format")
-
-
-def _map_proof(read: object) -> MapProof:
-    others, leaf = _members(read, "others", "leaf")
-    if not isinstance(others, list):
-        raise ValueError("a map proof of the bundle is not of the format")  # noqa: TRY004 - one error type for refusals
-    return MapProof(tuple(_other(other) for other in others), None if leaf is None else _leaf(leaf))
-
-
-def _other(read: object) -> tuple[bytes, int]:
-    match read:
-        case [str(node), int(entries)] if _is_count(entries):
-            return _hex(node), entries
-    raise ValueError("a map proof of the bundle is not of the format")
-
-
-def _leaf(read: object) -> MapLeaf:
-    match _members(read, "key", "entries", "link"):
-        case [str(key), int(entries), str(link)] if _is_count(entries):
-            return MapLeaf(_hex(key), entries, _hex(link))
-    raise ValueError("a map proof of the bundle is not of the format")
-
-
-def _is_count(number: int) -> bool:
-    return type(number) is int and number >= 0  # canonical JSON bounds it above
-
-
-def _hex(text: str) -> bytes:
-    """Return the 32 bytes that a text spells in lower case."""
-    if _HASH_IN_HEX.fullmatch(text) is None:
-        raise ValueError("a hash, salt or secret of the bundle is not 32 bytes in hex")
-    return bytes.fromhex(text)
-
-
-# -- checking ------------------------------------------------------------------------------------------------------
+_SHOWN_FIELDS = ("audience", "recipient", "purpose", "channel")
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,11 +64,11 @@ class _Map:
 
 
 def verify_bundle(vkey: str, data: bytes, *, witnesses: Sequence[str] = (), policy: bytes | None = None) -> Finding:
-    """Check a bundle: 1. the checkpoint, 2. the map, 3. every chain of it, 4. that no chain leads out of it.
+    """Check a bundle: 1. the checkpoint, 2. the map, 3. every chain, 4. that none leads out of it, 5. the audiences.
 
     Codes: `vkey`, `policy`, `checkpoint`, `witness` as of any checkpoint; `bundle` for another form; `inclusion`,
     `chain`, `opening` with the index of the entry; `map` for a proof or a count that does not fit; `former` for a chain
-    that is not there.
+    that is not there; `audience` for one that is not the person's, does not hold, or is not there.
     """
     try:
         trust = trust_in(vkey, witnesses, policy)
@@ -241,15 +77,30 @@ def verify_bundle(vkey: str, data: bytes, *, witnesses: Sequence[str] = (), poli
         published = None if bundle.published is None else _open_map(bundle.published, opened.checkpoint)
         after = sum(_check_chain(chain, opened.checkpoint, published) for chain in bundle.chains)
         _check_complete(bundle.chains)
+        audiences = _check_audiences(bundle.chains, bundle.audiences or (), opened.checkpoint)
     except FoundError as found:
         return found.finding
-    entries = sum(len(chain.entries) for chain in bundle.chains)
-    upto = "no map" if published is None else f"the map at {published.size} entries of the log"
-    message = f"{entries} entries in {len(bundle.chains)} chains, complete up to {upto}; {after} are newer than that"
     size = 0 if published is None else published.size
-    counts = {"entries": entries, "chains": len(bundle.chains), "complete_to": size, "not_covered": after}
+    counts = {
+        "entries": sum(len(chain.entries) for chain in bundle.chains),
+        "chains": len(bundle.chains),
+        "complete_to": size,
+        "not_covered": after,
+        "audiences": None if bundle.audiences is None else audiences,
+    }
+    upto = "no map" if published is None else f"the map at {size} entries of the log"
+    what = f"{counts['entries']} entries in {len(bundle.chains)} chains"
+    message = f"{what}, complete up to {upto}; {after} are newer than that"
     details = {**counts, **head_details(opened.checkpoint, opened.signatures)}
-    return Finding(ok=True, code="ok", message=message, details=details)
+    return Finding(ok=True, code="ok", message=f"{message}; {_audiences_told(audiences)}", details=details)
+
+
+def _audiences_told(audiences: Sequence[Mapping[str, object]]) -> str:
+    """Return what is shown of audiences, and that nothing is said of any other."""
+    if not audiences:
+        return "of audiences it says nothing"
+    members = sum(audience["member"] is True for audience in audiences)
+    return f"shown in {members} audiences and out of {len(audiences) - members}, of others it says nothing"
 
 
 def _open_entry(logged: Logged, head: Checkpoint) -> Entry:
@@ -264,7 +115,7 @@ def _open_map(logged: Logged, head: Checkpoint) -> _Map:
     match entry.kind, entry.fields:
         case EntryKind.MAP_PUBLISHED, {"root": str(root), "entries": int(entries), "size": int(size)}:
             if size <= logged.index:
-                return _Map(parsed("map", _hex, root), entries, size)
+                return _Map(parsed("map", hash_in_hex, root), entries, size)
     raise FoundError("map", f"entry {logged.index} publishes no map", logged.index)
 
 
@@ -323,3 +174,66 @@ def _check_complete(chains: Sequence[ChainPart]) -> None:
         if found != {SUBJECT, OTHER}:
             which = "former" if SUBJECT in found else "later"
             raise FoundError("former", f"entry {index} leads to a {which} chain, which is not in the bundle", index)
+
+
+# -- audiences -----------------------------------------------------------------------------------------------------
+
+
+def named_audiences(chains: Sequence[ChainPart]) -> set[tuple[str, str]]:
+    """Return which audiences a bundle has to show, by id in hex and pseudonym: those that it was last handed out with.
+
+    That is what the newest `bundle.disclosed` of each chain that goes on names. ValueError for a payload that is none.
+    """
+    newest = (disclosures[-1] for chain in chains if _goes_on(chain) and (disclosures := [*_disclosures(chain)]))
+    return {named for told in newest for named in parse_disclosed(told.payload).items()}
+
+
+def _disclosures(chain: ChainPart) -> Iterator[Told]:
+    for told in chain.entries:
+        if told.role == SUBJECT and parse_entry(told.logged.entry).kind is EntryKind.BUNDLE_DISCLOSED:
+            yield told
+
+
+def _goes_on(chain: ChainPart) -> bool:
+    """Tell whether no other chain of the person has taken this one's place."""
+    return not any(told.role == OTHER for told in chain.entries)
+
+
+def _check_audiences(
+    chains: Sequence[ChainPart], parts: Sequence[AudiencePart], head: Checkpoint
+) -> list[dict[str, object]]:
+    """Check that every audience holds, is the person's, and is there once, and that none is missing."""
+    to_show = parsed("audience", named_audiences, chains)
+    named = {item for chain in chains for told in _disclosures(chain) for item in _named_by(told)}
+    shown: set[tuple[str, str]] = set()
+    found = []
+    for part in parts:
+        told = _check_audience(part, head)
+        item = (str(told["audience"]), part.pseudonym)
+        if item not in named:
+            message = f"nothing in the chains says that the audience of entry {part.logged.index} knew the person so"
+            raise FoundError("audience", message, part.logged.index)
+        if item in shown:
+            raise FoundError("audience", f"the audience of entry {part.logged.index} is there twice", part.logged.index)
+        shown.add(item)
+        found.append(told)
+    if missing := to_show - shown:
+        raise FoundError("audience", f"{len(missing)} audiences are not there that the bundle was handed out with")
+    return found
+
+
+def _named_by(told: Told) -> Iterator[tuple[str, str]]:
+    yield from parsed("audience", parse_disclosed, told.payload).items()
+
+
+def _check_audience(part: AudiencePart, head: Checkpoint) -> dict[str, object]:
+    """Return what an audience is, and whether it has the pseudonym, once its entry and manifest show it."""
+    index, entry = part.logged.index, _open_entry(part.logged, head)
+    if entry.kind is not EntryKind.AUDIENCE_RESOLVED:
+        raise FoundError("audience", f"entry {index} resolves no audience", index)
+    try:
+        check_manifest(entry.fields, part.pseudonym, part.leaves, member=part.member)
+    except ValueError as error:
+        raise FoundError("audience", f"the audience of entry {index}: {error}", index) from None
+    said = {name: entry.fields.get(name) for name in _SHOWN_FIELDS}
+    return {**said, "at": entry.at, "index": index, "pseudonym": part.pseudonym, "member": part.member}

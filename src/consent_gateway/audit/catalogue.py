@@ -53,6 +53,7 @@ exports
   identifiers.disclosed  nobody   audience:hex purpose:code channel:code recipient:code platform:code fields:codes
                                   people:count reason:code ticket:text nature:code packs:names policy:hex window?:hex
   ledger.read            somebody what:code
+  bundle.disclosed       somebody for:code
   pseudonym.read         perhaps  kind:code recipient:code found:flag
   pseudonyms.converted   nobody   recipient:code sector:code epoch:count from:counts names:count refused:count
 rights

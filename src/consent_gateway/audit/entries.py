@@ -108,6 +108,7 @@ class EntryKind(StrEnum):
     FIELDS_DELETED = "fields.deleted"
     LOG_EPOCH_OPENED = "log.epoch_opened"
     OWN_KEY_RENEWED = "own_key.renewed"
+    BUNDLE_DISCLOSED = "bundle.disclosed"
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,7 @@ import json
 import re
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from hashlib import sha256
 
 from consent_gateway.audit.merkle import EMPTY_ROOT, LEAF_PREFIX
@@ -41,6 +42,15 @@ _MEMBER = re.compile(r"p(?:0|[1-9][0-9]{0,9})-([0-9a-f]{32})", re.ASCII)
 _HEX = re.compile(r"(?:[0-9a-f]{2})*", re.ASCII)
 _WITNESS_MEMBERS = {"index", "leaf", "path"}
 _PROOF_MEMBERS = {"format", "audience", "pseudonym", "member", "size", "manifest_root", "leaves", "entry", "receipt"}
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestLeaf:
+    """A leaf hash, its index, and the path from it to the manifest's root."""
+
+    index: int
+    hash: bytes
+    path: tuple[bytes, ...]
 
 
 def member_leaves(audience: bytes, blocks: bytes) -> list[bytes]:
@@ -65,19 +75,47 @@ def manifest_proof(
     audience: str, pseudonym: str, size: int, root: bytes, witnesses: Sequence[tuple[int, bytes]], read_tile: ReadTile
 ) -> dict[str, object]:
     """Return the proof of one person as JSON values, without the entry and its receipt; see `witnesses_of`."""
-    (leaf,) = member_leaves(bytes.fromhex(audience), _block(pseudonym))
+    member, leaves = manifest_leaves(audience, pseudonym, size, witnesses, read_tile)
     return {
         "format": MANIFEST_PROOF_FORMAT,
         "audience": audience,
         "pseudonym": pseudonym,
-        "member": [leaf] == [shown for _, shown in witnesses],
+        "member": member,
         "size": size,
         "manifest_root": root.hex(),
         "leaves": [
-            {"index": at, "leaf": shown.hex(), "path": [node.hex() for node in inclusion_proof(at, size, read_tile)]}
-            for at, shown in witnesses
+            {"index": shown.index, "leaf": shown.hash.hex(), "path": [node.hex() for node in shown.path]}
+            for shown in leaves
         ],
     }
+
+
+def manifest_leaves(
+    audience: str, pseudonym: str, size: int, witnesses: Sequence[tuple[int, bytes]], read_tile: ReadTile
+) -> tuple[bool, tuple[ManifestLeaf, ...]]:
+    """Return whether an audience has somebody, and what proves it to `check_manifest`; see `witnesses_of`."""
+    (leaf,) = member_leaves(bytes.fromhex(audience), _block(pseudonym))
+    proven = tuple(ManifestLeaf(at, shown, inclusion_proof(at, size, read_tile)) for at, shown in witnesses)
+    return [leaf] == [shown for _, shown in witnesses], proven
+
+
+def check_manifest(
+    fields: Mapping[str, object], pseudonym: str, leaves: Sequence[ManifestLeaf], *, member: bool
+) -> None:
+    """Raise ValueError unless the leaves show that somebody is in an audience, or is not (`member`).
+
+    `fields` are those of its entry `audience.resolved`, which name the audience, and the manifest's size and root.
+    """
+    if fields.get("manifest") != MANIFEST_VERSION:
+        raise ValueError("the entry has no manifest of version 2")
+    size, root = _integer(fields.get("size")), _bytes_of(fields.get("manifest_root"))
+    for shown in leaves:
+        if not verify_inclusion(shown.index, size, shown.hash, shown.path, root):
+            raise ValueError(f"leaf {shown.index} is not in the manifest")
+    (leaf,) = member_leaves(_bytes_of(fields.get("audience")), _block(pseudonym))
+    places = [(shown.index, shown.hash) for shown in leaves]
+    if not ([found for _, found in places] == [leaf] if member else _is_out(leaf, places, size, root)):
+        raise ValueError("the leaves do not show what the proof says")
 
 
 def verify_membership(
@@ -118,14 +156,12 @@ def _check_proof(proof: Mapping[str, object], entry: Mapping[str, object]) -> bo
     said = (entry["kind"], fields["manifest"], fields["audience"], fields["size"], fields["manifest_root"])  # type: ignore[index]
     if said != ("audience.resolved", MANIFEST_VERSION, proof["audience"], proof["size"], proof["manifest_root"]):
         raise ValueError("the entry is not that of this audience and manifest")
-    size, root = _integer(proof["size"]), _bytes_of(proof["manifest_root"])
-    shown = [_shown(item, size, root) for item in proof["leaves"]]  # type: ignore[attr-defined]
-    (leaf,) = member_leaves(_bytes_of(proof["audience"]), _block(str(proof["pseudonym"])))
-    if proof["member"] is True and [found for _, found in shown] == [leaf]:
-        return True
-    if proof["member"] is False and _is_out(leaf, shown, size, root):
-        return False
-    raise ValueError("the leaves do not show what the proof says")
+    shown = [_shown(item) for item in proof["leaves"]]  # type: ignore[attr-defined]
+    member = proof["member"]
+    if not isinstance(member, bool):
+        raise ValueError("the leaves do not show what the proof says")  # noqa: TRY004 - one error type for refusals
+    check_manifest(fields, str(proof["pseudonym"]), shown, member=member)  # type: ignore[arg-type]
+    return member
 
 
 def _is_out(leaf: bytes, shown: Sequence[tuple[int, bytes]], size: int, root: bytes) -> bool:
@@ -141,15 +177,11 @@ def _is_out(leaf: bytes, shown: Sequence[tuple[int, bytes]], size: int, root: by
             return False
 
 
-def _shown(item: Mapping[str, object], size: int, root: bytes) -> tuple[int, bytes]:
-    """Return index and hash of a leaf that is shown to be in the manifest."""
+def _shown(item: Mapping[str, object]) -> ManifestLeaf:
     if item.keys() != _WITNESS_MEMBERS:
         raise ValueError("the proof is not well-formed")
-    at, leaf = _integer(item["index"]), _bytes_of(item["leaf"])
-    path = [_bytes_of(node) for node in item["path"]]  # type: ignore[attr-defined]
-    if not verify_inclusion(at, size, leaf, path, root):
-        raise ValueError(f"leaf {at} is not in the manifest")
-    return at, leaf
+    path = tuple(_bytes_of(node) for node in item["path"])  # type: ignore[attr-defined]
+    return ManifestLeaf(_integer(item["index"]), _bytes_of(item["leaf"]), path)
 
 
 def _block(pseudonym: str) -> bytes:

@@ -52,7 +52,7 @@ _KINDS = (
     (API, 99, 3, "access.denied"),
     (API, 2, 1, "decision.made decisions.batch decision.replayed audience.resolved reconcile.run recovery.drilled"),
     (DATASTORE, 1, 2, "reveal.made ledger.read members.read pseudonym.read pseudonyms.converted"),
-    (DATASTORE, 1, 3, "identifiers.disclosed"),
+    (DATASTORE, 1, 3, "identifiers.disclosed bundle.disclosed"),
     (DATASTORE, 4, 2, "log.searched"),
     (DATASTORE, 5, 1, "subject.imported sensitive.recorded"),
     (DATASTORE, 7, 2, "subject.erased fields.deleted retention.run"),

@@ -47,6 +47,17 @@ def get(session: Session, audience_id: str) -> AudienceRow | None:
     return None if row is None else AudienceRow(**row)
 
 
+def provable(session: Session, now: int) -> list[AudienceRow]:
+    """Return the audiences that have not expired at `now` and whose manifest can show who is in, the oldest first."""
+    statement = (
+        select(audiences)
+        .join(audience_manifests, audience_manifests.c.audience_id == audiences.c.id)
+        .where(audiences.c.expires_at > now)
+        .order_by(audiences.c.created_at, audiences.c.id)
+    )
+    return [AudienceRow(**row) for row in session.execute(statement).mappings()]
+
+
 def chunk(session: Session, audience_id: str, number: int) -> bytes | None:
     """Return one chunk of members, None after the last."""
     statement = select(audience_members.c.subject_ids).where(

@@ -12,7 +12,14 @@ import base64
 from dataclasses import dataclass, field
 from typing import Any
 
-from consent_gateway.audit.manifests import MEMBER_BYTES, manifest_proof, member_leaves, witnesses_of
+from consent_gateway.audit.manifests import (
+    MEMBER_BYTES,
+    ManifestLeaf,
+    manifest_leaves,
+    manifest_proof,
+    member_leaves,
+    witnesses_of,
+)
 from consent_gateway.audit.merkle import HASH_BYTES, perfect_root
 from consent_gateway.audit.tiles import TILE_WIDTH
 from consent_gateway.db import audiences as audience_db
@@ -81,14 +88,40 @@ def prove(work: Work, row: AudienceRow, pseudonym: str) -> dict[str, Any]:
     sector = work.registers.sector(RecipientId(row.recipient))
     if work.gateway.vault.pseudonymiser.resolve(pseudonym, sector, {row.epoch}) is None:
         raise NotFoundError
-    hashes = audience_db.manifest(work.session, row.id)
-    if hashes is None:
-        raise ConflictError("this audience was resolved before manifests could show who is out: resolve it again")
-    tree = _Tree(work, row, hashes)
-    block = bytes.fromhex(pseudonym[-2 * MEMBER_BYTES :])
-    (leaf,) = member_leaves(bytes.fromhex(row.id), block)
-    shown = witnesses_of(leaf, *tree.around(leaf))
+    tree = _tree(work, row)
+    shown = _witnesses(tree, pseudonym)
     proof = manifest_proof(row.id, pseudonym, row.size, bytes(row.manifest_root), shown, tree.tile)
     uid = bytes(row.entry_uid)
     entry, receipt = audit_log.find(work.session, uid).entry, audit_log.receipt(work.session, uid)
     return proof | {"entry": base64.b64encode(entry).decode(), "receipt": receipt.decode()}
+
+
+def has_member(work: Work, row: AudienceRow, pseudonym: str) -> bool:
+    """Tell whether an audience had a person, by their pseudonym of its recipient and epoch; errors as `leaves`."""
+    (leaf,) = member_leaves(bytes.fromhex(row.id), _block_of(pseudonym))
+    return [shown for _, shown in _witnesses(_tree(work, row), pseudonym)] == [leaf]
+
+
+def leaves(work: Work, row: AudienceRow, pseudonym: str) -> tuple[bool, tuple[ManifestLeaf, ...]]:
+    """Return whether an audience had a person, and the leaves of its manifest that show it (`check_manifest`).
+
+    ConflictError for an audience from before manifests could show anybody out.
+    """
+    tree = _tree(work, row)
+    return manifest_leaves(row.id, pseudonym, row.size, _witnesses(tree, pseudonym), tree.tile)
+
+
+def _tree(work: Work, row: AudienceRow) -> _Tree:
+    hashes = audience_db.manifest(work.session, row.id)
+    if hashes is None:
+        raise ConflictError("this audience was resolved before manifests could show who is out: resolve it again")
+    return _Tree(work, row, hashes)
+
+
+def _witnesses(tree: _Tree, pseudonym: str) -> list[tuple[int, bytes]]:
+    (leaf,) = member_leaves(bytes.fromhex(tree.row.id), _block_of(pseudonym))
+    return witnesses_of(leaf, *tree.around(leaf))
+
+
+def _block_of(pseudonym: str) -> bytes:
+    return bytes.fromhex(pseudonym[-2 * MEMBER_BYTES :])

@@ -28,6 +28,7 @@ from consent_gateway.api.wire.answers import (
     UseIn,
 )
 from consent_gateway.api.wire.base import ContactPointIn, EntryOut, ReasonOut, Strict, SubjectRefIn, instant, seconds
+from consent_gateway.api.wire.bundles import BundleFileOut
 from consent_gateway.api.wire.intake import (
     ITEMS,
     BatchIn,
@@ -67,6 +68,7 @@ __all__ = [
     "AudienceIn",
     "AudienceOut",
     "BatchIn",
+    "BundleFileOut",
     "ChangeOut",
     "ChoiceIn",
     "CollectionIn",
