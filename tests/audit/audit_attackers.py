@@ -27,12 +27,14 @@ TABLES = (audit_entries, audit_tiles, audit_head)
 
 def honest_entry(number: int) -> bytes:
     uid = sha256(b"%d" % number).digest()[:16]
-    return entry_bytes(Entry(EntryKind.ADMIN_ACTION, 1_700_000_000_000 + number, "key:ops", uid, {"n": number}))
+    return entry_bytes(
+        Entry(EntryKind.ADMIN_ACTION, 1_700_000_000_000 + number, "key:ops", uid, {"action": "test", "number": number})
+    )
 
 
 def forged_entry(number: int) -> bytes:
     """The same uid, something else said."""
-    return honest_entry(number).replace(b'"n":', b'"n":1000')
+    return honest_entry(number).replace(b'"number":', b'"number":1000')
 
 
 @dataclass(frozen=True)

@@ -146,7 +146,7 @@ def test_a_clock_that_goes_back_is_told_and_breaks_nothing(store: Store, tmp_pat
 def record(gateway: Gateway, count: int) -> None:
     with gateway.work() as work:
         for number in range(count):
-            work.record(EntryKind.ADMIN_ACTION, {"n": number})
+            work.record(EntryKind.ADMIN_ACTION, {"action": "test", "number": number})
 
 
 @pytest.fixture

@@ -41,7 +41,7 @@ def material(folder: Path) -> None:
     log_of([*entries[:412], forged_entry(412), *entries[413:]])[0].export(folder / "forged")
     shutil.copytree(folder / "log", folder / "edited", copy_function=shutil.copyfile)
     edited = folder / "edited/tile/entries/001"
-    edited.write_bytes(edited.read_bytes().replace(b'"n":412', b'"n":999'))
+    edited.write_bytes(edited.read_bytes().replace(b'"number":412', b'"number":999'))
     witnesses = [Witness(f"witness{number}.example/w", number) for number in (1, 2, 3)]
     lines = [f"witness w{number} {witness.vkey}" for number, witness in enumerate(witnesses, 1)]
     policy = [f"log {SIGNER.vkey}", *lines, "group two-of-three 2 w1 w2 w3", "quorum two-of-three"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import tracemalloc
 from base64 import b64encode
 from collections.abc import Callable
 from pathlib import Path
@@ -186,3 +187,15 @@ def test_what_is_printed_is_printable(tmp_path: Path, capsys: pytest.CaptureFixt
 def test_receipts_and_entries_may_be_anything() -> None:
     for junk in JUNK.values():
         assert verify_receipt(VKEY, junk, junk).code == "receipt"
+
+
+def test_a_bundle_of_millions_of_nothing_is_not_hashed_to_the_end(tmp_path: Path) -> None:
+    root = STORE.export(tmp_path / "log")
+    (root / "tile/entries/001").write_bytes(bytes(2 * 4_000_000))
+    tracemalloc.start()
+    finding = verify_directory(VKEY, root)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert (finding.code, finding.index) == ("bundle", 256)
+    assert finding.message == "the entry bundle 1 holds 4000000 entries, not 256"
+    assert peak < 100 << 20, "the hashes of what no bundle holds"

@@ -14,14 +14,22 @@ from consent_gateway.audit.checkpoints import Signer
 from consent_gateway.audit.entries import Entry, EntryKind, entry_bytes
 from consent_gateway.audit.verifier import Finding, verify_directory
 from consent_gateway.audit.verifier.findings import FoundError
-from consent_gateway.audit.verifier.strict import EntryFacts
+from consent_gateway.audit.verifier.strict import EntryFacts, entry_facts
 
 VKEY = Signer(ORIGIN, SEED).vkey
 
 
 def entry(number: int, at: int | None = None) -> bytes:
     uid = sha256(b"%d" % number).digest()[:16]
-    return entry_bytes(Entry(EntryKind.ADMIN_ACTION, 1000 * number if at is None else at, "key:ops", uid))
+    return entry_bytes(
+        Entry(EntryKind.ADMIN_ACTION, 1000 * number if at is None else at, "key:ops", uid, {"action": "test"})
+    )
+
+
+def about(kind: str, *commitments: str) -> bytes:
+    uid = sha256(kind.encode()).digest()[:16]
+    made = dict.fromkeys(commitments, bytes(32))
+    return entry_bytes(Entry(EntryKind(kind), 0, "key:ops", uid, {"hold": 1, "reason": "trial"}, made))
 
 
 HONEST = [entry(number) for number in range(600)]
@@ -49,6 +57,12 @@ def test_an_honest_log_is_of_one_form(tmp_path: Path) -> None:
         (HONEST[300].replace(b"admin.action", b"admin.actiom"), "its kind is not one that this verifier knows"),
         (HONEST[300].replace(b"admin.action", b"consent.recorded")[:-1], "not JSON"),
         (b"[" * 60_000, "not JSON"),
+        (HONEST[300].replace(b'"action"', b'"actiom"'), "action is missing"),
+        (HONEST[300].replace(b'"test"', b'"Jo actiom"'), "action is no code"),
+        (HONEST[300].replace(b'"test"', b'"test","actions":"Jo actiom"'), "it has a field that its kind does not have"),
+        (about("hold.ended", "subject"), "it is not about whom its kind is about"),
+        (about("hold.ended"), "it is not about whom its kind is about"),
+        (about("hold.ended", "chain", "other_chain", "subject"), "it is not about whom its kind is about"),
     ],
 )
 def test_another_form_is_found_and_named(tmp_path: Path, bad: bytes, message: str) -> None:
@@ -57,6 +71,27 @@ def test_another_form_is_found_and_named(tmp_path: Path, bad: bytes, message: st
     assert finding.message.startswith("entry 300: ")
     assert message in finding.message
     assert "actiom" not in finding.message
+
+
+def test_what_is_about_somebody_has_a_place_in_their_chain(tmp_path: Path) -> None:
+    assert strictly(tmp_path / "log", [*HONEST, about("hold.ended", "chain", "subject")]).ok
+
+
+def test_what_is_kept_of_an_entry_is_bounded_whatever_it_says() -> None:
+    uid, root = bytes(16), "ab" * 5_000
+    said = {"root": root, "entries": 0, "chains": 0, "size": 0}
+    facts = entry_facts(0, [entry_bytes(Entry(EntryKind.MAP_PUBLISHED, 0, "a", uid, said))])
+    assert facts == [(uid, 0, (), {"size": 0, "entries": 0, "root": root[:64]})]
+    for more in ({"nest": [[]] * 5_000}, {"size": [[]] * 5_000}):
+        with pytest.raises(FoundError):
+            entry_facts(0, [entry_bytes(Entry(EntryKind.MAP_PUBLISHED, 0, "a", uid, said | more))])
+
+
+def test_uids_that_begin_alike_are_spread_over_the_shares() -> None:
+    with ExitStack() as stack:
+        facts = EntryFacts(stack)
+        facts.take((bytes(8) + n.to_bytes(8, "big"), 0, (), None) for n in range(6400))
+        assert max(share.tell() for share in facts._shares) < 6400 * 24 // 8
 
 
 def test_a_doubled_uid_is_found_at_its_second_place(tmp_path: Path) -> None:

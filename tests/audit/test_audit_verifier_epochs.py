@@ -17,6 +17,7 @@ from consent_gateway.audit.entries import Entry, EntryKind, entry_bytes
 from consent_gateway.audit.epochs import Loss, Succession, statement_digest
 from consent_gateway.audit.log import sequence
 from consent_gateway.audit.maps import MapLeaf, subtree, write_leaves
+from consent_gateway.audit.notes import Note, parse_note
 from consent_gateway.audit.verifier import (
     Finding,
     verify_directory,
@@ -26,6 +27,7 @@ from consent_gateway.audit.verifier import (
 
 OLD = Signer(ORIGIN, SEED)
 NEW = Signer(f"{ORIGIN}/epoch-2", bytes([3]) * 32)
+THIRD = Signer(f"{ORIGIN}/epoch-3", bytes([4]) * 32)
 
 
 def entry(number: int, kind: EntryKind = EntryKind.ADMIN_ACTION, **fields: Any) -> bytes:
@@ -53,11 +55,11 @@ def opened(number: int, note: bytes) -> bytes:
     )
 
 
-def gone_on(folder: Path, entries: Sequence[bytes]) -> Path:
+def gone_on(folder: Path, entries: Sequence[bytes], signer: Signer = NEW) -> Path:
     """Export a log of the new epoch."""
     store = MemoryLogStore()
     store.queue += entries
-    while sequence(store, NEW):
+    while sequence(store, signer):
         pass
     return store.export(folder)
 
@@ -178,10 +180,8 @@ def test_a_file_of_a_map_is_the_one_that_was_published() -> None:
 
 
 def in_a_chain(number: int) -> bytes:
-    made = Entry(
-        EntryKind.CONSENT_RECORDED, number, "a", sha256(b"%d" % number).digest()[:16], {}, {"chain": bytes(32)}
-    )
-    return entry_bytes(made)
+    uid, sealed = sha256(b"%d" % number).digest()[:16], {"chain": bytes(32), "subject": bytes(32)}
+    return entry_bytes(Entry(EntryKind.HOLD_ENDED, number, "a", uid, {"hold": 1, "reason": "trial"}, sealed))
 
 
 def strictly(folder: Path, entries: Sequence[bytes]) -> Finding:
@@ -190,8 +190,8 @@ def strictly(folder: Path, entries: Sequence[bytes]) -> Finding:
 
 def test_an_entry_that_is_left_out_of_its_chain_is_missed_in_the_sum(tmp_path: Path) -> None:
     leaves = a_map(leaf(1, 2), leaf(2, 1))
-    begin = [in_a_chain(1), entry(2), in_a_chain(3), in_a_chain(4)]
-    good = strictly(tmp_path / "good", [*begin, publishing(5, leaves, 4), entry(6)])
+    begin = [in_a_chain(1), entry(2, action="test"), in_a_chain(3), in_a_chain(4)]
+    good = strictly(tmp_path / "good", [*begin, publishing(5, leaves, 4), entry(6, action="test")])
     assert good.ok, str(good)
     assert good.details["strict"] == {
         "entries": 6, "step_back_ms": 0, "step_back_index": None, "map": {"size": 4, "entries": 3},
@@ -199,6 +199,59 @@ def test_an_entry_that_is_left_out_of_its_chain_is_missed_in_the_sum(tmp_path: P
     short = strictly(tmp_path / "short", [*begin, publishing(5, a_map(leaf(1, 2)), 4)])
     assert (short.ok, short.code, short.index) == (False, "map", 4)
     assert "3 of the first 4 entries say that they are in one" in short.message
+
+
+def test_one_beginning_of_the_log_has_one_map(tmp_path: Path) -> None:
+    """Whoever shows one map to one person and another to the next has to publish both."""
+    one, other = a_map(leaf(1, 2), leaf(2, 1)), a_map(leaf(1, 1), leaf(2, 2))
+    begin = [in_a_chain(1), in_a_chain(2), in_a_chain(3), publishing(4, one, 3)]
+    assert strictly(tmp_path / "again", [*begin, publishing(5, one, 3)]).ok
+    found = strictly(tmp_path / "two", [*begin, publishing(5, other, 3)])
+    assert (found.ok, found.code, found.index) == (False, "map", 4)
+    assert found.message == "the map of entry 4 is another one of the same 3 entries"
+
+
+def set_back_further(surviving: int = 250, lost: tuple[int, int] | None = (250, 320)) -> tuple[bytes, bytes]:
+    """Statements of a log that was set back to before its second epoch: both keys sign the third."""
+    second = statement(lost=None)
+    loss = None if lost is None else Loss(*lost, root_of(PUBLISHED[: lost[1]]))
+    said = Succession(NEW.key.name, 3, THIRD.vkey, surviving, root_of(PUBLISHED[:surviving]), loss)
+    notes = [parse_note(key.sign_text(said.text)) for key in (OLD, NEW)]
+    return second, Note(said.text, tuple(line for note in notes for line in note.signatures)).to_bytes()
+
+
+@pytest.mark.parametrize("surviving", [250, 300])
+def test_an_epoch_that_was_set_back_to_before_is_not_looked_for(tmp_path: Path, surviving: int) -> None:
+    second, third = set_back_further(surviving, (surviving, 320))
+    root = gone_on(tmp_path, [*PUBLISHED[:surviving], opened(1000, third), entry(2000)], THIRD)
+    for statements in ([third], [second, third]):
+        finding = check(root, *statements, kept=[200])
+        assert finding.ok, str(finding)
+        assert finding.message.endswith(f"; lost, and named by a statement: {surviving} to 319")
+
+
+@pytest.mark.parametrize("lost", [None, (250, 300)])
+def test_an_epoch_that_is_gone_without_a_word_is_missed(tmp_path: Path, lost: tuple[int, int] | None) -> None:
+    second, third = set_back_further(lost=lost)
+    finding = check(gone_on(tmp_path, [*PUBLISHED[:250], opened(1000, third)], THIRD), second, third)
+    assert (finding.ok, finding.code, finding.index) == (False, "epoch", 300)
+    assert finding.message == "epoch 3 went on from before epoch 2 and does not say that it is lost"
+
+
+@pytest.mark.parametrize("size", [10, 40, 200])
+def test_a_statement_about_more_entries_than_there_are(tmp_path: Path, size: int) -> None:
+    note = statement(lost=None)
+    finding = check(gone_on(tmp_path, PUBLISHED[:size]), note)
+    assert (finding.ok, finding.code, finding.index) == (False, "epoch", size)
+    assert finding.message == f"epoch 2 went on from 300 entries, the log has {size}"
+
+
+def test_a_loss_is_told_to_whoever_reads_the_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    note = statement()
+    root = after_the_loss(tmp_path, note)
+    (tmp_path / "note").write_bytes(note)
+    assert command.main(["tree", OLD.vkey, str(root), "--epoch", str(tmp_path / "note")]) == 0
+    assert capsys.readouterr().out.endswith("; lost, and named by a statement: 300 to 499\n")
 
 
 def test_the_commands_follow_epochs_and_check_maps(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

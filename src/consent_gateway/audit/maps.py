@@ -219,6 +219,7 @@ class SumCheck:
     def __init__(self) -> None:
         self._sums = array("Q", [0])  # how many places the first n entries have
         self.newest: tuple[int, int] | None = None  # the size of the newest map, and its sum
+        self._root: object = None
 
     def feed(self, entry: bytes) -> None:
         """Take the next entry; ValueError for what is none, and for a map that the entries before it contradict."""
@@ -239,12 +240,14 @@ class SumCheck:
         before = (0, 0) if self.newest is None else self.newest
         if type(size) is not int or type(entries) is not int or not before[0] <= size <= index:
             raise ValueError(f"the map of entry {index} is of no size that the log had since the map before")
+        if self.newest is not None and size == before[0] and fields.get("root") != self._root:
+            raise ValueError(f"the map of entry {index} is another one of the same {size} entries")
         if self._sums[size] != entries:
             raise ValueError(
                 f"the map of entry {index} has {entries} entries in chains, "
                 f"but {self._sums[size]} of the first {size} entries say that they are in one"
             )
-        self.newest = size, entries
+        self.newest, self._root = (size, entries), fields.get("root")
 
 
 def _read(entry: bytes) -> object:

@@ -20,6 +20,7 @@ STANDALONE_MODULES = (
     "entries",
     "merkle",
     "chains",
+    "catalogue",
     "maps",
     "tiles",
     "proofs",

@@ -16,7 +16,15 @@ from pathlib import Path
 from consent_gateway.audit.checkpoints import Checkpoint, parse_checkpoint
 from consent_gateway.audit.epochs import Epoch
 from consent_gateway.audit.notes import MAX_NOTE_BYTES, parse_note
-from consent_gateway.audit.verifier.epochs import check_first_entry, check_steps, epoch_details, is_given_up
+from consent_gateway.audit.verifier.epochs import (
+    Step,
+    check_first_entry,
+    check_steps,
+    epoch_details,
+    is_given_up,
+    losses_told,
+    steps_of,
+)
 from consent_gateway.audit.verifier.files import LogFiles
 from consent_gateway.audit.verifier.findings import Finding, FoundError
 from consent_gateway.audit.verifier.strict import EntryFacts
@@ -65,16 +73,20 @@ def verify_directory(
         head = opened.checkpoint
         notes = [earlier] if isinstance(earlier, bytes) else earlier
         kept = _kept(trust, head, [*notes, *map(_note_in, exports)])
-        steps = [epoch.opened.surviving for epoch in trust.epochs if epoch.opened is not None]
-        job = Job(directory, head.size, (*(known.size for known in kept), *steps), strict)
-        facts = _check_directory(job, head, kept, trust.epochs, progress, jobs)
-        for epoch, statement, index in zip(trust.epochs[1:], statements, steps, strict=True):
-            check_first_entry(read_entry(job, index), epoch, statement, index)
+        steps = steps_of(trust.epochs, statements, head.size)
+        sizes = (*(known.size for known in kept), *(step.opened.surviving for step in steps))
+        job = Job(directory, head.size, sizes, strict)
+        facts = _check_directory(job, head, kept, (trust.epochs, steps), progress, jobs)
+        for step in steps:
+            index = step.opened.surviving
+            check_first_entry(read_entry(job, index), step.epoch, step.statement, index)
     except FoundError as found:
         return _located(found.finding, directory, exports)
     details = {**head_details(head, opened.signatures), "earlier": [known.size for known in kept], **facts}
     details |= {"epochs": epoch_details(trust.epochs)} if trust.epochs else {}
-    return Finding(ok=True, code="ok", message=f"{head.size} entries, root {head.root.hex()}", details=details)
+    lost = losses_told(trust.epochs)
+    message = f"{head.size} entries, root {head.root.hex()}{'; lost, and named by a statement: ' if lost else ''}{lost}"
+    return Finding(ok=True, code="ok", message=message, details=details)
 
 
 def _note_in(directory: Path) -> bytes:
@@ -106,11 +118,12 @@ def _check_directory(
     job: Job,
     head: Checkpoint,
     kept: Sequence[Checkpoint],
-    epochs: Sequence[Epoch],
+    followed: tuple[Sequence[Epoch], Sequence[Step]],
     progress: Progress | None,
     jobs: int,
 ) -> dict[str, object]:
     """Raise the first thing that is wrong with the tree of `head`, or with it as a successor of those kept."""
+    epochs, steps = followed
     with ExitStack() as stack:
         facts = EntryFacts(stack) if job.strict else None
         runs = runs_spread(stack.enter_context(worker_processes(jobs)), job, jobs) if jobs > 1 else runs_in_order(job)
@@ -118,7 +131,7 @@ def _check_directory(
         if epochs:
             kept = [known for known in kept if roots[known.size] == known.root or not is_given_up(epochs, known)]
         _check_roots(head, root, kept, roots)
-        check_steps(epochs, roots)
+        check_steps(steps, roots)
         if facts is None:
             return {}
         facts.check_uids()

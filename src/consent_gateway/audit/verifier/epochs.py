@@ -9,12 +9,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from consent_gateway.audit.checkpoints import Checkpoint
 from consent_gateway.audit.epochs import Anchor, Epoch, Succession, follow, judge, statement_digest
 from consent_gateway.audit.verifier.findings import Finding, FoundError, parsed
 
 _OPENED = "log.epoch_opened"
+
+
+class Step(NamedTuple):
+    """How an epoch was opened, and the statement that says so."""
+
+    epoch: Epoch
+    opened: Succession
+    statement: bytes
 
 
 def epochs_from(vkey: str, statements: Sequence[bytes]) -> tuple[Epoch, ...]:
@@ -28,9 +37,7 @@ def verify_epochs(vkey: str, statements: Sequence[bytes]) -> Finding:
         epochs = epochs_from(vkey, statements)
     except FoundError as found:
         return found.finding
-    losses = [epoch.opened.lost for epoch in epochs if epoch.opened is not None and epoch.opened.lost is not None]
-    lost = ", ".join(f"{loss.start} to {loss.until - 1}" for loss in losses) or "nothing"
-    message = f"epoch {epochs[-1].number}, vkey {epochs[-1].key.vkey}; lost: {lost}"
+    message = f"epoch {epochs[-1].number}, vkey {epochs[-1].key.vkey}; lost: {losses_told(epochs) or 'nothing'}"
     return Finding(ok=True, code="ok", message=message, details={"epochs": epoch_details(epochs)})
 
 
@@ -52,12 +59,46 @@ def is_given_up(epochs: Sequence[Epoch], kept: Checkpoint) -> bool:
     return judge(epochs, epochs[0].key.name, -1, bytes, kept) is Anchor.HOLDS  # of size -1: no root is asked for
 
 
-def check_steps(epochs: Sequence[Epoch], roots: Mapping[int, bytes]) -> None:
+def steps_of(epochs: Sequence[Epoch], statements: Sequence[bytes], size: int) -> list[Step]:
+    """Return the steps that a log of `size` entries has to show, in order: each epoch, how and by what it was opened.
+
+    An epoch that the store was set back to before is none of them: its first entry is lost. FoundError unless the
+    statement that goes on from before it says so, and for a step beyond the end of the log.
+    """
+    steps = list[Step]()
+    for epoch, statement in zip(epochs[1:], statements, strict=True):
+        if epoch.opened is None:
+            continue
+        while steps and steps[-1].opened.surviving >= epoch.opened.surviving:
+            _require_lost(steps.pop(), epoch.number, epoch.opened)
+        steps.append(Step(epoch, epoch.opened, statement))
+    for step in steps:
+        if step.opened.surviving > size:
+            message = f"epoch {step.epoch.number} went on from {step.opened.surviving} entries, the log has {size}"
+            raise FoundError("epoch", message, size)
+    return steps
+
+
+def _require_lost(step: Step, number: int, later: Succession) -> None:
+    """Raise FoundError unless a later statement names the first entry of an epoch as lost."""
+    first = step.opened.surviving
+    if later.lost is None or not later.lost.start <= first < later.lost.until:
+        message = f"epoch {number} went on from before epoch {step.epoch.number} and does not say that it is lost"
+        raise FoundError("epoch", message, first)
+
+
+def check_steps(steps: Sequence[Step], roots: Mapping[int, bytes]) -> None:
     """Raise FoundError unless the log had, where each epoch was opened, the root that its statement names."""
-    for epoch in epochs[1:]:
-        if epoch.opened is not None and roots[epoch.opened.surviving] != epoch.opened.root:
-            message = f"epoch {epoch.number} did not go on from the {epoch.opened.surviving} entries of its statement"
+    for epoch, opened, _ in steps:
+        if roots[opened.surviving] != opened.root:
+            message = f"epoch {epoch.number} did not go on from the {opened.surviving} entries of its statement"
             raise FoundError("epoch", message)
+
+
+def losses_told(epochs: Sequence[Epoch]) -> str:
+    """Return what statements gave up of the entries that were published, for the message of a finding."""
+    lost = [loss for epoch in epochs if epoch.opened is not None and (loss := epoch.opened.lost) is not None]
+    return ", ".join(f"{loss.start} to {loss.until - 1}" for loss in lost)
 
 
 def check_first_entry(entry: bytes, epoch: Epoch, statement: bytes, index: int) -> None:

@@ -1,13 +1,15 @@
-"""What holds of honest entries beyond their hashes: their form, their uids, the course of their times.
+"""What holds of honest entries beyond their hashes: their form, what they say, their uids, the course of their times.
 
-A tree commits to bytes, whatever they say. A log of this product holds canonical entries of the closed list alone,
-each uid once, so anything else was not written by it. Times are a different matter: writers have clocks of their own,
-so entries a little out of order are honest and a clock that was set back is no fraud; the largest step back is
-reported, never refused. Where the log publishes the map of its chains, its sum must be the number of entries before it
-that say they are in one (`maps`): nobody's entry is left out.
+A tree commits to bytes, whatever they say. A log of this product holds canonical entries of the closed list alone, each
+says what its kind may say (`catalogue`) and each uid is there once, so anything else was not written by it. An entry of
+a kind that is about somebody has a place in their chain: one without would be in nobody's bundle. Times are a different
+matter: writers have clocks of their own, so entries a little out of order are honest and a clock that was set back is
+no fraud; the largest step back is reported, never refused. Where the log publishes the map of its chains, its sum must
+be the number of entries before it that say they are in one (`maps`): nobody's entry is left out.
 
-Memory stays nearly flat however long the log is (8 bytes an entry, for the sums): uids go to temporary files by their
-first byte, and each of them is looked through by itself.
+Memory stays nearly flat however long the log is (8 bytes an entry, for the sums), and whatever it says: of each entry
+only what is of a bounded size is kept, and uids go to temporary files by a hash that nobody who wrote them could know,
+each of which is looked through by itself.
 """
 
 from __future__ import annotations
@@ -17,13 +19,16 @@ from contextlib import ExitStack
 from tempfile import TemporaryFile
 from typing import IO
 
+from consent_gateway.audit.catalogue import problems
 from consent_gateway.audit.commitments import UID_BYTES
-from consent_gateway.audit.entries import parse_entry
+from consent_gateway.audit.entries import Entry, parse_entry
 from consent_gateway.audit.maps import MAP_PUBLISHED, SumCheck
+from consent_gateway.audit.merkle import HASH_BYTES
 from consent_gateway.audit.verifier.findings import FoundError
 
 Fact = tuple[bytes, int, tuple[str, ...], Mapping[str, object] | None]
-"""Uid, time (epoch milliseconds) and names of the commitments of an entry; its fields if it publishes a map."""
+"""Uid, time (epoch milliseconds) and names of the commitments of an entry; what it says if it publishes a map."""
+_NO_FIELD = " is no field of "
 _INDEX_BYTES = 8
 _FACT_BYTES = UID_BYTES + _INDEX_BYTES
 _SHARES = 64
@@ -31,15 +36,29 @@ _SHARES = 64
 
 def entry_facts(first: int, entries: Sequence[bytes]) -> list[Fact]:
     """Return the facts of each entry, `first` being the index of the first; FoundError for one of another form."""
-    facts = []
+    facts = list[Fact]()
     for index, entry in enumerate(entries, first):
         try:
             read = parse_entry(entry)
         except ValueError as error:
             raise FoundError("entry", f"entry {index}: {_reason(error)}", index) from None
-        published = read.fields if read.kind == MAP_PUBLISHED else None
-        facts.append((read.uid, read.at, tuple(read.commitments), published))
+        if found := problems(read):
+            raise FoundError("entry", f"entry {index}: {_problem(found)}", index)
+        facts.append((read.uid, read.at, tuple(read.commitments), _published(read)))
     return facts
+
+
+def _published(entry: Entry) -> Mapping[str, object] | None:
+    """Return what an entry says about a map, and of the root no more than a root has; None if it publishes none."""
+    said = entry.fields
+    if entry.kind != MAP_PUBLISHED:
+        return None
+    return {"size": said["size"], "entries": said["entries"], "root": str(said["root"])[: 2 * HASH_BYTES]}
+
+
+def _problem(found: Sequence[str]) -> str:
+    """Return the first thing that is wrong by our own words: a field that is none has a name that somebody made up."""
+    return next((text for text in found if _NO_FIELD not in text), "it has a field that its kind does not have")
 
 
 def _reason(error: ValueError) -> str:
@@ -66,7 +85,7 @@ class EntryFacts:
                 self._sums.take(commitments, published)
             except ValueError as error:
                 raise FoundError("map", str(error), self._count) from None
-            self._shares[uid[0] % _SHARES].write(uid + self._count.to_bytes(_INDEX_BYTES, "big"))
+            self._shares[hash(uid) % _SHARES].write(uid + self._count.to_bytes(_INDEX_BYTES, "big"))
             if self._latest - at > self.step_back:
                 self.step_back, self.step_back_index = self._latest - at, self._count
             self._latest = max(self._latest, at)

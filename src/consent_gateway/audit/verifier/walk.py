@@ -202,9 +202,12 @@ def _intact(files: LogFiles, index: int, width: int, data: bytes) -> int:
 
 
 def _whole_entries(data: bytes) -> list[bytes]:
-    """Return the entries of a bundle up to the one that is cut short."""
+    """Return the entries of a bundle up to the one that is cut short, and no more than a bundle has."""
     at = 0
-    while at + 2 <= len(data) and (end := at + 2 + int.from_bytes(data[at : at + 2], "big")) <= len(data):
+    for _ in range(TILE_WIDTH):
+        end = at + 2 + int.from_bytes(data[at : at + 2], "big")
+        if at + 2 > len(data) or end > len(data):
+            break
         at = end
     return decode_bundle(data[:at])
 
