@@ -178,10 +178,10 @@ def parse_bundle(data: bytes) -> Bundle:
         raise ValueError("the bundle is not JSON") from None
     if canonical_json(read) != data:
         raise ValueError("the bundle is not in canonical form")
-    return _read_bundle(read)
+    return _bundle_of(read)
 
 
-def _read_bundle(read: Any) -> Bundle:
+def _bundle_of(read: Any) -> Bundle:
     names = ["format", "checkpoint", "map", "chains"]
     form, checkpoint, published, chains, *more = _members(read, *names, *_newer(read))
     match form, more:
