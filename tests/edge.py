@@ -97,6 +97,13 @@ def running(directory: Path, url: str = "sqlite", *, clock: Clock = system_clock
     settings = store_settings(directory, url, **more)
     made, key = create_store(settings)
     made.store.dispose()
+    with opened(settings, key, clock) as edge:
+        yield edge
+
+
+@contextmanager
+def opened(settings: Settings, key: str, clock: Clock = system_clock) -> Iterator[Edge]:
+    """Serve a store that there is; `key` is that of an administrator."""
     log = io.BytesIO()
     telemetry = Telemetry(stream=log, level=settings.log_level)
     gateway = build_gateway(settings, clock)

@@ -17,6 +17,7 @@ from consent_gateway.cli.options import (
     read_settings,
     store_option,
 )
+from consent_gateway.errors import NotFoundError
 from consent_gateway.services import log_epochs
 from consent_gateway.services.audit_log import Sequencer
 from consent_gateway.services.log_epochs import Plan
@@ -26,7 +27,7 @@ SCOPE = "approve"
 
 @click.group()
 def epoch() -> None:
-    """Epochs of the log: list, plan, propose, open (four eyes); see docs/log-epochs.md."""
+    """Epochs of the log: list, statement, plan, propose, open (four eyes); see docs/log-epochs.md."""
 
 
 def reason_option(command: Any) -> Any:
@@ -66,6 +67,19 @@ def list_epochs(store: Path | None, *, as_json: bool) -> None:
             console.print(f"epoch {item['epoch']}: {item['vkey']}{lost}", markup=False, soft_wrap=True)
 
     emit(found, as_json=as_json, show=show)
+
+
+@epoch.command("statement")
+@click.argument("number", type=int)
+@store_option
+def statement(number: int, store: Path | None) -> None:
+    """Print the signed statement that opened epoch NUMBER, byte for byte, for a file that auditors follow."""
+    gateway, _ = open_checked(read_settings(store), settled=False)
+    with gateway.look() as work:
+        found = [row.statement for row in log_epochs.listing(work) if row.epoch == number]
+    if not found:
+        raise NotFoundError("nothing opened an epoch of this number")
+    click.echo(found[0], nl=False)
 
 
 @epoch.command("plan")
