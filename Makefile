@@ -54,7 +54,7 @@ bench: $(VENV)/.dev ## measure this machine: every figure next to its raw limit
 	@$(BIN)/consent-gateway bench
 
 MUTANTS ?= *7
-mutants: $(VENV)/.dev requirements/mutants.txt ## change the code of the law and the vault in many small ways: a test must see each; MUTANTS="*" for all
+mutants: $(VENV)/.dev requirements/mutants.txt ## change the code of the law, the vault and the log in many small ways: a test must see each; MUTANTS="*" for all
 	@$(UV) pip install --quiet --python $(BIN)/python --require-hashes -r requirements/mutants.txt
 	@$(BIN)/python -m mutmut run --max-children 2 "$(MUTANTS)" ; $(BIN)/python -m mutmut results
 

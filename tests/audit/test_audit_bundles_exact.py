@@ -13,10 +13,12 @@ import test_audit_manifests as manifests
 from audit_fakes import ORIGIN, Witness, flip
 from test_audit_bundles import ANNA, ANNA_BEFORE, BEN, VALID, VKEY, company, entries_of, with_chain, with_entry
 
-from consent_gateway.audit.bundle_files import Bundle, bundle_bytes, parse_bundle
+from consent_gateway.audit.bundle_files import Bundle, Logged, bundle_bytes, parse_bundle
 from consent_gateway.audit.bundles import verify_bundle
 from consent_gateway.audit.chains import chain_key, chain_secret
+from consent_gateway.audit.log import sequence
 from consent_gateway.audit.manifests import manifest_proof, member_leaves, verify_membership, witnesses_of
+from consent_gateway.audit.proofs import inclusion_proof
 from consent_gateway.audit.verifier import Finding
 
 W1, W2 = Witness("w1.example", 1), Witness("w2.example", 2)
@@ -97,6 +99,15 @@ def test_a_map_with_another_newest_entry_is_told() -> None:
     made, key = company(), chain_key(chain_secret(BEN))
     made.publish(lambda leaves: [leaf._replace(link=bytes(32)) if leaf.key == key else leaf for leaf in leaves])
     assert checked(made.bundle(BEN)) == refused("map", f"the map names another newest entry of the chain {BEN_KEY}")
+
+
+def test_what_the_log_holds_and_is_no_entry_is_told() -> None:
+    made = company()
+    made.store.queue.append(b"junk")
+    sequence(made.store, made.signer)
+    bundle, at = made.bundle(BEN), len(made.store.rows) - 1
+    junk = Logged(at, b"junk", inclusion_proof(at, at + 1, made.store.read_tile))
+    assert checked(replace(bundle, published=junk)) == refused("entry", "the entry is not JSON")
 
 
 @pytest.mark.parametrize(("said", "found"), [

@@ -166,6 +166,13 @@ def test_without_the_statement_the_same_loss_is_a_rollback() -> None:
     assert stand(Checkpoint(ORIGIN, 30, root(OLD, 30))) is Anchor.FORKED
 
 
+def test_the_checkpoint_of_the_newest_size_holds_and_another_of_that_size_is_a_fork() -> None:
+    for steps, origin in (((), ORIGIN), ((step(),), epoch_origin(ORIGIN, 2))):
+        assert stand(Checkpoint(origin, 50, root(NEW, 50)), *steps) is Anchor.HOLDS
+        assert stand(Checkpoint(origin, 50, b"x" * 32), *steps) is Anchor.FORKED
+        assert stand(Checkpoint(origin, 51, root(NEW, 50)), *steps) is Anchor.ROLLED_BACK
+
+
 def test_a_fork_is_given_up_from_what_is_common() -> None:
     """Forty entries were published; the store has fifty others from the twentieth on: nothing is shorter."""
     said = step(surviving=50, root=root(NEW, 50), lost=Loss(20, 40, root(OLD, 40)))
