@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import gzip
 import os
 import shutil
 import socket
@@ -28,7 +29,7 @@ from consent_gateway.audit.kept.port import MAX_KEPT_BYTES, Copy, Kept, KeptErro
 from consent_gateway.errors import InputError
 from edge import free_port
 from nats_accounts import ACCOUNT, USER, new, operated
-from peers import Peer, Shelf, Told, peer
+from peers import Asked, Peer, Shelf, Told, peer
 
 NOTES = [b"note %d" % n for n in range(3)]
 SECONDS = 0.4
@@ -122,6 +123,19 @@ def test_a_place_is_known_by_its_address_and_shows_nothing_of_it(place: Place) -
     assert place().place == place().place
     assert len(place().place) == 64
     assert FileCopy("a", Path("/x")).place != FileCopy("a", Path("/y")).place
+
+
+def test_a_server_that_packs_what_it_sends_is_asked_not_to() -> None:
+    """What is compared is what was kept, and entity tags are those of the bytes themselves."""
+
+    def packing(asked: Asked) -> Told:
+        if "gzip" in asked.headers.get("accept-encoding", ""):
+            return Told(200, {"content-encoding": "gzip", "etag": 'W/"1"'}, gzip.compress(NOTES[0]))
+        return Told(200, {"etag": '"1"'}, NOTES[0])
+
+    with peer(packing) as served:
+        kept = HttpCopy("http_1", served.url, Outbound(5, MAX_KEPT_BYTES)).read()
+    assert kept == Kept(NOTES[0], '"1"')
 
 
 def test_a_file_is_replaced_whole_and_stays_private(tmp_path: Path) -> None:

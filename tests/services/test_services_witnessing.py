@@ -23,6 +23,8 @@ from builders import twin
 from consent_gateway.audit import verifier
 from consent_gateway.audit.checkpoints import open_checkpoint, parse_checkpoint, subtree_message
 from consent_gateway.audit.entries import parse_entry
+from consent_gateway.audit.kept.port import Trouble
+from consent_gateway.audit.kept.witnesses import Refusal
 from consent_gateway.audit.notes import (
     COSIGNATURE_ED25519,
     COSIGNATURE_MLDSA44,
@@ -59,6 +61,7 @@ class FakeWitness:
     root: bytes = b""
     note: bytes = b""
     habit: Change | None = None
+    other_root: Told = field(default_factory=lambda: Told(409))  # tlog-witness says the status, and no more
     private: Ed25519PrivateKey | MLDSA44PrivateKey = field(init=False)
 
     def __post_init__(self) -> None:
@@ -96,6 +99,8 @@ class FakeWitness:
             return Told(409, {"content-type": "text/x.tlog.size"}, b"%d\n" % self.size)
         path = [__import__("base64").b64decode(line) for line in proof]
         same = old == checkpoint.size and self.root == checkpoint.root and not path
+        if old and old == checkpoint.size and not same and not path:
+            return self.other_root
         if old and not same and not verify_consistency(old, checkpoint.size, self.root, checkpoint.root, path):
             return Told(422)
         self.size, self.root, self.note = checkpoint.size, checkpoint.root, note
@@ -211,6 +216,7 @@ HABITS: dict[str, tuple[Change, str]] = {
     "not trusted": (lambda _a, _t: Told(403), "not_trusted"),
     "malformed": (lambda _a, _t: Told(400), "malformed"),
     "size without its type": (lambda _a, _t: Told(409, {"content-type": "text/plain"}, b"3\n"), "unreadable"),
+    "no size": (lambda _a, _t: Told(409), "unreadable"),
     "size that is none": (lambda _a, _t: Told(409, {"content-type": "text/x.tlog.size"}, b"-3\n"), "unreadable"),
 }
 
@@ -235,7 +241,7 @@ def test_a_cosignature_of_another_time_does_not_count(scene: Scene, shift: int) 
     scene.witnesses[0].clock = lambda: now + shift
     found = scene.witnessing()
     assert found.round()
-    assert found.states["w1"].trouble == "unreadable"
+    assert found.states["w1"].trouble == "clock"
 
 
 def test_without_a_quorum_nothing_is_called_witnessed(scene: Scene) -> None:
@@ -264,7 +270,18 @@ def test_a_witness_that_knows_more_than_the_store_closes_the_gate(scene: Scene, 
     assert found.states["w1"].trouble == "rolled_back"
 
 
-def test_a_witness_that_knows_another_history_is_a_fork(scene: Scene, tmp_path: Path) -> None:
+OTHER_ROOT = {
+    "as tlog-witness has it": Told(409),
+    "with a text": Told(409, {"content-type": "text/plain"}, b"conflict\n"),
+    "with the size that we know": Told(409, {"content-type": "text/x.tlog.size"}, b"20\n"),
+    "as for any wrong proof": Told(422),
+}
+
+
+@pytest.mark.parametrize("told", OTHER_ROOT)
+def test_a_witness_that_knows_another_history_is_a_fork(scene: Scene, tmp_path: Path, told: str) -> None:
+    for witness in scene.witnesses:
+        witness.other_root = OTHER_ROOT[told]
     back_up(scene.gateway.store, tmp_path / "backup")
     grow(scene.gateway, 7)
     scene.witnessing().round()
@@ -327,6 +344,12 @@ def test_an_epoch_without_evidence_of_the_loss_is_refused(scene: Scene, tmp_path
     started, _ = set_back_scene(scene, tmp_path)
     with pytest.raises(ConflictError, match="cannot be named"):
         opened(started, checked(started).copies)
+
+
+def test_operators_read_what_to_do_about_every_trouble() -> None:
+    told = (Path(__file__).resolve().parents[2] / "docs" / "operations.md").read_text(encoding="utf-8")
+    table = told.partition("### Trouble with a copy or a witness")[2].partition("\n### ")[0]
+    assert [word for word in (*Trouble, *Refusal, "busy", "lost", "not_asked") if f"`{word}`" not in table] == []
 
 
 def test_only_safe_addresses_of_a_policy_are_called(gateway: Gateway) -> None:

@@ -23,6 +23,7 @@ import httpx
 from consent_gateway.audit.kept.port import KeptError, Trouble
 
 _LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
+_PLAIN = {"accept-encoding": "identity"}  # what is kept is compared to the byte, and nothing is unpacked here
 _REDIRECTS = range(300, 400)
 _SECRET_BYTES = 4096
 
@@ -47,7 +48,8 @@ class Outbound:
         """Send one request; KeptError says why there is no answer. Any status but a redirect is an answer."""
         begun = monotonic()
         try:
-            with self._client() as client, client.stream(method, url, headers=headers, content=body or None) as found:
+            sent = {**_PLAIN, **(headers or {})}
+            with self._client() as client, client.stream(method, url, headers=sent, content=body or None) as found:
                 if found.status_code in _REDIRECTS:
                     raise KeptError(Trouble.REDIRECTED)
                 return Answer(found.status_code, found.headers, self._read(found))

@@ -25,6 +25,7 @@ class Trouble(StrEnum):
     CONFLICT = "conflict"  # another process wrote it since it was read
     UNREADABLE = "unreadable"  # what it holds is no checkpoint
     UNWRITABLE = "unwritable"
+    CLOCK = "clock"  # a cosignature of another time: the witness's clock is wrong, or ours
     BEARER = "bearer"  # the file with the bearer token cannot be read
     CREDENTIALS = "credentials"  # the file with the credentials of NATS cannot be read, or holds none
 

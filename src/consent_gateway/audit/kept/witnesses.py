@@ -2,7 +2,8 @@
 
 The request is `old <size>`, the consistency proof from there, a blank line and the checkpoint. What comes back is not
 believed: a cosignature counts once it was verified under the witness's key over exactly this checkpoint, and is fresh.
-A 409 tells the size that the witness signed last; `newest` asks it for that checkpoint, which our own key has signed.
+A 409 tells the size that the witness signed last, or that it signed this size under another root; `newest` asks it for
+that checkpoint, which our own key has signed.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from hashlib import sha256
 
-from consent_gateway.audit.checkpoints import open_checkpoint
+from consent_gateway.audit.checkpoints import open_checkpoint, parse_checkpoint
 from consent_gateway.audit.kept.outbound import Answer, Outbound
 from consent_gateway.audit.kept.port import MAX_KEPT_BYTES, KeptError, Trouble
 from consent_gateway.audit.notes import Note, VerifierKey, parse_decimal, parse_note, to_base64
@@ -28,7 +29,7 @@ class Refusal(StrEnum):
     MALFORMED = "malformed"  # 400: it cannot read the request, or `old` is larger than the checkpoint
     NOT_TRUSTED = "not_trusted"  # 403: no signature by a key that it knows for this origin
     UNKNOWN_ORIGIN = "unknown_origin"  # 404: its operator has to register the log (each epoch anew)
-    FORK = "fork"  # 422: what it signed before is not a prefix of this
+    FORK = "fork"  # 422, or 409 about the size that it was asked from: what it signed before is not a prefix of this
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,7 @@ class Witness:
         if answer.status == _OK:
             return self._cosigned(log, note, answer.body, now)
         if answer.status == _CONFLICT:
-            return Behind(_size(answer))
+            return _conflict(answer, old, note)
         if answer.status == _UNPROCESSABLE:
             return Refusal.FORK
         if answer.status not in _REFUSALS:
@@ -93,8 +94,10 @@ class Witness:
         except ValueError:
             raise KeptError(Trouble.UNREADABLE) from None
         times = [signed.time for signed in opened.signatures if signed.key == self.key and signed.time is not None]
-        if len(times) != 1 or not now - _OLDEST_SECONDS <= times[0] <= now + _AHEAD_SECONDS:
+        if len(times) != 1:
             raise KeptError(Trouble.UNREADABLE)
+        if not now - _OLDEST_SECONDS <= times[0] <= now + _AHEAD_SECONDS:
+            raise KeptError(Trouble.CLOCK)
         return Cosigned(whole, times[0])
 
 
@@ -108,6 +111,21 @@ def joined(notes: Sequence[bytes]) -> bytes:
     parsed = [parse_note(note) for note in notes]
     signatures = dict.fromkeys(signature for note in parsed for signature in note.signatures)
     return Note(parsed[0].text, tuple(signatures)).to_bytes()
+
+
+def _conflict(answer: Answer, old: int, note: bytes) -> Behind | Refusal:
+    """Say what a 409 means: the witness signed another size than `old`, or this size under another root.
+
+    The second is asked by `old` being the size of the note; of its body tlog-witness says nothing.
+    """
+    at_head = old == parse_checkpoint(parse_note(note).text).size
+    try:
+        size = _size(answer)
+    except KeptError:
+        if not at_head or answer.body.strip().isdigit():  # a size in another form is no word about the root
+            raise
+        size = old
+    return Refusal.FORK if at_head and size == old else Behind(size)
 
 
 def _size(answer: Answer) -> int:
