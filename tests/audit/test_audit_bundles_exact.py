@@ -195,6 +195,85 @@ def test_the_smallest_and_the_largest_counts_are_read() -> None:
             assert bundle_bytes(parse_bundle(spelt(path, count))) == spelt(path, count)
 
 
+# -- audiences of a bundle -----------------------------------------------------------------------------------------
+
+
+def test_what_is_shown_of_audiences() -> None:
+    _, bundle = bundles.shown()
+    found = checked(bundle)
+    told = "shown in 2 audiences and out of 1, of others it says nothing"
+    assert (found.ok, found.message.rpartition("; ")[2]) == (True, told)
+    assert found.details["audiences"] == [
+        {
+            "audience": json.loads(part.logged.entry)["fields"]["audience"], "recipient": "crm", "purpose": "ads",
+            "channel": "email", "at": json.loads(part.logged.entry)["at"], "index": part.logged.index,
+            "pseudonym": part.pseudonym, "member": part.member,
+        }
+        for part in bundles.parts_of(bundle)
+    ]  # fmt: skip
+
+
+def with_audience(bundle: Bundle, at: int = 0, **changes: Any) -> Bundle:
+    parts = list(bundles.parts_of(bundle))
+    parts[at] = replace(parts[at], **changes)
+    return replace(bundle, audiences=tuple(parts))
+
+
+def test_what_is_changed_of_audiences_is_told() -> None:
+    made, bundle = bundles.shown()
+    first, second, _ = bundles.parts_of(bundle)
+    index = first.logged.index
+    other_name = f"p2-{bundles.block_of(BEN).hex()}"
+    for changed, words, where in [
+        (replace(bundle, audiences=bundles.parts_of(bundle)[2:]),
+         "2 audiences are not there that the bundle was handed out with", None),
+        (replace(bundle, audiences=(*bundles.parts_of(bundle), first)), f"the audience of entry {index} is there twice", index),
+        (with_audience(bundle, pseudonym=other_name),
+         f"nothing in the chains says that the audience of entry {index} knew the person so", index),
+        (with_audience(bundle, member=not first.member),
+         f"the audience of entry {index}: the leaves do not show what the proof says", index),
+        (with_audience(bundle, pseudonym="ben"), f"the audience of entry {index}: not a pseudonym", index),
+        (with_audience(bundle, logged=entries_of(bundle)[0].logged), "entry 1 resolves no audience", 1),
+        (with_audience(bundle, leaves=second.leaves), None, index),
+    ]:  # fmt: skip
+        found = checked(changed)
+        assert (found.ok, found.code, found.index) == (False, "audience", where)
+        assert words is None or found.message == words
+    assert made.signer.vkey == VKEY
+
+
+AUDIENCE_FORM = "an audience of the bundle is not of the format"
+
+
+@pytest.mark.parametrize(("path", "value", "words"), [
+    ((), 7, "not a bundle of version 1 or 2"),
+    ((0, "more"), 1, PART),
+    ((0, "pseudonym"), 7, AUDIENCE_FORM),
+    ((0, "member"), 1, AUDIENCE_FORM),
+    ((0, "leaves"), {}, AUDIENCE_FORM),
+    ((0, "index"), -1, ENTRY_FORM),
+    ((0, "entry"), None, ENTRY_FORM),
+    ((0, "leaves", 0), 7, PART),
+    ((0, "leaves", 0, "index"), -1, AUDIENCE_FORM),
+    ((0, "leaves", 0, "index"), False, AUDIENCE_FORM),
+    ((0, "leaves", 0, "leaf"), None, AUDIENCE_FORM),
+    ((0, "leaves", 0, "leaf"), "00", HEX),
+    ((0, "leaves", 0, "path"), 7, AUDIENCE_FORM),
+    ((0, "leaves", 0, "path"), [7], AUDIENCE_FORM),
+    ((0, "leaves", 0, "path"), ["AA" * 32], HEX),
+])  # fmt: skip
+def test_what_is_no_audience_is_told(path: tuple[Any, ...], value: object, words: str) -> None:
+    shown = bundle_bytes(bundles.shown()[1])
+    read = json.loads(shown)
+    assert json.dumps(read, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode() == shown
+    place = read
+    for step in ("audiences", *path)[:-1]:
+        place = place[step]
+    place[("audiences", *path)[-1]] = value
+    found = verify_bundle(VKEY, json.dumps(read, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode())
+    assert found == refused("bundle", words)
+
+
 # -- membership ----------------------------------------------------------------------------------------------------
 
 IN, OUT, SIGNER = manifests.IN, manifests.OUT, manifests.SIGNER

@@ -76,7 +76,7 @@ def test_kinds_are_the_closed_list() -> None:
         "hold.placed", "hold.ended", "erasure.deferred", "retention.run", "intake.deferred", "intake.settled", "keyring.resealed",
         "recovery.set", "recovery.drilled", "keyring.recovered",
         "index.moved", "sensitive.recorded", "tombstone.lifted", "fields.deleted",
-        "log.epoch_opened", "own_key.renewed",
+        "log.epoch_opened", "own_key.renewed", "bundle.disclosed",
     }  # fmt: skip
 
 
