@@ -13,7 +13,7 @@ from consent_gateway.audit.bundle_files import parse_bundle
 from consent_gateway.audit.bundles import verify_bundle
 from consent_gateway.audit.entries import parse_entry
 from consent_gateway.cli.main import cli
-from consent_gateway.cli.options import open_gateway
+from consent_gateway.cli.opening import open_gateway
 from consent_gateway.db import tables
 from edge import Edge, running
 

@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 
 from builders import a_person, a_source, incoming
 from consent_gateway.cli.main import cli, main
-from consent_gateway.cli.options import open_gateway
+from consent_gateway.cli.opening import open_gateway
 from consent_gateway.services.registers import put_source
 from consent_gateway.services.subjects import import_subjects
 

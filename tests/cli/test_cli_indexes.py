@@ -9,7 +9,7 @@ import cli_builders
 import pytest
 
 from builders import ref
-from consent_gateway.cli.options import open_gateway
+from consent_gateway.cli.opening import open_gateway
 from consent_gateway.errors import ConflictError, ForbiddenError
 from consent_gateway.services import index_rotation
 from consent_gateway.services.people import Resolver

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from cli_builders import run, store_with_key_holders, told
 
-from consent_gateway.cli.options import open_gateway
+from consent_gateway.cli.opening import open_gateway
 from consent_gateway.domain.ids import SubjectId
 from consent_gateway.domain.purposes import OWN
 from consent_gateway.errors import ForbiddenError, NotFoundError

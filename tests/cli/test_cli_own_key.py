@@ -9,7 +9,7 @@ import pytest
 from cli_builders import run, store_with_key_holders, told
 
 from builders import take
-from consent_gateway.cli.options import open_gateway
+from consent_gateway.cli.opening import open_gateway
 from consent_gateway.services.items import SubjectItem
 from edge import serving
 

@@ -9,7 +9,7 @@ import pytest
 from cli_builders import run, told
 
 from builders import a_pack_text, a_source
-from consent_gateway.cli.options import open_gateway
+from consent_gateway.cli.opening import open_gateway
 from consent_gateway.domain.ids import PurposeId, RecipientId
 from consent_gateway.domain.purposes import Channel
 from consent_gateway.errors import InputError

@@ -10,7 +10,7 @@ import pytest
 from cli_builders import run, store_with_key_holders, told
 
 from builders import a_recipient
-from consent_gateway.cli.options import open_gateway
+from consent_gateway.cli.opening import open_gateway
 from consent_gateway.db import canaries as canary_rows
 from consent_gateway.domain.ids import RecipientId
 from consent_gateway.domain.purposes import OWN

@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from consent_gateway.cli.main import cli
-from consent_gateway.cli.options import open_gateway
+from consent_gateway.cli.opening import open_gateway
 from consent_gateway.domain.ids import PurposeId, RecipientId
 from consent_gateway.domain.records import Address, Controller, DataCategory, Processing
 from consent_gateway.services import records

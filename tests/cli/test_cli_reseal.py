@@ -9,7 +9,7 @@ import pytest
 from cli_builders import run, store_with_key_holders, told
 
 from consent_gateway.audit.entries import EntryKind, parse_entry
-from consent_gateway.cli.options import open_gateway
+from consent_gateway.cli.opening import open_gateway
 from consent_gateway.db import log_store
 from consent_gateway.errors import AuthenticationError, ForbiddenError, InputError, KeyringError
 from consent_gateway.services import recovery

@@ -9,7 +9,7 @@ import pytest
 from cli_builders import run, told
 
 from consent_gateway.audit.entries import parse_entry
-from consent_gateway.cli.options import open_gateway
+from consent_gateway.cli.opening import open_gateway
 from consent_gateway.db import log_store
 from consent_gateway.errors import ConflictError, ForbiddenError, InputError, KeyringError
 from consent_gateway.vault.shares import Share

@@ -1,109 +1,76 @@
-"""Commands for the log: export it, verify it, print the one-file verifier."""
+"""The commands for the log, each in the module of what it is about: reading, verifying, bundles, state, epochs."""
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from pathlib import Path
+from consent_gateway.cli.lazy import LazyGroup, Place
 
-import click
-from rich.console import Console
+_PLACES = {
+    "export": Place(
+        "log_reading", "export", "Write the log as a C2SP tlog-tiles directory; a second run writes what is new."
+    ),
+    "prove": Place(
+        "log_reading",
+        "prove",
+        "Print the proof that somebody is in an audience, or is not, as JSON; `audit verify membership` checks it.",
+    ),
+    "search": Place(
+        "log_reading",
+        "search",
+        'Print entries that match, newest first, one JSON object a line: {"index":…,"entry":…}.',
+    ),
+    "index": Place(
+        "log_reading",
+        "index",
+        "Bring the index of the log up to date, as the worker does; searches are complete without it, and slower.",
+    ),
+    "ocsf": Place(
+        "log_reading",
+        "ocsf",
+        "Print entries as OCSF 1.3.0 events, one JSON object a line, oldest first: for a SIEM (docs/ocsf.md).",
+    ),
+    "copy": Place(
+        "log_reading",
+        "copy",
+        "Copy the log to another store, SQLite or PostgreSQL: the same bytes under the same checkpoint.",
+    ),
+    "bundle": Place(
+        "log_bundle",
+        "bundle",
+        "Write everything that the log says about a person to FILE, with proofs, for them to keep; "
+        "status 1 if it fails.",
+    ),
+    "chains": Place(
+        "log_bundle",
+        "chains",
+        "Check that every chain of the log is somebody's and that what was erased is gone; status 1 if not.",
+    ),
+    "status": Place(
+        "log_state",
+        "status",
+        "Compare the log with itself, every kept checkpoint and every witness; status 1 if anything is wrong.",
+    ),
+    "copies": Place(
+        "log_state", "copies", "Checkpoints kept outside of the store: bring them up to date, begin a lost one anew."
+    ),
+    "epoch": Place(
+        "log_epochs",
+        "epoch",
+        "Epochs of the log: list, statement, plan, propose, open (four eyes); see docs/log-epochs.md.",
+    ),
+    "vkey": Place("log_reading", "vkey", "Print the log's verifier key; auditors pin it."),
+    "verify": Place(
+        "log_verifying",
+        "verify",
+        "Verify receipts, exported logs and checkpoints without any store; `--help` lists the checks.",
+    ),
+    "verifier": Place(
+        "log_verifying", "single_file", "Print the verifier as one Python file that needs `cryptography` alone."
+    ),
+    "test": Place(
+        "log_verifying",
+        "test",
+        "Hold vector files, or folders of them, against the checks and print what differs; status 1 if anything does.",
+    ),
+}
 
-from consent_gateway.audit import command as verifier
-from consent_gateway.audit.singlefile import build_single_file
-from consent_gateway.audit.vectors import VectorRun, run_vector_file, vector_files
-from consent_gateway.cli.log_bundle import bundle, chains
-from consent_gateway.cli.log_epochs import epoch
-from consent_gateway.cli.log_reading import READING
-from consent_gateway.cli.log_state import copies, status
-from consent_gateway.cli.options import emit, json_option, open_gateway, store_option
-from consent_gateway.errors import InputError
-
-_DIFFERS = 1
-
-
-@click.group()
-def audit() -> None:
-    """The audit log: export, verify, and the verifier as a single file."""
-
-
-for command in READING:
-    audit.add_command(command)
-audit.add_command(bundle)
-audit.add_command(chains)
-audit.add_command(status)
-audit.add_command(copies)
-audit.add_command(epoch)
-
-
-@audit.command("vkey")
-@store_option
-def vkey(store: Path | None) -> None:
-    """Print the log's verifier key; auditors pin it."""
-    click.echo(open_gateway(store).signer.vkey)
-
-
-@audit.command("verify", context_settings={"ignore_unknown_options": True, "help_option_names": []})
-@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
-def verify(arguments: tuple[str, ...]) -> None:
-    """Verify receipts, exported logs and checkpoints without any store; `--help` lists the checks."""
-    raise click.exceptions.Exit(verifier.main(arguments, "consent-gateway audit verify"))
-
-
-@audit.command("verifier")
-def single_file() -> None:
-    """Print the verifier as one Python file that needs `cryptography` alone."""
-    click.echo(build_single_file(), nl=False)
-
-
-@audit.command("test")
-@click.argument("vectors", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
-@json_option
-def test(vectors: tuple[Path, ...], *, as_json: bool) -> None:
-    """Hold vector files, or folders of them, against the checks and print every difference; status 1 if there is any.
-
-    Reads proofs (transparency-dev/merkle), receipts, notes and cosignatures, worked trees and their geometry,
-    tlog-tiles directories, and Ed25519 tests of Wycheproof. What is refused although it is wanted accepted, for a
-    reason, is listed as allowed.
-    """
-    runs, skipped = _run_all(vectors)
-    emit(_told(runs, skipped), as_json=as_json, show=lambda console: _show(console, runs, skipped))
-    if any(run.differences for _, run in runs):
-        raise click.exceptions.Exit(_DIFFERS)
-
-
-def _run_all(named: tuple[Path, ...]) -> tuple[list[tuple[Path, VectorRun]], list[Path]]:
-    """Run every file; one of no known format is an error if it was named, and skipped in a folder."""
-    runs, skipped = [], []
-    for path in named:
-        for file in vector_files(path):
-            try:
-                runs.append((file, run_vector_file(file)))
-            except ValueError as error:
-                if not path.is_dir():
-                    raise InputError(str(error)) from None
-                skipped.append(file)
-    if not runs:
-        raise InputError("there is no vector file of a known format")
-    return runs, skipped
-
-
-def _told(runs: list[tuple[Path, VectorRun]], skipped: list[Path]) -> object:
-    told = [{"file": path.name, **asdict(run)} for path, run in runs]
-    return {"files": told, "skipped": [path.name for path in skipped]}
-
-
-def _show(console: Console, runs: list[tuple[Path, VectorRun]], skipped: list[Path]) -> None:
-    def line(text: str) -> None:
-        console.print(text, soft_wrap=True, markup=False, highlight=False)
-
-    for path, run in runs:
-        line(f"{path.name}: {run.cases} cases")
-        for case in run.differences:
-            line(f"  DIFFERS {case}")
-        for case in run.allowed:
-            line(f"  allowed {case}: {case.reason}")
-    for path in skipped:
-        line(f"{path.name}: skipped, of no known format")
-    allowed = sum(len(run.allowed) for _, run in runs)
-    line(f"{sum(run.cases for _, run in runs)} cases, {allowed} allowed differences")
-    line(f"{sum(len(run.differences) for _, run in runs)} differences")
+audit = LazyGroup("audit", _PLACES, help="The audit log: export, verify, and the verifier as a single file.")

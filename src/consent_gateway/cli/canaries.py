@@ -10,7 +10,8 @@ import click
 
 from consent_gateway.api.bodies import check_json_document, parse_model
 from consent_gateway.api.wire.reveals import CanaryIn
-from consent_gateway.cli.options import as_principal, emit, json_option, key_option, open_gateway, store_option
+from consent_gateway.cli.opening import as_principal, open_gateway
+from consent_gateway.cli.options import emit, json_option, key_option, store_option
 from consent_gateway.errors import InputError
 from consent_gateway.services import canaries as planting
 from consent_gateway.services.audit_log import Sequencer

@@ -8,7 +8,8 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from consent_gateway.cli.options import as_principal, emit, json_option, key_option, open_gateway, store_option
+from consent_gateway.cli.opening import as_principal, open_gateway
+from consent_gateway.cli.options import emit, json_option, key_option, store_option
 from consent_gateway.services import chain_checks
 from consent_gateway.services.audit_log import Sequencer
 from consent_gateway.services.bundles import ACCESS_SCOPE, Made, Wish, hand_out

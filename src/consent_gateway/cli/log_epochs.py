@@ -8,15 +8,8 @@ from typing import Any
 import click
 from rich.console import Console
 
-from consent_gateway.cli.options import (
-    as_principal,
-    emit,
-    json_option,
-    key_option,
-    open_checked,
-    read_settings,
-    store_option,
-)
+from consent_gateway.cli.opening import as_principal, open_checked, read_settings
+from consent_gateway.cli.options import emit, json_option, key_option, store_option
 from consent_gateway.errors import NotFoundError
 from consent_gateway.services import log_epochs
 from consent_gateway.services.audit_log import Sequencer

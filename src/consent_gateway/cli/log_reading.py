@@ -17,7 +17,8 @@ from rich.progress import Progress
 
 from consent_gateway.audit.entries import EntryKind
 from consent_gateway.audit.ocsf import ocsf_event
-from consent_gateway.cli.options import emit, json_option, open_gateway, store_option
+from consent_gateway.cli.opening import open_gateway
+from consent_gateway.cli.options import emit, json_option, store_option
 from consent_gateway.db.engine import Store
 from consent_gateway.db.migrate import upgrade
 from consent_gateway.errors import AuditError, FieldProblem, InputError
@@ -255,4 +256,8 @@ def _entries_bar() -> Iterator[log_exports.Progress]:
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
-READING = (export, prove, search, index, ocsf, copy)
+@click.command("vkey")
+@store_option
+def vkey(store: Path | None) -> None:
+    """Print the log's verifier key; auditors pin it."""
+    click.echo(open_gateway(store).signer.vkey)

@@ -9,7 +9,8 @@ from rich.console import Console
 from rich.table import Table
 
 from consent_gateway.assembly import witnessing_of
-from consent_gateway.cli.options import emit, json_option, open_checked, read_settings, store_option
+from consent_gateway.cli.opening import open_checked, read_settings
+from consent_gateway.cli.options import emit, json_option, store_option
 from consent_gateway.services import spool
 from consent_gateway.services.audit_log import Sequencer
 from consent_gateway.services.log_status import LogStatus, log_status

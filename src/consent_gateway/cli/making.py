@@ -7,7 +7,8 @@ from pathlib import Path
 import click
 
 from consent_gateway.assembly import build_gateway
-from consent_gateway.cli.options import emit, json_option, read_settings, store_option
+from consent_gateway.cli.opening import read_settings
+from consent_gateway.cli.options import emit, json_option, store_option
 from consent_gateway.db import migrate as migrations
 from consent_gateway.db.engine import Store
 from consent_gateway.services import policies

@@ -1,70 +1,83 @@
-"""Commands for officers: list and show packs; `policy_*` and `record` hold the others of the group."""
+"""The commands of the officers, each in the module of what it is about; those of the packs alone load no store."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from consent_gateway.cli.lazy import LazyGroup, Place
 
-import click
-from rich.console import Console
-from rich.table import Table
+_PLACES = {
+    "list": Place(
+        "policy_reading",
+        "list_packs",
+        "List the packs in force today with version, rules, review date and the choices that are not the shipped ones.",
+    ),
+    "show": Place(
+        "policy_reading",
+        "show_pack",
+        "Print a pack as a lawyer reads it: settings, and every rule with its article and text.",
+    ),
+    "test": Place("policy_cases", "test_cases", "Run case files (JSON, YAML or folders of them) and print every case."),
+    "explain": Place(
+        "policy_cases",
+        "explain_facts",
+        "Answer the facts of one case (an object of fields, or a case with `given`) with all reasons and duties.",
+    ),
+    "lint": Place(
+        "policy_checks",
+        "lint_packs",
+        "Look for dead, contradicted, shadowed and implied rules, missing texts and due reviews; exact over all facts.",
+    ),
+    "prove": Place(
+        "policy_checks",
+        "prove_claims",
+        "Prove claims over all facts, or show facts at which they fail; without any, the claims that ship.",
+    ),
+    "export": Place(
+        "policy_checks",
+        "export_pack",
+        "Print a pack for another engine: `--cedar PACK` its policies, `--cedar-schema` what they are valid under.",
+    ),
+    "record": Place(
+        "record",
+        "record",
+        "Print the record of processing activities (GDPR Art 30), made out of the registers, with its gaps.",
+    ),
+    "propose": Place(
+        "policy_change",
+        "propose",
+        "Propose a pack; it is checked in full and decides nothing until somebody else activates it.",
+    ),
+    "propose-again": Place(
+        "policy_change", "propose_again", "Propose ID@VERSION of the store as it is: the first half of a roll back."
+    ),
+    "shadow": Place(
+        "policy_change", "shadow", "Begin or stop to watch the candidate ID@VERSION beside the law in force."
+    ),
+    "shadow-report": Place(
+        "policy_change",
+        "shadow_report",
+        "Say what the candidate ID@VERSION would have answered to the questions that were really asked.",
+    ),
+    "activate": Place(
+        "policy_change",
+        "activate",
+        "Put the candidate ID@VERSION in force; only somebody else than who proposed it may.",
+    ),
+    "texts": Place("policy_change", "texts", "List every text of the store with its state."),
+    "diff": Place(
+        "policy_compare", "diff", "Compare two laws over today's people, by class; status 1 if anything changes."
+    ),
+    "simulate": Place(
+        "policy_compare",
+        "simulate",
+        "Answer the cases of a file under several LAWS side by side; status 1 if they do not all agree.",
+    ),
+    "replay": Place(
+        "policy_compare",
+        "replay",
+        "Compute the decision of a log entry again, with the packs of that time; status 1 unless it is the same.",
+    ),
+}
 
-from consent_gateway.cli import policy_change, policy_compare
-from consent_gateway.cli.options import emit, json_option
-from consent_gateway.cli.policy_cases import explain_facts, test_cases
-from consent_gateway.cli.policy_checks import export_pack, lint_packs, prove_claims
-from consent_gateway.cli.policy_packs import packs_option, packs_today
-from consent_gateway.cli.record import record
-from consent_gateway.policies.render import pack_as_text
-
-
-@click.group()
-def policy() -> None:
-    """The law as decision tables: list, show, test, explain, lint, prove, export."""
-
-
-@policy.command("list")
-@packs_option
-@json_option
-def list_packs(*, folder: Path | None, choices: Path | None, as_json: bool) -> None:
-    """List the packs in force today with version, rules, review date and the choices that are not the shipped ones."""
-    packs = packs_today(folder, choices)
-    rows = [
-        {
-            "id": p.id,
-            "version": p.version,
-            "rules": len(p.rules),
-            "effective_from": str(p.effective_from),
-            "review_by": str(p.review_by),
-            "choices": ", ".join(f"{s.id}={s.value}" for s in p.settings if s.value != s.shipped),
-        }
-        for p in packs.packs
-    ]
-
-    def show(console: Console) -> None:
-        table = Table("pack", "version", "rules", "in force from", "review by", "choices")
-        for row in rows:
-            table.add_row(*(str(value) for value in row.values()))
-        console.print(table)
-        for fault in packs.faults:
-            console.print(fault, style="red", markup=False, soft_wrap=True)
-
-    emit(rows, as_json=as_json, show=show)
-
-
-@policy.command("show")
-@click.argument("pack_id")
-@click.option("--language", type=click.Choice(["en", "zh"]), default="en", show_default=True)
-@packs_option
-def show_pack(pack_id: str, language: str, *, folder: Path | None, choices: Path | None) -> None:
-    """Print a pack as a lawyer reads it: settings, and every rule with its article and text."""
-    packs = packs_today(folder, choices)
-    pack = packs.pack(pack_id)
-    if pack is None:
-        raise click.UsageError("packs are: " + ", ".join(p.id for p in packs.packs))
-    click.echo(pack_as_text(packs, pack, language))
-
-
-for command in (test_cases, explain_facts, lint_packs, prove_claims, export_pack, record):
-    policy.add_command(command)
-for command in (*policy_change.COMMANDS, *policy_compare.COMMANDS):
-    policy.add_command(command)
+policy = LazyGroup(
+    "policy", _PLACES, help="The law as decision tables: list, show, test, explain, lint, prove, export."
+)

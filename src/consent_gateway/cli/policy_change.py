@@ -13,7 +13,8 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from consent_gateway.cli.options import as_principal, emit, json_option, key_option, open_gateway, store_option
+from consent_gateway.cli.opening import as_principal, open_gateway
+from consent_gateway.cli.options import emit, json_option, key_option, store_option
 from consent_gateway.services import policies, shadows
 from consent_gateway.services.audit_log import Sequencer
 from consent_gateway.services.gateway import Work
@@ -142,6 +143,3 @@ def _text(text: Text) -> dict[str, Any]:
         "approved_by": text.activation and text.activation.approved_by,
         "problem": text.problem or None,
     }
-
-
-COMMANDS = (propose, propose_again, shadow, shadow_report, activate, texts)

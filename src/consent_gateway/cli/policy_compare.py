@@ -15,7 +15,8 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from consent_gateway.cli.options import emit, json_option, open_gateway, store_option
+from consent_gateway.cli.opening import open_gateway
+from consent_gateway.cli.options import emit, json_option, store_option
 from consent_gateway.domain.purposes import Channel
 from consent_gateway.errors import PolicyError
 from consent_gateway.policies import diff as diffs
@@ -203,6 +204,3 @@ def _show_diff(console: Console, found: policy_diffs.PolicyDiff) -> None:
             console.print(f"{change.value}: {sum(part or 0 for part in parts):,} answers{hidden}")
     if found.same:
         console.print("nothing changes")
-
-
-COMMANDS = (diff, simulate, replay)

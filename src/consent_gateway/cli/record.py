@@ -9,7 +9,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from consent_gateway.cli.options import emit, json_option, open_gateway, store_option
+from consent_gateway.cli.opening import open_gateway
+from consent_gateway.cli.options import emit, json_option, store_option
 from consent_gateway.domain.records.activities import ActivityRecord
 from consent_gateway.domain.records.rendering import Language, as_csv, as_markdown, finding_text, table
 from consent_gateway.domain.records.rendering import as_json as json_of

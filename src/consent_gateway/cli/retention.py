@@ -9,7 +9,8 @@ import click
 from rich.console import Console
 
 from consent_gateway.api.retention import shown
-from consent_gateway.cli.options import emit, json_option, open_gateway, store_option
+from consent_gateway.cli.opening import open_gateway
+from consent_gateway.cli.options import emit, json_option, store_option
 from consent_gateway.services import retention as retaining
 from consent_gateway.services.audit_log import Sequencer
 

@@ -11,7 +11,8 @@ import uvicorn
 from consent_gateway.app import build_app
 from consent_gateway.assembly import build_gateway
 from consent_gateway.background import build_telemetry
-from consent_gateway.cli.options import read_settings, store_option
+from consent_gateway.cli.opening import read_settings
+from consent_gateway.cli.options import store_option
 
 
 @click.command()

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from consent_gateway.cli.options import emit, json_option, open_gateway, store_option
+from consent_gateway.cli.opening import open_gateway
+from consent_gateway.cli.options import emit, json_option, store_option
 from consent_gateway.errors import TombstoneError
 from consent_gateway.services import tombstones as files
 from consent_gateway.services.audit_log import Sequencer

@@ -10,7 +10,8 @@ import click
 from rich.console import Console
 
 from consent_gateway.assembly import build_gateway, key_service, self_checked
-from consent_gateway.cli.options import emit, json_option, open_gateway, read_settings, store_option
+from consent_gateway.cli.opening import open_gateway, read_settings
+from consent_gateway.cli.options import emit, json_option, store_option
 from consent_gateway.db import key_jobs as job_rows
 from consent_gateway.db.migrate import drift, require_head
 from consent_gateway.errors import GatewayError

@@ -10,7 +10,8 @@ import click
 
 from consent_gateway.assembly import build_gateway
 from consent_gateway.background import build_jobs, build_telemetry
-from consent_gateway.cli.options import read_settings, store_option
+from consent_gateway.cli.opening import read_settings
+from consent_gateway.cli.options import store_option
 from consent_gateway.telemetry import Event
 
 

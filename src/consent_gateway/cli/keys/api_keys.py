@@ -10,7 +10,8 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from consent_gateway.cli.options import emit, json_option, open_gateway, store_option
+from consent_gateway.cli.opening import open_gateway
+from consent_gateway.cli.options import emit, json_option, store_option
 from consent_gateway.db import registers as register_rows
 from consent_gateway.services import principals
 from consent_gateway.services.audit_log import Sequencer
@@ -60,6 +61,3 @@ def _show(console: Console, rows: list[dict[str, Any]]) -> None:
     for row in rows:
         table.add_row(row["id"], row["recipient"], " ".join(row["scopes"]), "revoked" if row["revoked_at"] else "live")
     console.print(table)
-
-
-COMMANDS = (issue, revoke, list_keys)

@@ -11,7 +11,8 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from consent_gateway.cli.options import as_principal, emit, json_option, key_option, open_gateway, store_option
+from consent_gateway.cli.opening import as_principal, open_gateway
+from consent_gateway.cli.options import emit, json_option, key_option, store_option
 from consent_gateway.domain.approvals import Action, Approval, Subject
 from consent_gateway.services import approvals as approving
 from consent_gateway.services.audit_log import Sequencer

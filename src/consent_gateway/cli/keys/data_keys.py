@@ -7,7 +7,8 @@ from pathlib import Path
 import click
 
 from consent_gateway.cli.keys.rolling import SCOPE, rate_option, run_job
-from consent_gateway.cli.options import as_principal, emit, json_option, key_option, open_gateway, store_option
+from consent_gateway.cli.opening import as_principal, open_gateway
+from consent_gateway.cli.options import emit, json_option, key_option, store_option
 from consent_gateway.errors import NotFoundError
 from consent_gateway.services import dek_rotation
 from consent_gateway.services.audit_log import Sequencer

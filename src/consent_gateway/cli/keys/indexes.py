@@ -10,8 +10,9 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from consent_gateway.cli.keys.rolling import destroy, rate_option, run_job
-from consent_gateway.cli.options import as_principal, emit, json_option, key_option, open_gateway, store_option
+from consent_gateway.cli.keys.rolling import rate_option, run_job
+from consent_gateway.cli.opening import as_principal, open_gateway
+from consent_gateway.cli.options import emit, json_option, key_option, store_option
 from consent_gateway.services import index_destruction, index_rotation
 from consent_gateway.services.audit_log import Sequencer
 from consent_gateway.services.index_rotation import Progress
@@ -19,12 +20,7 @@ from consent_gateway.services.index_rotation import Progress
 SCOPE = "keys"
 
 
-@click.group("rotate")
-def rotate() -> None:
-    """Move what lies under a key to another one, while everything goes on."""
-
-
-@rotate.command("index")
+@click.command("index")
 @rate_option
 @key_option(SCOPE)
 @store_option
@@ -47,7 +43,7 @@ def index_status(store: Path | None, *, as_json: bool) -> None:
     emit(found.as_json(), as_json=as_json, show=lambda console: show(console, found))
 
 
-@destroy.command("index")
+@click.command("index")
 @click.argument("generation", type=click.IntRange(min=1))
 @click.option("--propose", "proposing", is_flag=True, help="Only propose it; another key approves.")
 @key_option(SCOPE)
@@ -83,6 +79,3 @@ def show(console: Console, found: Progress) -> None:
         console.print(f"{table}: {count:,} rows of people who are not known need the key of generation 1")
     if found.outdated:
         console.print(f"newer normalisers wait for a move: {', '.join(found.outdated)} (keys rotate index)")
-
-
-COMMANDS = (rotate, index_status)

@@ -8,7 +8,8 @@ import click
 
 from consent_gateway.cli.keys.own_key import described
 from consent_gateway.cli.keys.rolling import job_out
-from consent_gateway.cli.options import emit, json_option, open_gateway, store_option
+from consent_gateway.cli.opening import open_gateway
+from consent_gateway.cli.options import emit, json_option, store_option
 from consent_gateway.services import key_status
 from consent_gateway.vault.shares import set_of
 
@@ -45,6 +46,3 @@ def status(store: Path | None, *, as_json: bool) -> None:
         "deferred": dict(zip(("waiting", "refused"), found.deferred, strict=True)),
     }
     emit(value, as_json=as_json, show=lambda c: c.print_json(data=value))
-
-
-COMMANDS = (status,)

@@ -12,7 +12,8 @@ from typing import Any
 import click
 from rich.console import Console
 
-from consent_gateway.cli.options import as_principal, emit, json_option, key_option, open_gateway, store_option
+from consent_gateway.cli.opening import as_principal, open_gateway
+from consent_gateway.cli.options import emit, json_option, key_option, store_option
 from consent_gateway.services import own_key as owning
 from consent_gateway.services.audit_log import Sequencer
 from consent_gateway.services.own_key import OwnKey, OwnKeyState
@@ -68,6 +69,3 @@ def _show(console: Console, found: OwnKey) -> None:
 
 def _counts(found: OwnKey) -> str:
     return f"{found.quarantined} refused rows, {found.signals} signals of nobody known, {found.replies} replies"
-
-
-COMMANDS = (own_key,)

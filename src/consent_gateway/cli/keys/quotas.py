@@ -15,7 +15,8 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from consent_gateway.cli.options import as_principal, emit, json_option, key_option, open_gateway, store_option
+from consent_gateway.cli.opening import as_principal, open_gateway
+from consent_gateway.cli.options import emit, json_option, key_option, store_option
 from consent_gateway.domain.quotas import QuotaKind
 from consent_gateway.services import quotas as limiting
 from consent_gateway.services.audit_log import Sequencer
@@ -144,6 +145,3 @@ def _act(
 def _now(gateway: Gateway, principal: str, kind: QuotaKind) -> dict[str, Any]:
     with gateway.look() as work:
         return next(described(u) for u in limiting.usage(work) if (u.principal, u.kind) == (principal, kind))
-
-
-COMMANDS = (quotas,)

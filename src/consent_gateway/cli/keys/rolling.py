@@ -14,7 +14,8 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from consent_gateway.cli.options import as_principal, emit, json_option, key_option, open_gateway, store_option
+from consent_gateway.cli.opening import as_principal, open_gateway
+from consent_gateway.cli.options import emit, json_option, key_option, store_option
 from consent_gateway.domain.key_jobs import KeyJob
 from consent_gateway.errors import ConflictError
 from consent_gateway.services import epoch_destruction, epoch_roll, epoch_schedule, index_rotation
@@ -39,12 +40,7 @@ def roll_epoch(rate: int | None, key_file: Path, store: Path | None, *, over_los
     run_job(store, key_file, partial(epoch_roll.start, over_lost=over_lost), rate, as_json=as_json)
 
 
-@click.group("destroy")
-def destroy() -> None:
-    """Destroy past keys, after two people decided it: what is under them is unreadable in every copy."""
-
-
-@destroy.command("epoch")
+@click.command("epoch")
 @click.argument("epoch", type=click.IntRange(min=1))
 @click.option("--propose", "proposing", is_flag=True, help="Only propose it; another key approves.")
 @key_option(SCOPE)
@@ -122,6 +118,3 @@ def _watched(gateway: Gateway, job: KeyJob, pace: Pace, *, shown: bool) -> KeyJo
                 )
 
         return Runner(gateway, PAGES).run(job.id, pace, told)
-
-
-COMMANDS = (roll_epoch, destroy, erasure_deadline)

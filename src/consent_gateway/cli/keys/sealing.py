@@ -10,7 +10,8 @@ import click
 from rich.console import Console
 
 from consent_gateway.assembly import key_service
-from consent_gateway.cli.options import as_principal, emit, json_option, key_option, open_gateway, store_option
+from consent_gateway.cli.opening import as_principal, open_gateway
+from consent_gateway.cli.options import emit, json_option, key_option, store_option
 from consent_gateway.errors import InputError
 from consent_gateway.services import recovery
 from consent_gateway.services.audit_log import Sequencer
@@ -61,6 +62,3 @@ def _with_seal(environment: Mapping[str, str], target: Path) -> dict[str, str]:
             raise InputError(f"line {number} of the file does not set anything about the seal of the keyring")
         found[name] = value
     return found
-
-
-COMMANDS = (reseal,)

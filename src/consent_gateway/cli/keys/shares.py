@@ -13,15 +13,8 @@ from typing import TextIO
 import click
 from rich.console import Console
 
-from consent_gateway.cli.options import (
-    as_principal,
-    emit,
-    json_option,
-    key_option,
-    open_gateway,
-    read_settings,
-    store_option,
-)
+from consent_gateway.cli.opening import as_principal, open_gateway, read_settings
+from consent_gateway.cli.options import emit, json_option, key_option, store_option
 from consent_gateway.domain.registers import Principal
 from consent_gateway.services import recovery
 from consent_gateway.services.audit_log import Sequencer
@@ -131,6 +124,3 @@ def drill(copy: Path, lines: TextIO, store: Path | None, *, as_json: bool) -> No
 def _read(lines: TextIO) -> list[Share]:
     """Return the shares of a file; a number and a colon before one, as `split` prints them, do no harm."""
     return [Share.parse(line.rpartition(":")[2]) for line in lines if line.strip()]
-
-
-COMMANDS = (shares, drill)
