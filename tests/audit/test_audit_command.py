@@ -144,6 +144,13 @@ def test_on_a_terminal_the_walk_is_shown(here: Path, monkeypatch: pytest.MonkeyP
         assert calls.pop()[1]["progress"] is shown
 
 
+def test_the_line_of_the_walk_is_written_over_and_empty_at_the_end(capsys: pytest.CaptureFixture[str]) -> None:
+    for done in (0, 16_384, 19_999, 20_000):
+        command._progress(done, 20_000)
+    shown = [f"\r{done} of 20000 entries ({share} %)" for done, share in ((0, 0), (16_384, 81), (19_999, 99))]
+    assert capsys.readouterr() == ("", "".join(shown) + "\r" + " " * len("20000 of 20000 entries (100 %)") + "\r")
+
+
 @pytest.mark.parametrize("name", ["plain", "ünï", "a\nb", "\x1b[31m", "\u202e", "\ud800"])
 def test_what_is_printed_is_printable(name: str) -> None:
     shown = command._printable(name)

@@ -48,9 +48,9 @@ def witness(
         yield Witness("w1", of.key, served.url + prefix, Outbound(5, MAX_KEPT_BYTES)), served
 
 
-def add(told: Told, of: Cosigner = W1, now: int = NOW) -> object:
+def add(told: Told, of: Cosigner = W1, old: int = 3) -> object:
     with witness(told, of) as (client, _):
-        return client.add(LOG.key, 3, NODES, NOTE, now)
+        return client.add(LOG.key, old, NODES, NOTE, NOW)
 
 
 def trouble(act: Callable[[], object]) -> Trouble:
@@ -66,6 +66,7 @@ def test_the_request_is_that_of_the_protocol() -> None:
     with witness(Told(200, body=W1.line(NOTE, NOW))) as (client, served):
         client.add(LOG.key, 3, NODES, NOTE, NOW)
     assert [(asked.method, asked.path, asked.body) for asked in served.asked] == [("POST", "/p/add-checkpoint", body)]
+    assert served.asked[0].headers["accept-encoding"] == "identity"
 
 
 @pytest.mark.parametrize("of", [W1, PQ])
@@ -107,12 +108,15 @@ OTHER = LOG.sign_checkpoint(8, bytes(32))
         W1.line(NOTE, NOW) * 2,
         W1.line(NOTE, NOW) + W1.line(NOTE, NOW + 1),  # two times for one checkpoint
         W1.line(OTHER, NOW),  # of another checkpoint
-        W1.line(NOTE, NOW - 86_401),
-        W1.line(NOTE, NOW + 3_601),
     ],
 )
 def test_what_is_no_fresh_cosignature_of_this_checkpoint_is_unreadable(body: bytes) -> None:
     assert trouble(lambda: add(Told(200, body=body))) is Trouble.UNREADABLE
+
+
+@pytest.mark.parametrize("at", [NOW - 86_401, NOW + 3_601])
+def test_a_cosignature_of_another_time_is_told_as_that(at: int) -> None:
+    assert trouble(lambda: add(Told(200, body=W1.line(NOTE, at)))) is Trouble.CLOCK
 
 
 def test_a_checkpoint_that_is_not_ours_is_not_taken_with_a_cosignature() -> None:
@@ -170,6 +174,33 @@ def test_a_conflict_names_the_size_that_was_signed_last(kind: str, body: bytes, 
 )
 def test_a_conflict_without_a_size_is_unreadable(told: Told) -> None:
     assert trouble(lambda: add(told)) is Trouble.UNREADABLE
+
+
+SIZE = {"content-type": "text/x.tlog.size"}
+
+
+@pytest.mark.parametrize(
+    ("told", "meaning"),
+    [
+        (Told(409, SIZE, b"7\n"), Refusal.FORK),
+        (Told(409), Refusal.FORK),
+        (Told(409, {"content-type": "text/plain"}, b"another root\n"), Refusal.FORK),
+        (Told(409, SIZE, b"no number\n"), Refusal.FORK),
+        (Told(409, SIZE, b"5\n"), Behind(5)),
+        (Told(409, SIZE, b"9\n"), Behind(9)),
+    ],
+)
+def test_a_conflict_about_the_size_that_was_asked_from_is_a_fork(told: Told, meaning: object) -> None:
+    assert add(told, old=7) == meaning
+
+
+@pytest.mark.parametrize("told", [Told(409, {"content-type": "text/plain"}, b" 7\n"), Told(409, SIZE, b"07\n")])
+def test_a_size_in_another_form_is_no_word_about_the_root(told: Told) -> None:
+    assert trouble(lambda: add(told, old=7)) is Trouble.UNREADABLE
+
+
+def test_a_conflict_about_another_size_is_none_about_the_root() -> None:
+    assert add(Told(409, SIZE, b"3\n"), old=3) == Behind(3)
 
 
 @pytest.mark.parametrize("prefix", ["/p/", "/p", ""])
