@@ -78,6 +78,7 @@ def test_a_held_person_is_erased_later(tmp_path: Path) -> None:
                 "rows": 0,
                 "holds": ["legal_claim"],
                 "entry": None,
+                "bundle": None,
             }
         listed = holder.get(f"/v1/subjects/{who}/holds").json()
         assert [h["reason"] for h in listed["items"]] == ["legal_claim"]

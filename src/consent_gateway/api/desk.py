@@ -58,10 +58,14 @@ PuttingOff = Callable[[Work, bytes], tuple[Letter, Any] | None]
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What a use case answers with a status of its own."""
+    """What a use case answers with a status of its own; `repeated`: with what else the same call is answered again.
+
+    That is kept in the store, for whoever repeats the call: what must be nowhere but with the caller is not in it.
+    """
 
     status: int
     value: Any
+    repeated: Any = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,8 +193,10 @@ class Desk:
                 if bytes(stored.request_digest) != fingerprint:
                     raise IdempotencyError
                 return stored.status, _opened(work, bytes(stored.response)), True
-            status, content = _encoded(act(work), status)
-            row = {"request_digest": fingerprint, "status": status, "response": _sealed(work, content), "at": work.now}
+            found = act(work)
+            status, content = _encoded(found, status)
+            again = _repeated(found, content)
+            row = {"request_digest": fingerprint, "status": status, "response": _sealed(work, again), "at": work.now}
             intake_rows.put_reply(work.session, {"principal": principal.id, "key": name, **row})
             return status, content, False
 
@@ -229,6 +235,11 @@ def _encoded(found: Any, status: int) -> tuple[int, bytes]:
         if isinstance(found, Reply)
         else (status, msgspec.json.encode(found))
     )
+
+
+def _repeated(found: Any, content: bytes) -> bytes:
+    """Return what is kept for whoever repeats the call: the answer, or what stands in for it."""
+    return content if not isinstance(found, Reply) or found.repeated is None else msgspec.json.encode(found.repeated)
 
 
 def _sealed(work: Work, content: bytes) -> bytes:

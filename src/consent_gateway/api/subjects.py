@@ -1,4 +1,4 @@
-"""One person over HTTP: look up a pseudonym, hand out what the log says, erase; and what was quarantined."""
+"""One person over HTTP: look up a pseudonym, hand out what the log says; and what was quarantined."""
 
 from __future__ import annotations
 
@@ -9,17 +9,14 @@ from litestar import Request, Response, get, post
 from litestar.params import FromPath, FromQuery
 
 from consent_gateway.api.auth import authenticate
-from consent_gateway.api.desk import JSON, Reply, body_as, desk_of, documented
-from consent_gateway.api.wire import BundleFileOut, ErasureIn, ErasureOut, LookupIn, LookupOut, instant
+from consent_gateway.api.desk import JSON, body_as, desk_of, documented
+from consent_gateway.api.wire import BundleFileOut, LookupIn, LookupOut, instant
 from consent_gateway.db import intake as intake_rows
 from consent_gateway.domain.purposes import OWN
 from consent_gateway.errors import FieldProblem, ForbiddenError, InputError, NotFoundError
-from consent_gateway.services import bundles, deferrals, erasure, people, subjects
+from consent_gateway.services import bundles, subjects
 from consent_gateway.services.bundles import Made
-from consent_gateway.services.deferrals import Letter
-from consent_gateway.services.erasure import Deferred, Erasure
 from consent_gateway.services.gateway import Work
-from consent_gateway.telemetry import Event
 
 Call = Request[Any, Any, Any]
 _PAGE = 200
@@ -45,45 +42,6 @@ async def lookup_subject(request: Call) -> Response[bytes]:
     if found[0] is None:  # after the commit: the question counts, and is in the log
         raise NotFoundError
     return reply
-
-
-@post("/v1/subjects/{pseudonym:str}/erase", status_code=200, tags=["subjects"], **documented(ErasureIn, ErasureOut))
-async def erase_subject(request: Call, pseudonym: FromPath[str]) -> Response[bytes]:
-    """Erase a person: keys, rows and openings go, tombstones stay. It cannot be undone.
-
-    202 while a legal hold is in force: the erasure waits, and is carried out when the last hold ends. The same while
-    the keys are away, until they are back.
-    503 with Retry-After while the tombstone file cannot be written: the erasure stands and is finished as soon as it
-    can be; the same request with the same Idempotency-Key is then acknowledged.
-    """
-    data = await body_as(request, ErasureIn, "erase")
-
-    def act(work: Work) -> Reply:
-        if work.actor.recipient != OWN:
-            raise ForbiddenError("only a key of our own erases a person: it is for everyone")
-        return _erased(erasure.erase_or_defer(work, people.named_by(work, pseudonym), data.reason))
-
-    def put_off(work: Work, uid: bytes) -> tuple[Letter, dict[str, Any]] | None:
-        own = work.actor.recipient == OWN
-        return (deferrals.of_erasure(pseudonym, data.reason), _pending([], uid)) if own else None
-
-    desk = desk_of(request)
-    reply = await desk.write(request, "erase", act, event=Event.SUBJECT_ERASED, putting_off=put_off)
-    if reply.status_code == _DONE:
-        await desk.run(desk.gateway.file_tombstones)  # a reply that is repeated may be of one that could not be written
-    return reply
-
-
-def _erased(done: Erasure | Deferred) -> Reply:
-    if isinstance(done, Deferred):
-        return Reply(202, _pending(sorted({hold.reason.value for hold in done.holds}), done.uid))
-    counts = {"tombstones": done.tombstones, "rows": done.rows}
-    return Reply(200, {"erased": True, "pending": False, **counts, "holds": [], "entry": {"uid": done.uid.hex()}})
-
-
-def _pending(holds: list[str], uid: bytes) -> dict[str, Any]:
-    waits = {"erased": False, "pending": True, "tombstones": 0, "rows": 0}
-    return waits | {"holds": holds, "entry": {"uid": uid.hex()}}
 
 
 @get("/v1/subjects/{pseudonym:str}/bundle", tags=["subjects"], **documented(None, BundleFileOut))
@@ -123,4 +81,4 @@ async def list_quarantine(request: Call, after: FromQuery[int] = 0, limit: FromQ
     return await desk_of(request).read(request, "ingest", act)
 
 
-HANDLERS = (lookup_subject, erase_subject, show_bundle, list_quarantine)
+HANDLERS = (lookup_subject, show_bundle, list_quarantine)

@@ -2,7 +2,8 @@
 
 Expected failures end with status 2 and one line that says what is wrong and what to do; `audit verify`, `receipts
 verify`, `policy test`, `signals test`, `pseudonyms test`, `keys lint-index`, `keys tombstones verify` and `reconcile`
-end with 1 when what they checked does not hold, and `reveal` when the decision denies.
+end with 1 when what they checked does not hold, `reveal` when the decision denies, and `erase` when it erased without
+the bundle that was asked for.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ _PLACES = {
     "reveal": Place(
         "reveal", "reveal", "Reveal fields of a person, masked by default; status 1 if the decision denies."
     ),
+    "erase": Place("erasing", "erase", "Erase a person for good, and write what the log says for them to keep."),
     "policy": Place("policy", "policy", "The law as decision tables: list, show, test, explain, lint, prove, export."),
     "signals": Place("signals", "signals", "TCF, GPP, US Privacy and GPC: decode strings, check vectors."),
     "audit": Place("audit", "audit", "The audit log: export, verify, and the verifier as a single file."),

@@ -33,7 +33,14 @@ from consent_gateway.db.merges import clusters
 from consent_gateway.domain.ids import RecipientId, SubjectId
 from consent_gateway.domain.purposes import OWN
 from consent_gateway.domain.registers import Principal
-from consent_gateway.errors import ForbiddenError, NotFoundError, RaceError, UnavailableError
+from consent_gateway.errors import (
+    ForbiddenError,
+    GatewayError,
+    InternalError,
+    NotFoundError,
+    RaceError,
+    UnavailableError,
+)
 from consent_gateway.services import audiences, audit_log, manifests, maps, people
 from consent_gateway.services.audit_log import Sequencer
 from consent_gateway.services.gateway import Gateway, Work
@@ -65,6 +72,42 @@ class Made:
     finding: Finding
     uid: bytes
     counts: Mapping[bytes, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """A bundle that was to be handed out with an erasure, or the code of what kept it from being made.
+
+    `bug`: what nobody had foreseen, for the operating log.
+    """
+
+    made: Made | None
+    why: str = ""
+    bug: Exception | None = None
+
+
+def before_erasure(gateway: Gateway, actor: Principal, pseudonym: str) -> Attempt:
+    """Hand out a person's bundle, who is erased next, under a map that was made for it; see `hand_out`.
+
+    Whatever goes wrong is told and goes no further: nobody stays because a file could not be made (GDPR Art 17(1)).
+    Only a key that may not have bundles is refused, by ForbiddenError, for its caller has asked for one.
+    """
+    try:
+        return Attempt(hand_out(gateway, actor, pseudonym, Wish(mapped=True, reason="erasure")))
+    except ForbiddenError:
+        raise
+    except GatewayError as error:
+        return Attempt(None, error.code)
+    except Exception as bug:  # noqa: BLE001 - as above: a damaged store must not keep anybody from being erased
+        return Attempt(None, InternalError.code, bug)
+
+
+def entries_after(made: Made, chains: Mapping[bytes, int]) -> int:
+    """Return how many entries came after a bundle, by the lengths of the chains that an erasure ended.
+
+    Those of the erasure itself, one a subject, are among them; more came in between.
+    """
+    return sum(count - made.counts.get(key, 0) for key, count in chains.items())
 
 
 def hand_out(gateway: Gateway, actor: Principal, pseudonym: str, wish: Wish) -> Made:

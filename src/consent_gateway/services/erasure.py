@@ -9,6 +9,7 @@ brings nobody back (`services.tombstones`).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from consent_gateway.audit.canonical import canonical_json
@@ -45,11 +46,15 @@ class Deferred:
 
 @dataclass(frozen=True, slots=True)
 class Erasure:
-    """What an erasure did: how many tombstones it left, how many rows went, and its entry in the log."""
+    """What an erasure did: how many tombstones it left, how many rows went, its entry in the log, the chains it ended.
+
+    Chains go by key, each with its length, the entry of the erasure included.
+    """
 
     tombstones: int
     rows: int
     uid: bytes
+    chains: Mapping[bytes, int]
 
 
 def erase(work: Work, subject_id: SubjectId, reason: str) -> Erasure:
@@ -67,7 +72,9 @@ def erase(work: Work, subject_id: SubjectId, reason: str) -> Erasure:
     done = {member: _erase_subject(work, member, reason) for member in members}
     merges.forget(work.session, members)
     clear_caches()  # the normalisers remember spellings
-    return Erasure(sum(d.tombstones for d in done.values()), sum(d.rows for d in done.values()), done[subject_id].uid)
+    chains = {key: count for d in done.values() for key, count in d.chains.items()}
+    rows = sum(d.rows for d in done.values())
+    return Erasure(sum(d.tombstones for d in done.values()), rows, done[subject_id].uid, chains)
 
 
 def erase_or_defer(work: Work, subject_id: SubjectId, reason: str) -> Erasure | Deferred:
@@ -116,9 +123,11 @@ def _erase_subject(work: Work, subject_id: SubjectId, reason: str) -> Erasure:
     forms = [stored(kind, value) for kind, value in open_group(dek, group)["points"]]
     _bury(work, forms, reason)
     payload = canonical_json({"subject_id": subject_id})
+    openings, chains = _unopenable(work, subject_id)
+    named = [{"chain": key.hex(), "count": count} for key, count in chains.items()]
     uid = work.record_about(
         EntryKind.SUBJECT_ERASED,
-        {"reason": reason, "tombstones": len(forms), **_unopenable(work, subject_id)},
+        {"reason": reason, "tombstones": len(forms), "openings": openings, "chains": named},
         subject_id,
         derive_audit_key(dek),
         payload,
@@ -129,11 +138,11 @@ def _erase_subject(work: Work, subject_id: SubjectId, reason: str) -> Erasure:
     names = [name for form in forms for name in lasting_names.names(work, form)]
     intake.forget_quarantined(work.session, [*names, lasting_names.of_subject(work, subject_id)])
     counts = subjects.delete_person(work.session, subject_id)
-    return Erasure(len(forms), sum(counts.values()), uid)
+    return Erasure(len(forms), sum(counts.values()), uid, chains)
 
 
-def _unopenable(work: Work, subject_id: SubjectId) -> dict[str, object]:
-    """Return what can never be opened again: each chain of the person and its length with this entry, and how much.
+def _unopenable(work: Work, subject_id: SubjectId) -> tuple[int, dict[bytes, int]]:
+    """Return how much can never be opened again, and each chain of the person with its length with this entry.
 
     Entries about them that are under way can still come after this one; they leave no openings.
     """
@@ -143,8 +152,7 @@ def _unopenable(work: Work, subject_id: SubjectId) -> dict[str, object]:
     counts[today] += 1
     openings = log_store.opening_count(work.session, subject_id)
     openings += sum(opening.subject_id == subject_id for opening in work.openings)
-    chains = [{"chain": key.hex(), "count": counts[key]} for key in (*reversed(former), today) if counts[key]]
-    return {"openings": openings, "chains": chains}
+    return openings, {key: counts[key] for key in (*reversed(former), today) if counts[key]}
 
 
 def _keep_line(work: Work, subject_id: SubjectId, reason: str, forms: list[Normalised], uid: bytes) -> None:

@@ -16,8 +16,6 @@ from consent_gateway.api.wire.answers import (
     DecisionsOut,
     EntriesOut,
     EntryFoundOut,
-    ErasureIn,
-    ErasureOut,
     LawReasonOut,
     LookupIn,
     LookupOut,
@@ -29,6 +27,7 @@ from consent_gateway.api.wire.answers import (
 )
 from consent_gateway.api.wire.base import ContactPointIn, EntryOut, ReasonOut, Strict, SubjectRefIn, instant, seconds
 from consent_gateway.api.wire.bundles import BundleFileOut
+from consent_gateway.api.wire.erasures import ErasureIn, ErasureOut
 from consent_gateway.api.wire.intake import (
     ITEMS,
     BatchIn,

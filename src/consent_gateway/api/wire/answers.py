@@ -196,26 +196,6 @@ class MembershipOut(BaseModel):
     receipt: str
 
 
-class ErasureIn(Strict):
-    """Why a person is erased."""
-
-    reason: Literal["request", "account_closed", "retention", "unlawful", "consent_withdrawn"] = "request"
-
-
-class ErasureOut(BaseModel):
-    """What the erasure did; with 202 it waits (`pending`) for the end of legal holds of these reasons (`holds`).
-
-    Without any hold it waits for the keys, which are away.
-    """
-
-    erased: bool
-    pending: bool
-    tombstones: int
-    rows: int
-    holds: list[str]
-    entry: EntryOut
-
-
 class EntryFoundOut(BaseModel):
     """An integrated entry and its index; `entry` is base64 of its exact bytes."""
 
