@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 from builders import a_consent, a_person, ref, subject_id, take, with_source
 from consent_gateway.audit.bundles import verify_bundle
 from consent_gateway.cli.main import cli
-from consent_gateway.cli.options import open_gateway
+from consent_gateway.cli.opening import open_gateway
 from consent_gateway.domain.holds import HoldReason
 from consent_gateway.domain.ids import SubjectId
 from consent_gateway.domain.purposes import OWN

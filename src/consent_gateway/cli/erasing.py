@@ -9,7 +9,8 @@ import click
 from rich.console import Console
 
 from consent_gateway.cli.log_bundle import show_bundle, write_private
-from consent_gateway.cli.options import as_principal, emit, json_option, key_option, open_gateway, store_option
+from consent_gateway.cli.opening import as_principal, open_gateway
+from consent_gateway.cli.options import emit, json_option, key_option, store_option
 from consent_gateway.domain.purposes import OWN
 from consent_gateway.domain.registers import Principal
 from consent_gateway.errors import ForbiddenError, InputError
