@@ -119,7 +119,14 @@ def test_the_command_publishes_the_map_first(tmp_path: Path) -> None:
     checked = CliRunner().invoke(cli, ["audit", "verify", "bundle", vkey, str(into)])
     assert (checked.exit_code, checked.output.startswith("ok ")) == (0, True)
     found = CliRunner().invoke(cli, ["audit", "chains", "--store", str(tmp_path / "store"), "--json"])
-    assert json.loads(found.stdout) == {"living": 1, "erased": 0, "phantoms": [], "revived": [], "orphans": 0}
+    assert json.loads(found.stdout) == {
+        "living": 1,
+        "erased": 0,
+        "phantoms": [],
+        "revived": [],
+        "unequal": [],
+        "orphans": 0,
+    }
     with open_gateway(tmp_path / "store").store.transaction() as session:
         session.execute(tables.audit_chains.insert(), [{"chain_key": b"p" * 32, "count": 1, "link": bytes(32)}])
     shown = CliRunner().invoke(cli, ["audit", "chains", "--store", str(tmp_path / "store")])

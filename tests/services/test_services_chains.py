@@ -31,6 +31,7 @@ from consent_gateway.audit.chains import (
     chain_key,
     chain_link,
     chain_payload,
+    chain_ref,
     chain_secret,
 )
 from consent_gateway.audit.commitments import opening_salt, verify_opening
@@ -295,3 +296,20 @@ def test_a_phantom_an_orphan_and_somebody_who_is_back_are_found(crm: Gateway) ->
         session.execute(tables.retired_audit_keys.insert(), [k for k in retired if k["subject_id"] == gone])
     found = check(crm)
     assert (len(found.revived), found.orphans, found.clean) == (2, 0, False)
+
+
+def test_an_entry_in_the_chain_of_somebody_who_was_erased_is_found(crm: Gateway) -> None:
+    """A place to hide another person's entry in: nobody can open that chain any more, and the sum is right."""
+    held, who = keys_of(crm, 1, 2, 3), id_of(crm, ref(3))
+    (key, *_), (ends, *_) = held[id_of(crm, ref(1))], held[who]
+    forget(crm, 3)
+    Sequencer(crm).drain()
+    assert check(crm).unequal == ()
+    with crm.work() as work:
+        work.record_about(EntryKind.HOLD_ENDED, {"hold": 1, "reason": "request"}, id_of(crm, ref(1)), key, b"{}")
+        ((uid, entry, _),) = work.entries
+        work.entries[:] = [(uid, entry, chain_ref(ends, uid))]
+    Sequencer(crm).drain()
+    found = check(crm)
+    assert (found.unequal, found.phantoms) == ((chain_key(chain_secret(ends)),), ())
+    assert not found.clean

@@ -5,7 +5,8 @@ SQLite lets one writer in at a time, so these interleavings do not exist there.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from sqlalchemy import select, text
 from builders import (
     EMAIL_MARKETING,
     NOW_S,
+    SYSTEM,
     a_consent,
     a_gateway,
     a_person,
@@ -26,6 +28,7 @@ from builders import (
     take,
     with_source,
 )
+from consent_gateway.api import batcher as batching
 from consent_gateway.db import tables
 from consent_gateway.db.engine import Store
 from consent_gateway.domain.consents import ConsentKind
@@ -33,10 +36,13 @@ from consent_gateway.domain.ids import PurposeId, RecipientId, TraitId
 from consent_gateway.domain.purposes import Basis, Channel, Purpose, PurposeKind, RecipientKind
 from consent_gateway.domain.segments import TraitOrigin, TraitType
 from consent_gateway.domain.subjects import Choice
-from consent_gateway.errors import ConflictError, StoreError
-from consent_gateway.services import registers
+from consent_gateway.errors import ConflictError, GatewayError, RaceError, StoreError
+from consent_gateway.services import chain_checks, registers
+from consent_gateway.services.audit_log import Sequencer
 from consent_gateway.services.choices import record_choices
 from consent_gateway.services.consents import record_consents
+from consent_gateway.services.decider import Use
+from consent_gateway.services.decisions import Ask, Decision, decide
 from consent_gateway.services.erasure import erase
 from consent_gateway.services.events import import_contacts, import_events
 from consent_gateway.services.gateway import Gateway, Work
@@ -202,3 +208,50 @@ def test_nothing_is_written_about_somebody_who_was_erased_meanwhile(crm: Gateway
     # the withdrawal and the signal are taken in, with nobody left to apply them to
     assert codes == ["unknown_subject"] * 2 + ["erased"]
     assert orphans(crm, gone) == []
+
+
+def test_a_decision_about_somebody_who_was_erased_meanwhile_is_not_given(crm: Gateway, replica: Gateway) -> None:
+    """It was read before the erasure was acknowledged and would be answered after (P2), in a chain that has ended."""
+    gone = id_of(crm, ref(1))
+    ask = Ask(Use(PurposeId("news"), Channel("email"), RecipientId("self")), ref(1), SYSTEM)
+
+    def overtaken() -> None:
+        with crm.work() as late:
+            decide(late, [ask])
+            with replica.work() as early:
+                erase(early, gone, "request")
+
+    with pytest.raises(RaceError):
+        overtaken()
+    Sequencer(crm).drain()
+    assert chain_checks.check(crm).clean
+    with crm.work() as work:
+        (again,) = decide(work, [ask])
+    assert isinstance(again, Decision)
+    assert again.answer.reason_code == "unknown_subject"
+    assert orphans(crm, gone) == []
+
+
+def test_the_others_of_a_batch_are_answered_when_one_was_erased_meanwhile(
+    crm: Gateway, replica: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone, late = id_of(crm, ref(1)), [True]
+    use = Use(PurposeId("news"), Channel("email"), RecipientId("self"))
+
+    def deciding(work: Work, asks: Sequence[Ask]) -> list[Decision | GatewayError]:
+        found = decide(work, asks)
+        if late and late.pop():
+            with replica.work() as early:
+                erase(early, gone, "request")
+        return found
+
+    async def ask_both() -> list[Decision]:
+        batcher = batching.DecisionBatcher(crm)
+        waiting = [batcher.submit(Ask(use, ref(n), SYSTEM)) for n in (1, 2)]
+        return await asyncio.gather(*waiting)
+
+    monkeypatch.setattr(batching, "decide", deciding)
+    one, other = asyncio.run(ask_both())
+    assert (one.answer.reason_code, other.answer.reason_code) == ("unknown_subject", "channel_not_enabled")
+    Sequencer(crm).drain()
+    assert chain_checks.check(crm).clean

@@ -11,12 +11,13 @@ from __future__ import annotations
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
 
-from consent_gateway.errors import UnavailableError
+from consent_gateway.errors import RaceError, UnavailableError
 from consent_gateway.services.decisions import Ask, Decision, decide
 from consent_gateway.services.gateway import Gateway
 
 MAX_BATCH = 256
 MAX_WAITING = 4096
+_RETRIES = 2
 
 
 class DecisionBatcher:
@@ -54,6 +55,15 @@ class DecisionBatcher:
         done.add_done_callback(lambda result: self._finish(loop, batch, result))
 
     def _decide(self, asks: list[Ask]) -> list[Decision | Exception]:
+        """Decide a batch; anew if somebody in it was erased meanwhile, who is then nobody to all of them."""
+        for _ in range(_RETRIES):
+            try:
+                return self._decide_once(asks)
+            except RaceError:
+                continue
+        return self._decide_once(asks)
+
+    def _decide_once(self, asks: list[Ask]) -> list[Decision | Exception]:
         with self._gateway.work() as work:
             results = decide(work, asks)
         return list(results)

@@ -89,11 +89,13 @@ def chains(store: Path | None, *, as_json: bool) -> None:
         "erased": found.erased,
         "phantoms": [key.hex() for key in found.phantoms],
         "revived": [key.hex() for key in found.revived],
+        "unequal": [key.hex() for key in found.unequal],
         "orphans": found.orphans,
     }
     text = (
         f"{found.living} chains of living people, {found.erased} of erased ones; "
-        f"{len(found.phantoms)} of nobody, {len(found.revived)} revived, {found.orphans} openings of nobody"
+        f"{len(found.phantoms)} of nobody, {len(found.revived)} revived, {len(found.unequal)} of another length than "
+        f"the erasure says, {found.orphans} openings of nobody"
     )
     emit(value, as_json=as_json, show=lambda _: click.echo(text))
     if not found.clean:

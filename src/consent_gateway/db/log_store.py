@@ -36,7 +36,7 @@ from consent_gateway.db.tables import (
     subject_keys,
 )
 from consent_gateway.domain.ids import SubjectId
-from consent_gateway.errors import AuditError
+from consent_gateway.errors import AuditError, RaceError
 
 _SEQUENCER_LOCK = 0x636F6E73656E74  # "consent"
 _HASH = 32
@@ -60,7 +60,7 @@ _POSTGRESQL_INSERT = {
         "INSERT INTO audit_pending (uid, entry, chains) SELECT * FROM unnest(%s::bytea[], %s::bytea[], %s::bytea[])"
     ),
     audit_openings: (
-        # Only of people who are still there: an erasure that is under way is waited for, and leaves no opening.
+        # Only of people who are still there: an erasure that is under way is waited for (see `append`).
         "INSERT INTO audit_openings (uid, name, subject_id, payload) "
         "SELECT o.* FROM unnest(%s::bytea[], %s::text[], %s::bigint[], %s::bytea[]) "
         "AS o (uid, name, subject_id, payload) "
@@ -118,19 +118,25 @@ class Edge:
 
 
 def append(session: Session, entries: Sequence[Recorded], openings: Sequence[Opening] = ()) -> None:
-    """Queue entries and keep their openings, in the transaction of the action (P4)."""
+    """Queue entries and keep their openings, in the transaction of the action (P4).
+
+    RaceError where somebody was erased since they were read: what was found out about them is not told any more (P2),
+    and their chain has ended with the length that the erasure named.
+    """
     _insert(session, audit_pending, entries)
-    _insert(session, audit_openings, [(o.uid, o.name, o.subject_id, o.payload) for o in openings])
+    if _insert(session, audit_openings, [(o.uid, o.name, o.subject_id, o.payload) for o in openings]) < len(openings):
+        raise RaceError
 
 
-def _insert(session: Session, table: Table, rows: Sequence[tuple[Any, ...]]) -> None:
+def _insert(session: Session, table: Table, rows: Sequence[tuple[Any, ...]]) -> int:
+    """Insert rows; returns how many were."""
     if not rows:
-        return
+        return 0
     if session.dialect.name == "sqlite":
         session.exec_driver_sql(_SQLITE_INSERT[table], list(rows))
-        return
+        return len(rows)
     columns = tuple(list(column) for column in zip(*rows, strict=True))
-    session.exec_driver_sql(_POSTGRESQL_INSERT[table], columns)
+    return session.exec_driver_sql(_POSTGRESQL_INSERT[table], columns).rowcount
 
 
 class SetBackError(Exception):
@@ -247,10 +253,10 @@ def chain_counts(session: Session, keys: Collection[bytes]) -> Counter[bytes]:
     return counts
 
 
-def all_chains(session: Session) -> Iterator[bytes]:
-    """Yield the key of every chain."""
-    for key in session.execute(select(audit_chains.c.chain_key)).scalars():
-        yield bytes(key)
+def all_chains(session: Session) -> Iterator[tuple[bytes, int]]:
+    """Yield the key of every chain, and how many entries it has."""
+    for key, count in session.execute(select(audit_chains.c.chain_key, audit_chains.c.count)):
+        yield bytes(key), count
 
 
 def entries_of_kind(session: Session, kind: EntryKind) -> Iterator[bytes]:

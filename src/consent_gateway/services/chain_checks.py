@@ -2,8 +2,10 @@
 
 The public log alone shows that no entry is left out of all chains (`audit.maps`). With the store and its keys more can
 be said: each chain is that of a living person, under a key that they have or had, or was named by their erasure. A
-chain that is neither would be a place to hide entries in (*phantom*); a living one that was named by an erasure is of
-somebody who came back with a backup (*revived*); an opening of nobody should have gone with them (*orphan*).
+chain that is neither would be a place to hide entries in (*phantom*), and so would one that goes on after its erasure,
+for nobody can open it any more (*unequal*: its length is not the one that the erasure names); a living one that was
+named by an erasure is of somebody who came back with a backup (*revived*); an opening of nobody should have gone with
+them (*orphan*).
 """
 
 from __future__ import annotations
@@ -29,25 +31,27 @@ class ChainReport:
     erased: int
     phantoms: tuple[bytes, ...]
     revived: tuple[bytes, ...]
+    unequal: tuple[bytes, ...]
     orphans: int
 
     @property
     def clean(self) -> bool:
         """Whether nothing is there that should not be."""
-        return not (self.phantoms or self.revived or self.orphans)
+        return not (self.phantoms or self.revived or self.unequal or self.orphans)
 
 
 def check(gateway: Gateway) -> ChainReport:
     """Return what the chains of the log are; drain the sequencer before, so that every erasure is in the log."""
     with gateway.look() as work:
-        held = set(log_store.all_chains(work.session))
-        named = set(_named_by_erasures(work))
+        held = dict(log_store.all_chains(work.session))
+        named = dict(_named_by_erasures(work))
         living = {key for subject_id in _people(work) for key in _chains_of(work, subject_id)}
         return ChainReport(
-            len(held & living),
-            len(held & named),
-            tuple(sorted(held - living - named)),
-            tuple(sorted(living & named)),
+            len(held.keys() & living),
+            len(held.keys() & named.keys()),
+            tuple(sorted(held.keys() - living - named.keys())),
+            tuple(sorted(living & named.keys())),
+            tuple(sorted(key for key, count in named.items() if key not in living and held.get(key, 0) != count)),
             log_store.orphaned_openings(work.session),
         )
 
@@ -63,8 +67,8 @@ def _chains_of(work: Work, subject_id: SubjectId) -> list[bytes]:
     return [chain_key(chain_secret(key)) for key in work.gateway.vault.audit_keys(work.session, subject_id)]
 
 
-def _named_by_erasures(work: Work) -> Iterator[bytes]:
+def _named_by_erasures(work: Work) -> Iterator[tuple[bytes, int]]:
     for raw in log_store.entries_of_kind(work.session, EntryKind.SUBJECT_ERASED):
         chains = parse_entry(raw).fields.get("chains")
         if isinstance(chains, list):  # erasures from before there were chains name none
-            yield from (bytes.fromhex(chain["chain"]) for chain in chains)
+            yield from ((bytes.fromhex(chain["chain"]), chain["count"]) for chain in chains)

@@ -144,7 +144,7 @@ def _erase_subject(work: Work, subject_id: SubjectId, reason: str) -> Erasure:
 def _unopenable(work: Work, subject_id: SubjectId) -> tuple[int, dict[bytes, int]]:
     """Return how much can never be opened again, and each chain of the person with its length with this entry.
 
-    Entries about them that are under way can still come after this one; they leave no openings.
+    It is the last of them: what is under way about them is done anew and finds nobody (`log_store.append`).
     """
     today, *former = (chain_key(chain_secret(k)) for k in work.gateway.vault.audit_keys(work.session, subject_id))
     counts = log_store.chain_counts(work.session, [today, *former])
