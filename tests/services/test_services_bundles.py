@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from dataclasses import replace
@@ -31,6 +32,8 @@ from builders import (
 )
 from consent_gateway.audit.bundle_files import parse_bundle, parse_disclosed
 from consent_gateway.audit.bundles import verify_bundle
+from consent_gateway.audit.canonical import canonical_json
+from consent_gateway.audit.commitments import payload_name
 from consent_gateway.audit.entries import EntryKind, parse_entry
 from consent_gateway.audit.singlefile import build_single_file
 from consent_gateway.audit.verifier import Finding, verify_directory
@@ -47,6 +50,7 @@ from consent_gateway.services.bundles import Made, Wish, hand_out
 from consent_gateway.services.erasure import erase
 from consent_gateway.services.gateway import SYSTEM, Gateway, Work
 from consent_gateway.services.registers import put_recipient
+from consent_gateway.vault.envelope import derive_audit_key
 
 
 @pytest.fixture
@@ -111,6 +115,33 @@ def test_a_bundle_has_everything_about_the_person_and_nothing_else(crm: Gateway)
     )
     other = checked(crm, bundle_of(crm, 2))
     assert (other.details["entries"], other.details["chains"]) == (3, 1)
+
+
+def test_payloads_hold_no_number_that_we_count_by(crm: Gateway) -> None:
+    """A guardian and a contact point are named by what only the person's key gives (promise P9)."""
+    take(crm, [replace(a_person(5), birth_date="2014-05-01"), replace(a_person(6), birth_date="1980-05-01")])
+    take(crm, [a_consent(ref(5), guardian=ref(6)), a_consent(ref(5), contact_point=by("email", "person5@example.org"))])
+    payloads = [json.loads(t.payload) for t in parse_bundle(bundle_of(crm, 5)).chains[0].entries]
+    with crm.look() as work:
+        (key,) = crm.vault.audit_keys(work.session, subject_id(work, ref(5)))
+        guardian = payload_name(key, "guardian", subject_id(work, ref(6)))
+    assert {"guardian": guardian} in payloads
+    assert {name for payload in payloads for name in payload} <= {"guardian", "contact_point", "audiences"}
+    assert [len(p["contact_point"]) for p in payloads if "contact_point" in p] == [32]
+
+
+@pytest.mark.planted_entry
+def test_openings_of_former_releases_are_shown_as_they_were(crm: Gateway) -> None:
+    """What an entry committed to cannot be changed any more: the number is in it, and it verifies."""
+    Sequencer(crm).drain()
+    with crm.work() as work:
+        who = subject_id(work, ref(2))
+        deks = crm.vault.keys(work.session, [who])
+        old = canonical_json({"subject_id": who})
+        work.record_about(EntryKind.LEDGER_READ, {"what": "bundle"}, who, derive_audit_key(deks[who]), old)
+    data = bundle_of(crm, 2)
+    assert checked(crm, data).ok
+    assert old in [t.payload for t in parse_bundle(data).chains[0].entries]
 
 
 def test_handing_it_out_is_recorded_before_and_it_has_that(crm: Gateway) -> None:

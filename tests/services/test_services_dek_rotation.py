@@ -149,7 +149,7 @@ def test_an_opening_that_was_altered_is_seen_after_a_rotation_too(crm: Gateway) 
     decision = asked(crm)
     rotate(crm)
     with crm.store.transaction() as session:
-        changed = {"payload": b'{"facts":"","subject_id":1}'}
+        changed = {"payload": b'{"facts":"1"}'}
         session.execute(
             tables.audit_openings.update().where(tables.audit_openings.c.uid == decision.uid).values(changed)
         )

@@ -282,7 +282,7 @@ def test_an_answer_of_an_older_vocabulary_is_replayed(ours: Gateway) -> None:
         vocabulary = points.identify(table).hex()
         replays.put_facts(session, vocabulary, json.dumps(table), {digest: f"{bits:x}"}, 0)
         session.execute(delete(facts).where(facts.c.digest != digest))
-        payload = json.dumps({"facts": digest, "subject_id": subject}, separators=(",", ":")).encode()
+        payload = json.dumps({"facts": digest}, separators=(",", ":")).encode()
         session.execute(update(openings).where(openings.c.uid == decision.uid).values(payload=payload))
         entry = bytes(session.execute(select(entries.c.entry).where(entries.c.uid == decision.uid)).scalar_one())
         key = ours.vault.audit_key(subject, wrapped_keys(session, [subject])[subject])

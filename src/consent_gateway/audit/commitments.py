@@ -20,6 +20,11 @@ COMMITMENT_TAG = b"consent-gateway/commitment/v1\x00"
 KEY_BYTES = 32
 UID_BYTES = 16
 COMMITMENT_BYTES = 32
+NO_DETAILS = b"{}"
+"""The payload where there is nothing to say but whom an entry is about: that, the salt says alone."""
+
+_NAME_TAG = b"consent-gateway/payload-name/v1\x00"
+_NAME_BYTES = 16
 
 
 def opening_salt(subject_key: bytes, uid: bytes, name: str) -> bytes:
@@ -32,6 +37,17 @@ def opening_salt(subject_key: bytes, uid: bytes, name: str) -> bytes:
         raise ValueError("a commitment needs a 32-byte key and a 16-byte uid")
     # uid is of fixed length, so uid ‖ name has one reading only
     return hmac.digest(subject_key, uid + name.encode(), "sha256")
+
+
+def payload_name(subject_key: bytes, kind: str, number: int) -> str:
+    """Return by what a payload names a thing of ours that concerns the person: 32 hex digits, meaningless elsewhere.
+
+    A payload leaves with the person's bundle, so that an internal number in it would tell how many came before, and
+    would be the same in the bundles of everybody whom it concerns. Under the person's key it is theirs alone; whoever
+    has the key and the number can show that it is that one.
+    """
+    said = _NAME_TAG + kind.encode() + b"\x00" + number.to_bytes(8, "big")
+    return hmac.digest(subject_key, said, "sha256")[:_NAME_BYTES].hex()
 
 
 def commit(subject_key: bytes, uid: bytes, name: str, payload: bytes) -> bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from consent_gateway.audit.canonical import canonical_json
+from consent_gateway.audit.commitments import NO_DETAILS
 from consent_gateway.audit.entries import EntryKind
 from consent_gateway.db import consents
 from consent_gateway.domain.ids import SubjectId
@@ -116,7 +116,7 @@ def append_choices(work: Work, source: str, accepted: Sequence[tuple[ChoiceItem,
         )
         fields = {"right": item.choice.value, "active": item.active, "source": source}
         audit_key = derive_audit_key(deks[subject_id])
-        payload = canonical_json({"subject_id": subject_id})
+        payload = NO_DETAILS
         entries.append(work.record_about(EntryKind.RIGHT_EXERCISED, fields, subject_id, audit_key, payload))
     consents.append_choices(work.session, rows)
     refresh_choices(work, people)

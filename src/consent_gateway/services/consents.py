@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from consent_gateway.audit.canonical import canonical_json
+from consent_gateway.audit.commitments import payload_name
 from consent_gateway.audit.entries import EntryKind
 from consent_gateway.db import confirmations, consents
 from consent_gateway.db.merges import clusters
@@ -269,11 +270,10 @@ def fact_row(work: Work, source: str | None, fact: Accepted, dek: bytes) -> dict
 
 def record_fact(work: Work, source: str | None, fact: Accepted, dek: bytes) -> bytes:
     """Record a fact in the log: who it is about stands behind a commitment; returns the entry's uid."""
-    payload: dict[str, object] = {"subject_id": fact.subject_id, "contact_point": fact.point}
-    if fact.guardian is not None:
-        payload["guardian"] = fact.guardian
-    fields = _entry_fields(fact.item, source)
     key = derive_audit_key(dek)
+    concerned = {"contact_point": fact.point, "guardian": fact.guardian}
+    payload = {name: payload_name(key, name, number) for name, number in concerned.items() if number is not None}
+    fields = _entry_fields(fact.item, source)
     return work.record_about(EntryKind.CONSENT_RECORDED, fields, fact.subject_id, key, canonical_json(payload))
 
 

@@ -198,8 +198,8 @@ def _record(work: Work, writer: EntryWriter, fields: bytes, person: Person | Non
     if person is None:
         work.entries.append((uid, writer.write_encoded(work.now_ms, uid, fields, b"{}"), None))
         return uid
-    # Written out, because canonical JSON of two plain members needs no encoder.
-    payload = b'{"facts":"%b","subject_id":%d}' % (answer.facts_digest.encode(), person.subject_id)
+    # Written out, because canonical JSON of one plain member needs no encoder.
+    payload = b'{"facts":"%b"}' % answer.facts_digest.encode()
     audit_key = work.gateway.vault.audit_key(person.subject_id, person.wrapped_dek)
     sealed = unfilled(commit(audit_key, uid, SUBJECT, payload))
     work.entries.append((uid, writer.write_encoded(work.now_ms, uid, fields, sealed), chain_ref(audit_key, uid)))

@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from consent_gateway.audit.canonical import canonical_json
+from consent_gateway.audit.commitments import NO_DETAILS
 from consent_gateway.audit.entries import EntryKind
 from consent_gateway.db import key_jobs as job_rows
 from consent_gateway.db import resealing as rows
@@ -149,7 +149,7 @@ def _write(work: Work, done: _Resealed, wrapped: bytes) -> None:
 def _record(work: Work, done: _Resealed, reason: str) -> None:
     """Record it about the person: the entry ends one chain of theirs and begins the next."""
     new, former = derive_audit_key(done.dek), derive_audit_key(done.old)
-    payload = canonical_json({"subject_id": done.subject_id})
+    payload = NO_DETAILS
     work.record_about(EntryKind.DEK_ROTATED, {"reason": reason}, done.subject_id, new, payload, former=former)
 
 

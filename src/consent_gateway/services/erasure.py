@@ -12,8 +12,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from consent_gateway.audit.canonical import canonical_json
 from consent_gateway.audit.chains import chain_key, chain_secret
+from consent_gateway.audit.commitments import NO_DETAILS
 from consent_gateway.audit.entries import EntryKind
 from consent_gateway.db import erasures, holds, intake, log_store, merges, resealing, subjects, tombstones
 from consent_gateway.db.erasures import ErasureRow
@@ -94,7 +94,7 @@ def erase_or_defer(work: Work, subject_id: SubjectId, reason: str) -> Erasure | 
         {"reason": reason, "holds": [hold.id for hold in held]},
         subject_id,
         derive_audit_key(dek),
-        canonical_json({"subject_id": subject_id}),
+        NO_DETAILS,
     )
     refresh_choices(work, members)
     return Deferred(tuple(held), uid)
@@ -122,7 +122,7 @@ def _erase_subject(work: Work, subject_id: SubjectId, reason: str) -> Erasure:
     group = subjects.sealed(work.session, [subject_id], CONTACT)[subject_id]
     forms = [stored(kind, value) for kind, value in open_group(dek, group)["points"]]
     _bury(work, forms, reason)
-    payload = canonical_json({"subject_id": subject_id})
+    payload = NO_DETAILS
     openings, chains = _unopenable(work, subject_id)
     named = [{"chain": key.hex(), "count": count} for key, count in chains.items()]
     uid = work.record_about(

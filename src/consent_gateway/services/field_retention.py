@@ -20,7 +20,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from consent_gateway.audit.canonical import canonical_json
+from consent_gateway.audit.commitments import NO_DETAILS
 from consent_gateway.audit.entries import EntryKind
 from consent_gateway.db import merges, subjects
 from consent_gateway.db import retention as rows
@@ -121,7 +121,7 @@ def drop_fields(work: Work, head: SubjectId, over: Over) -> None:
         for name, fields in by_group.items():
             _drop(work, deks[subject_id], subjects.sealed(work.session, [subject_id], name)[subject_id], fields)
         names = sorted(_names({subject_id: by_group}))
-        payload = canonical_json({"subject_id": subject_id})
+        payload = NO_DETAILS
         key = derive_audit_key(deks[subject_id])
         work.record_about(EntryKind.FIELDS_DELETED, {"fields": names, "reason": "retention"}, subject_id, key, payload)
     dek_rotation.rotate(work, head, "fields_deleted")

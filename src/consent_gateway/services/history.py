@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from consent_gateway.audit.canonical import canonical_json
+from consent_gateway.audit.commitments import NO_DETAILS
 from consent_gateway.audit.entries import EntryKind
 from consent_gateway.db import audience_rows, consents, notices
 from consent_gateway.db.merges import clusters
@@ -120,5 +120,5 @@ def _record(work: Work, people: Clusters, what: str) -> bytes:
     if dek is None:  # nobody is locked for reading: they were erased while they were read
         raise NotFoundError
     key = derive_audit_key(dek)
-    payload = canonical_json({"subject_id": head})
+    payload = NO_DETAILS
     return work.record_about(EntryKind.LEDGER_READ, {"what": what}, head, key, payload)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from consent_gateway.audit.canonical import canonical_json
+from consent_gateway.audit.commitments import NO_DETAILS
 from consent_gateway.audit.entries import EntryKind
 from consent_gateway.db import holds, merges, subjects
 from consent_gateway.db.holds import Waiting
@@ -108,6 +108,4 @@ def _end(work: Work, hold: Hold, members: Sequence[SubjectId], reason: HoldEnd) 
 
 def _record(work: Work, kind: EntryKind, subject_id: SubjectId, fields: dict[str, object]) -> bytes:
     dek = work.gateway.vault.keys(work.session, [subject_id])[subject_id]
-    return work.record_about(
-        kind, fields, subject_id, derive_audit_key(dek), canonical_json({"subject_id": subject_id})
-    )
+    return work.record_about(kind, fields, subject_id, derive_audit_key(dek), NO_DETAILS)

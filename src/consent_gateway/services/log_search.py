@@ -20,7 +20,7 @@ from typing import Any
 
 import msgspec
 
-from consent_gateway.audit.canonical import canonical_json
+from consent_gateway.audit.commitments import NO_DETAILS
 from consent_gateway.audit.entries import EntryKind
 from consent_gateway.db import log_index, log_store, subjects
 from consent_gateway.db.engine import Session
@@ -137,7 +137,7 @@ def search_about(work: Work, ref: SubjectRef, query: Query, below: int | None = 
         work.record(EntryKind.LOG_SEARCHED, {"by": ref.kind, "found": False})
         return Page((), None)
     key = derive_audit_key(work.gateway.vault.keys(work.session, people[:1])[people[0]])
-    payload = canonical_json({"subject_id": people[0]})
+    payload = NO_DETAILS
     work.record_about(EntryKind.LOG_SEARCHED, {"by": ref.kind, "found": True}, people[0], key, payload)
     rows = log_index.entries_about(work.session, people, _END if below is None else below, _ABOUT)
     matching = [row for row in rows if query.matches(row[1])]

@@ -207,7 +207,7 @@ def _record(work: Work, kind: EntryKind, number: int, reason: str, people: Clust
             fields,
             i,
             derive_audit_key(deks[i]),
-            canonical_json({"subject_id": i, "merge": number, "result_sha256": digest}),
+            canonical_json({"merge": number, "result_sha256": digest}),
         )
         for i in members
     )

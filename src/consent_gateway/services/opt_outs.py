@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from consent_gateway.audit.canonical import canonical_json
+from consent_gateway.audit.commitments import NO_DETAILS
 from consent_gateway.audit.entries import EntryKind
 from consent_gateway.db import consents, subjects
 from consent_gateway.db.subjects import Token
@@ -98,7 +98,7 @@ def apply_waiting(work: Work, holders: Mapping[Normalised, SubjectId]) -> None:
     deks = work.gateway.vault.keys(work.session, people)
     for subject_id, fact in facts:
         said = {name: value for name, value in fact.items() if value is not None}
-        payload = canonical_json({"subject_id": subject_id})
+        payload = NO_DETAILS
         key = derive_audit_key(deks[subject_id])
         work.record_about(EntryKind.RIGHT_EXERCISED, {"effect": "applied", **said}, subject_id, key, payload)
     _append(work, facts)

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from consent_gateway.audit.canonical import canonical_json
+from consent_gateway.audit.commitments import NO_DETAILS
 from consent_gateway.audit.entries import EntryKind
 from consent_gateway.db import canaries
 from consent_gateway.domain.approvals import Approval
@@ -183,7 +183,7 @@ def _record(
         if subject_id is None:
             uids.append(work.record(EntryKind.REVEAL_MADE, said))
             continue
-        payload = canonical_json({"subject_id": subject_id})
+        payload = NO_DETAILS
         key = derive_audit_key(deks[subject_id])
         uids.append(work.record_about(EntryKind.REVEAL_MADE, said, subject_id, key, payload))
     return uids

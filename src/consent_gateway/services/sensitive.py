@@ -22,7 +22,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from consent_gateway.audit.canonical import canonical_json
+from consent_gateway.audit.commitments import NO_DETAILS
 from consent_gateway.audit.entries import EntryKind
 from consent_gateway.db import audience_rows, merges, subjects
 from consent_gateway.domain.decisions import Answer, Stage, stage_of
@@ -220,7 +220,7 @@ def _record(work: Work, source: str, row: _Row, dek: bytes) -> bytes:
         "taken_back": sorted(name for name, value in row.values.items() if value is None),
         **work.cite_law(),
     }
-    payload = canonical_json({"subject_id": row.subject_id})
+    payload = NO_DETAILS
     return work.record_about(EntryKind.SENSITIVE_RECORDED, said, row.subject_id, derive_audit_key(dek), payload)
 
 

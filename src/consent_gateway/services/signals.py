@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from consent_gateway.audit.canonical import canonical_json
+from consent_gateway.audit.commitments import NO_DETAILS
 from consent_gateway.audit.entries import EntryKind
 from consent_gateway.db.subjects import Token
 from consent_gateway.domain.consents import ConsentKind, ConsentProperty
@@ -176,7 +176,7 @@ def _carry_out(
     entries = []
     for signal, who in accepted:
         fields = {"signal": signal.kind.value, "source": source, "given_at": signal.at, **signal.summary()}
-        payload = canonical_json({"subject_id": who})
+        payload = NO_DETAILS
         entries.append(
             work.record_about(EntryKind.SIGNAL_RECEIVED, fields, who, derive_audit_key(deks[who]), payload)
         )  # fmt: skip

@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from consent_gateway.audit.canonical import canonical_json
+from consent_gateway.audit.commitments import NO_DETAILS
 from consent_gateway.audit.entries import EntryKind
 from consent_gateway.db import audience_rows, events, merges, retention, subjects
 from consent_gateway.db.subjects import SealedGroup, Token
@@ -100,7 +100,7 @@ def lookup(work: Work, ref: SubjectRef, recipient: str | None) -> str | None:
             strangers.count(work, work.actor, resolver, [ref])
         work.record(EntryKind.PSEUDONYM_READ, asked | {"found": False})
         return None
-    payload, key = canonical_json({"subject_id": found}), derive_audit_key(keys[found])
+    payload, key = NO_DETAILS, derive_audit_key(keys[found])
     work.record_about(EntryKind.PSEUDONYM_READ, asked | {"found": True}, found, key, payload)
     found = merges.heads(work.session, [found]).get(found, found)
     return work.gateway.vault.pseudonym(found, target, work.registers)

@@ -28,7 +28,7 @@ AIM_RECEIPT_MS = AIM_SIGNED_MS = 100.0
 CALLERS = (1, 64)
 _PACKS = "ccpa@3 gdpr@3 pipl@3 uk@3"
 FIELDS = {**USE, "outcome": "permit", "reason": "consented", "packs": _PACKS, "policy": "0" * 64}
-_PAYLOAD = b'{"facts":"' + b"0" * 64 + b'","subject":1}'  # as long as a decision's
+_PAYLOAD = b'{"facts":"' + b"0" * 64 + b'"}'  # as a decision's
 _TABLE = "CREATE TABLE IF NOT EXISTS bench_entries (id INTEGER PRIMARY KEY, uid {bytes}, entry {bytes})"
 
 
