@@ -17,8 +17,8 @@ import pytest
 from edge import Edge, running
 from stalling import Proxy, stalling
 
-DEADLINE = 0.5
-LATE = 2.5  # seconds: the deadline, and what a busy machine adds
+DEADLINE = 1.0
+LATE = 6.0  # seconds: the deadline, and what a busy machine adds
 ANNA = {"email": "anna@example.org"}
 ASK = {"subject": ANNA, "purpose": "direct_marketing", "channel": "email", "recipient": "self"}
 SOURCE = {"id": "crm", "name": "CRM", "channel": "web", "party": "first"}

@@ -20,8 +20,8 @@ from consent_gateway.errors import CommitInDoubtError, StoreError
 from stalling import COMMIT, Proxy, stalling
 from templates import fresh_database
 
-DEADLINE = 0.4
-LATE = DEADLINE + 1.5  # what a busy machine adds
+DEADLINE = 0.8
+LATE = DEADLINE + 4  # what a busy machine adds
 STATEMENTS = 5
 
 pytestmark = pytest.mark.postgres

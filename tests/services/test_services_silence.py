@@ -29,9 +29,9 @@ from consent_gateway.services.gateway import Gateway
 from stalling import COMMIT, Proxy, stalling
 from templates import SEEDED, fresh_database
 
-DEADLINE = 0.3
-LATE = DEADLINE + 2.0
-POINTS = 8  # silences of a run of all tests
+DEADLINE = 0.6
+LATE = DEADLINE + 4.0
+POINTS = 5  # silences of a run of all tests
 CAMPAIGN = 300
 
 pytestmark = pytest.mark.postgres

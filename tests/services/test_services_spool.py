@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,13 +13,13 @@ import pytest
 from consent_gateway.db import deferrals as rows
 from consent_gateway.domain.ids import RecipientId
 from consent_gateway.domain.registers import Principal
-from consent_gateway.errors import LogHaltedError, StoreError
+from consent_gateway.errors import AuthenticationError, LogHaltedError, StoreError
 from consent_gateway.services import deferrals, spool
 from consent_gateway.services.checkpoint_copies import Copies
 from consent_gateway.services.gateway import Gateway
 from consent_gateway.services.log_gate import SPOOL, Fault, FaultKind, LogGate
 from consent_gateway.services.self_check import SelfCheck
-from consent_gateway.vault.spool_file import SpoolFile
+from consent_gateway.vault.spool_file import AT_ONCE, SpoolFile
 
 CRM = Principal("crm_system", RecipientId("self"), frozenset({"ingest"}))
 ALTERED, SETTLING = Fault(FaultKind.ALTERED), Fault(FaultKind.SETTLING)
@@ -46,7 +46,7 @@ def refused(process: Gateway) -> bool:
     try:
         with process.work():
             return False
-    except LogHaltedError:
+    except (LogHaltedError, StoreError):
         return True
 
 
@@ -136,3 +136,106 @@ def _is_locked(path: Path) -> bool:
         except BlockingIOError:
             return True
     return False
+
+
+# -- many ----------------------------------------------------------------------------------------------------------
+
+
+def numbered(numbers: Sequence[int]) -> list[dict[str, int]]:
+    return [{"n": number} for number in numbers]
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> SpoolFile:
+    made = SpoolFile(tmp_path / "many.spool")
+    for line in numbered(range(5 * AT_ONCE)):
+        made.append(line)
+    return made
+
+
+def test_who_adds_a_line_does_not_wait_for_who_takes_many(file: SpoolFile) -> None:
+    """Lines that come while others are taken are taken too, in their order, before the file is empty."""
+    taken: list[Mapping[str, object]] = []
+    added: list[int] = []
+
+    def act(lines: Sequence[Mapping[str, object]]) -> None:
+        taken.extend(lines)
+        if len(added) < 3 * AT_ONCE and not _is_locked(file.path):
+            added.append(len(added))
+            file.append({"n": 1000 + len(added)})
+
+    emptied: list[int] = []
+    assert file.take(act, lambda: emptied.append(len(taken))) == len(taken)
+    assert added
+    assert taken == numbered([*range(5 * AT_ONCE), *(1001 + number for number in added)])
+    assert (file.count(), emptied) == (0, [len(taken)])
+
+
+def test_lines_stay_until_all_are_taken(file: SpoolFile) -> None:
+    def fail(lines: Sequence[Mapping[str, object]]) -> None:
+        if {"n": 3 * AT_ONCE} in lines:
+            raise StoreError
+
+    with pytest.raises(StoreError):
+        file.take(fail)
+    assert file.count() == 5 * AT_ONCE
+    seen: list[Mapping[str, object]] = []
+    file.take(seen.extend)
+    assert seen == numbered(range(5 * AT_ONCE))
+
+
+def test_what_came_after_another_process_emptied_the_file_is_not_passed_over(file: SpoolFile) -> None:
+    other, seen = SpoolFile(file.path), list[Mapping[str, object]]()
+
+    def act(lines: Sequence[Mapping[str, object]]) -> None:
+        seen.extend(lines)
+        if lines[-1] == {"n": 5 * AT_ONCE - 1} and not _is_locked(file.path):
+            other.take(lambda _: None)
+            for line in numbered(range(900, 900 + 6 * AT_ONCE)):
+                other.append(line)
+
+    file.take(act)
+    assert seen[-6 * AT_ONCE :] == numbered(range(900, 900 + 6 * AT_ONCE))
+    assert file.count() == 0
+
+
+# -- a gate that opens meanwhile -----------------------------------------------------------------------------------
+
+
+def test_a_call_whose_gate_has_opened_is_carried_out_and_not_kept(started: Callable[[], Gateway]) -> None:
+    """Else noes that come without a pause would close it again for ever."""
+    process = started()
+    letter = deferrals.of_erasure("p0-" + "0" * 32, "request")
+    with process.look(CRM) as work, pytest.raises(spool.OpenedError):
+        spool.keep_while_closed(work, secrets.token_bytes(16), letter)
+    assert process.spool is not None
+    assert (process.spool.count(), process.gate.faults) == (0, {})
+    process.gate.report("test", ALTERED)
+    with process.look(CRM) as work:
+        spool.keep_while_closed(work, secrets.token_bytes(16), letter)
+    assert process.spool.count() == 1
+
+
+def test_without_a_store_a_letter_can_be_kept_and_nothing_else_done(started: Callable[[], Gateway]) -> None:
+    process = started()
+    with process.look():
+        pass
+    with process.recall(CRM) as work, pytest.raises(StoreError):
+        rows.any_waiting(work.session)
+    with process.recall(CRM) as work:
+        spool.keep(work, secrets.token_bytes(16), deferrals.of_erasure("p0-" + "0" * 32, "request"))
+    assert process.gate.fault == SETTLING
+    assert spool.settle(process) == 1
+    assert waiting(process)
+
+
+def test_without_a_store_nobody_is_known_who_was_not_seen(started: Callable[[], Gateway]) -> None:
+    process = started()
+    process.forget()
+    with pytest.raises(StoreError), process.recall(CRM):
+        pass
+    with process.look():
+        pass
+    stranger = replace(CRM, key=b"x" * 32)
+    with pytest.raises(AuthenticationError), process.recall(stranger):
+        pass

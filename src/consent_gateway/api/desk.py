@@ -54,6 +54,7 @@ Value = TypeVar("Value")
 Asked = Request[Any, Any, Any]
 # What a call is kept as under the uid of its entry, and what it is answered; None: it is refused after all.
 PuttingOff = Callable[[Work, bytes], tuple[Letter, Any] | None]
+Keep = Callable[[Work, bytes, Letter, Kept | None], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,18 +124,21 @@ class Desk:
 
         def work() -> tuple[int, bytes, bool]:
             principal = authenticate(self.gateway, request.scope["headers"], scope)
-            try:
-                return self.retried(lambda: self._once(principal, request, body, act, status, kept, curing))
-            except (KeyServiceError, KeyringError):
-                put_off = putting_off and self.retried(lambda: self._put_off(principal, request, body, putting_off))
-                if put_off is None:
-                    raise
-                return put_off
-            except (AuditError, StoreError):
-                spooled = putting_off and self._spool(principal, request, body, putting_off)
-                if spooled is None:
-                    raise
-                return spooled
+
+            def attempt() -> tuple[int, bytes, bool]:
+                try:
+                    return self.retried(lambda: self._once(principal, request, body, act, status, kept, curing))
+                except (KeyServiceError, KeyringError):
+                    put_off = putting_off and self.retried(lambda: self._put_off(principal, request, body, putting_off))
+                    if put_off is None:
+                        raise
+                    return put_off
+
+            if putting_off is None:
+                return attempt()
+            return self._or_kept_elsewhere(
+                attempt, lambda keep: self._spool(principal, request, body, putting_off, keep)
+            )
 
         code, content, replayed = await self.run(work)
         if event is not None and not replayed:
@@ -149,18 +153,36 @@ class Desk:
         with self.gateway.work(principal) as work:
             return _accept(work, request, body, putting_off, deferrals.keep)
 
+    def _or_kept_elsewhere(
+        self, attempt: Callable[[], tuple[int, bytes, bool]], keeping: Callable[[Keep], tuple[int, bytes, bool] | None]
+    ) -> tuple[int, bytes, bool]:
+        """Carry out a call, or keep it outside of the store; once more if it could be carried out by then after all."""
+        for keep in (spool.keep_while_closed, spool.keep_while_closed, spool.keep):
+            refused = self.gateway.gate.refusal is not None
+            try:
+                return attempt()
+            except (AuditError, StoreError):
+                try:
+                    spooled = keeping(keep if refused else spool.keep)
+                except spool.OpenedError:
+                    continue
+                if spooled is None:
+                    raise
+                return spooled
+        raise AssertionError("the last way to keep it has no condition")
+
     def _spool(
-        self, principal: Principal, request: Asked, body: bytes, putting_off: PuttingOff
+        self, principal: Principal, request: Asked, body: bytes, putting_off: PuttingOff, keep: Keep
     ) -> tuple[int, bytes, bool] | None:
         """Keep a call outside of the store while nothing can be written; None for most calls."""
         if self.gateway.spool is None:
             return None
         try:
             with self.gateway.look(principal) as work:
-                return _accept(work, request, body, putting_off, spool.keep)
+                return _accept(work, request, body, putting_off, keep)
         except StoreError:
             with self.gateway.recall(principal) as work:
-                return _accept(work, request, body, putting_off, spool.keep)
+                return _accept(work, request, body, putting_off, keep)
 
     @staticmethod
     def retried(attempt: Callable[[], Value]) -> Value:
@@ -206,7 +228,7 @@ def _accept(
     request: Asked,
     body: bytes,
     putting_off: PuttingOff,
-    keep: Callable[[Work, bytes, Letter, Kept | None], None],
+    keep: Keep,
 ) -> tuple[int, bytes, bool] | None:
     """Have `keep` keep a call, with the reply for whoever repeats it later; None for most calls."""
     key, uid = _idempotency_key(request), secrets.token_bytes(UID_BYTES)

@@ -179,6 +179,7 @@ class Server:
         """Tell whether the server works on a statement of this backend; True where it answers that it cannot tell."""
         try:
             with self._asking() as connection:
+                connection.bounds = Bounds(self._bounds.patience)
                 row = connection.execute(_STATE, (backend,)).fetchone()
         except SilentServerError:
             return False
@@ -192,4 +193,4 @@ class Server:
             connection.execute(_TRY)
 
     def _asking(self) -> BoundConnection:
-        return BoundConnection.within(Bounds(self._bounds.patience), self._parameters)
+        return BoundConnection.within(Bounds(self._bounds.deadline), self._parameters)

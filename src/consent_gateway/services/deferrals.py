@@ -135,8 +135,7 @@ def rows_of(letter: Letter) -> int:
 
 
 def put(work: Work, row: dict[str, Any], kind: str, count: int) -> None:
-    """Insert a row that was sealed before, and record that it waits."""
-    work.changed_registers()
+    """Insert a row that was sealed before, and record that it waits; the caller said that registers change."""
     _insert(work, row, kind, count)
 
 

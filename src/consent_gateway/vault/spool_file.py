@@ -1,10 +1,12 @@
 """Sealed calls in a file outside of the database, for the time in which the database may not be believed.
 
 One line of JSON each, appended under a lock and flushed before `append` returns; what a crash cut off is no line. Every
-process that serves the store sees the same file (like the tombstone file). Lines are taken in their order and the file
-is emptied under the same lock, and so is what a caller does about the one or the other, so that nothing falls between.
-The content is sealed by the vault's letterbox; in clear
-are who brought it, when, and how many rows it has.
+process that serves the store sees the same file (like the tombstone file). The content is sealed by the vault's
+letterbox; in clear are who brought it, when, and how many rows it has.
+
+Lines are taken in their order. Whoever adds one does not wait for who takes many: only the last few are taken under the
+lock. Under it the file is emptied too, and what a caller does about the one or the other is done, so that nothing falls
+between.
 """
 
 from __future__ import annotations
@@ -13,7 +15,8 @@ import contextlib
 import fcntl
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +26,9 @@ _MODE = 0o600
 _FLAGS = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
 _CHUNK = 1 << 20
 MAX_SPOOL_BYTES = 1 << 30
+AT_ONCE = 16  # lines that one call of `act` gets, and as a rule the most for which who adds one waits
+_TURNS = 4  # after so many, lines come faster than they are taken: then who adds one waits for all of them
+Act = Callable[[Sequence[Mapping[str, Any]]], None]
 
 
 class SpoolFile:
@@ -30,14 +36,18 @@ class SpoolFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._taking = threading.Lock()
 
-    def append(self, line: Mapping[str, Any], then: Callable[[], None] = lambda: None) -> None:
+    def append(
+        self, line: Mapping[str, Any], then: Callable[[], None] = lambda: None, first: Callable[[], None] = lambda: None
+    ) -> None:
         """Add one line, durable on return; `then` is called before anybody can take it.
 
-        StoreError if it cannot be added: then it was not taken in.
+        `first` is called when nobody takes lines; if it raises, the line is not added. StoreError if it cannot be.
         """
         content = json.dumps(line, separators=(",", ":")).encode() + b"\n"
         with self._locked() as descriptor:
+            first()
             size = _whole(descriptor)
             if size + len(content) > MAX_SPOOL_BYTES:
                 raise StoreError("the spool is full", retry_after=60)
@@ -62,20 +72,40 @@ class SpoolFile:
         with self._locked() as descriptor:
             return len(_lines(descriptor))
 
-    def take(self, act: Callable[[Mapping[str, Any]], None], then: Callable[[], None] = lambda: None) -> int:
-        """Give every line to `act`, in order, and empty the file; returns how many. If `act` raises, all stay.
+    def take(self, act: Act, then: Callable[[], None] = lambda: None) -> int:
+        """Give all lines to `act`, some at a time, in order, and empty the file; returns how many.
 
+        If `act` raises, all stay.
         `then` is called when the file is empty, before anybody can add to it. `act` sees a line again if a crash comes
-        before the file is empty: it has to know what it did.
+        before the file is empty, and if another process takes it too: it has to know what was done.
         """
         try:
-            with self._locked() as descriptor:
-                return _taken(descriptor, act, then)
+            with self._taking:
+                return self._taken(act, then)
         except StoreError:
             if os.path.lexists(self.path):
                 raise
         then()  # there is no file, and nobody can make one
         return 0
+
+    def _taken(self, act: Act, then: Callable[[], None]) -> int:
+        done: list[bytes] = []
+        for turn in range(_TURNS + 1):
+            with self._locked() as descriptor:
+                lines = _lines(descriptor)
+                if lines[: len(done)] != done:
+                    done = []  # another process emptied the file meanwhile, and it was filled anew
+                left = lines[len(done) :]
+                if len(left) <= AT_ONCE or turn == _TURNS:
+                    _give(left, act)
+                    if lines:
+                        os.ftruncate(descriptor, 0)
+                        os.fsync(descriptor)
+                    then()
+                    break
+            _give(left, act)
+            done = lines
+        return len(lines)
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[int]:
@@ -92,15 +122,9 @@ class SpoolFile:
             os.close(descriptor)  # closing releases the lock
 
 
-def _taken(descriptor: int, act: Callable[[Mapping[str, Any]], None], then: Callable[[], None]) -> int:
-    lines = _lines(descriptor)
-    for line in lines:
-        act(json.loads(line))
-    if lines:
-        os.ftruncate(descriptor, 0)
-        os.fsync(descriptor)
-    then()
-    return len(lines)
+def _give(lines: list[bytes], act: Act) -> None:
+    for start in range(0, len(lines), AT_ONCE):
+        act([json.loads(line) for line in lines[start : start + AT_ONCE]])
 
 
 def _read(descriptor: int) -> bytes:
