@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from base64 import b64encode
 from pathlib import Path
 from typing import Any
 
 import pytest
 from audit_fakes import need
 
+from consent_gateway.audit import vectors
+from consent_gateway.audit.notes import parse_vkey
 from consent_gateway.audit.vectors import FORMATS, notes, proofs, run_vector_file, trees
 from consent_gateway.audit.vectors.cases import ACCEPT, REFUSE, Case, VectorRun, answer, equal, run_of
 from consent_gateway.audit.verifier import Finding
@@ -111,6 +114,24 @@ def test_a_reader_that_opens_every_note_is_seen(monkeypatch: pytest.MonkeyPatch)
     assert differing(file) == ["signature: wanted accept, got refuse"]
 
 
+def test_what_a_cosignature_is_held_against() -> None:
+    """Its own head and another one, each time under the key of the file; the line to the byte."""
+    file = need("vectors/audit/worked/mldsa44-cosignature.json")
+    document, asked = json.loads(file.read_bytes()), list[tuple[bytes, tuple[str, ...]]]()
+    line = document["note_line"].strip()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(notes, "note_opens", lambda data, *vkeys: asked.append((data, vkeys)) or True)
+        for end in ("", "\n", "\n\n"):
+            list(notes.mldsa_cases(document | {"note_line": line + end}))
+    (vkey,) = {vkeys for _, vkeys in asked}
+    assert [parse_vkey(text).public_key.hex() for text in vkey] == [document["public_key_hex"]]
+    root = b64encode(bytes.fromhex(document["root_hex"])).decode()
+    texts = [f"{document['origin']}\n{size}\n{root}\n\n{line}\n".encode() for size in (7, 8)]
+    assert [data for data, _ in asked] == texts * 3
+    spoilt = [str(case) for case in notes.mldsa_cases(document | {"note_line": f"{line} \n"}) if not case.agrees]
+    assert spoilt == ["signature: wanted accept, got refuse"]
+
+
 def test_a_verifier_that_refuses_every_checkpoint_is_not_excused(monkeypatch: pytest.MonkeyPatch) -> None:
     """What may be refused is a note with a line twice; any other refusal of what is to be accepted counts."""
     file = OWN / "audit_notes.json"
@@ -188,6 +209,27 @@ def test_files_that_are_none_are_named(tmp_path: Path, content: str, words: str)
     if "1048577" in content:
         with pytest.raises(ValueError, match=r"^the tree is too large to be built here$"):
             list(trees.geometry_cases(json.loads(content)))
+
+
+def test_a_format_is_told_by_its_members() -> None:
+    has, named = vectors._has("a", "b"), vectors._is("a", "x")
+    found = [{}, {"a": 1}, {"a": 1, "b": 2}, {"a": "x", "b": 2, "c": 3}, {"b": 2, "c": 3}, ["a", "b"], "ab", None]
+    assert [has(document) for document in found] == [False, False, True, True, *[False] * 4]
+    assert [named(document) for document in found] == [*[False] * 3, True, *[False] * 4]
+    assert list(vectors._plain(lambda document: iter([document]))("read", Path("folder"))) == ["read"]
+    assert [name for name, *_ in FORMATS] == [
+        "checkpoints", "logs", "Wycheproof EdDSA", "proofs", "receipts", "geometry of a tree", "worked values of a tree",
+        "a tlog-tiles directory", "an ML-DSA-44 cosignature", "notes",
+    ]  # fmt: skip
+
+
+def test_a_file_of_the_largest_size_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "v.json"
+    path.write_bytes(b'{"vectors": []}')
+    for most, words in ((15, "v.json holds no cases"), (14, "v.json is not a vector file of a known format")):
+        monkeypatch.setattr(vectors, "_MAX_FILE", most)
+        with pytest.raises(ValueError, match=f"^{words}$"):
+            run_vector_file(path)
 
 
 def test_what_a_case_says() -> None:
