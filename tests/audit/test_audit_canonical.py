@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from consent_gateway.audit.canonical import MAX_SAFE_INTEGER, canonical_json
+from consent_gateway.audit.canonical import MAX_SAFE_INTEGER, _JcsEncoder, canonical_json
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 VALUES = st.recursive(
@@ -63,6 +63,15 @@ def test_the_order_holds_inside_lists_and_objects() -> None:
 )
 def test_known_forms(value: object, text: str) -> None:
     assert canonical_json(value) == text.encode()
+
+
+def test_the_encoder_writes_what_the_rfc_asks_for_and_no_float_that_json_has_not() -> None:
+    """Made here once more: what runs while a module loads is run by no test otherwise."""
+    value = {"b": "ü€", "a": [1, {"c": None}]}
+    assert _JcsEncoder(sort_keys=True).encode(value) == '{"a":[1,{"c":null}],"b":"ü€"}'
+    assert _JcsEncoder(sort_keys=False).encode(value) == '{"b":"ü€","a":[1,{"c":null}]}'
+    with pytest.raises(ValueError, match="JSON compliant"):
+        _JcsEncoder(sort_keys=True).encode(float("nan"))
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from consent_gateway.audit.catalogue import CATALOGUE, TYPES, FieldRule, KindRule, _parsed, problems
+from consent_gateway.audit.catalogue import (
+    CATALOGUE,
+    TYPES,
+    FieldRule,
+    KindRule,
+    _commitments,
+    _is_list_of,
+    _parsed,
+    problems,
+)
 from consent_gateway.audit.entries import Entry, EntryKind
 
 DECISION = {
@@ -52,6 +61,19 @@ two
             None,
         ),
     }  # fmt: skip
+
+
+def test_what_is_made_of_the_table_as_it_is_loaded() -> None:
+    def allowed(kind: EntryKind, about: str) -> set[frozenset[str]]:
+        return set(_commitments(kind, KindRule("", about, {}, None)))
+
+    one, two = frozenset(ABOUT), frozenset({*ABOUT, "other", "other_chain"})
+    for kind, person in ((EntryKind.DECISION_MADE, one), (EntryKind.DEK_ROTATED, two)):
+        assert allowed(kind, "nobody") == {frozenset()}
+        assert allowed(kind, "somebody") == {person}
+        assert allowed(kind, "perhaps") == {frozenset(), person}
+    ones = _is_list_of(lambda item: item == 1)
+    assert [ones(value) for value in ([], [1, 1], [1, 2], (1,), 1, None)] == [True, True, False, False, False, False]
 
 
 def test_all_problems_of_an_entry_are_told_in_their_order() -> None:

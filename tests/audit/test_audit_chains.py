@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from consent_gateway.audit.canonical import canonical_json
 from consent_gateway.audit.chains import (
     CHAIN,
     CHAIN_OF,
@@ -26,9 +27,10 @@ from consent_gateway.audit.chains import (
     chain_ref,
     chain_secret,
     extend,
+    unfilled,
 )
 from consent_gateway.audit.commitments import commit, opening_salt, verify_opening
-from consent_gateway.audit.entries import Entry, EntryKind, entry_bytes, parse_entry
+from consent_gateway.audit.entries import Entry, EntryKind, entry_bytes, entry_writer, parse_entry
 from consent_gateway.audit.log import EMPTY_HEAD, chain_keys_of, integrate
 from consent_gateway.audit.merkle import leaf_hash
 
@@ -55,6 +57,17 @@ def test_keys_and_secrets_are_what_the_documents_say() -> None:
     assert chain_payload(7, bytes(32)) == b'{"n":7,"prev":"%b"}' % (b"0" * 64)
     assert json.loads(chain_payload(7, bytes(32))) == {"n": 7, "prev": "0" * 64}
     assert CHAIN_OF == {"subject": "chain", "other": "other_chain"}
+
+
+def test_what_a_decision_writes_of_its_person_is_canonical_and_keeps_room() -> None:
+    sealed = commit(KEYS[0], bytes(16), SUBJECT, b"{}")
+    wanted = {CHAIN: UNFILLED.hex(), SUBJECT: sealed.hex()}
+    assert unfilled(sealed) == canonical_json(wanted)
+    entry = entry_writer(EntryKind.DECISION_MADE, "a").write_encoded(1, bytes(16), b"{}", unfilled(sealed))
+    placed, _ = extend(entry, chain_ref(KEYS[0], bytes(16)), {})
+    found = parse_entry(placed).commitments
+    assert found[SUBJECT] == sealed
+    assert verify_opening(found[CHAIN], opening_salt(KEYS[0], bytes(16), CHAIN), chain_payload(1, NO_LINK))
 
 
 def test_the_first_and_the_second_entry_of_a_chain() -> None:
