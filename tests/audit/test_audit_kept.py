@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import fcntl
 import gzip
 import os
 import shutil
 import socket
+import stat
 import subprocess
 import sys
 import time
@@ -163,6 +165,72 @@ def test_a_file_that_cannot_be_used_says_so(tmp_path: Path) -> None:
     assert not (tmp_path / "elsewhere").exists()
 
 
+def test_a_file_is_durable_before_it_is_renamed_and_its_name_after(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done, flush, rename = list[str](), os.fsync, Path.replace
+
+    def flushed(descriptor: int) -> None:
+        done.append("folder" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "file")
+        flush(descriptor)
+
+    def renamed(path: Path, target: Path) -> Path:
+        done.append(f"{path.name} to {target.name}")
+        return rename(path, target)
+
+    monkeypatch.setattr(os, "fsync", flushed)
+    monkeypatch.setattr(Path, "replace", renamed)
+    FileCopy("f", tmp_path / "checkpoint").write(NOTES[0], None)
+    assert done == ["file", "checkpoint.part to checkpoint", "folder"]
+
+
+def test_a_folder_that_cannot_be_flushed_is_no_trouble_and_a_file_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = FileCopy("f", tmp_path / "checkpoint")
+    flush, refused = os.fsync, [stat.S_ISDIR]
+
+    def flushed(descriptor: int) -> None:
+        if refused[0](os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "Invalid argument")
+        flush(descriptor)
+
+    monkeypatch.setattr(os, "fsync", flushed)
+    copy.write(NOTES[0], None)
+    seen = copy.read()
+    assert seen is not None
+    refused[0] = stat.S_ISREG
+    assert trouble(lambda: copy.write(NOTES[1], seen)) is Trouble.UNWRITABLE
+    assert copy.read() == seen
+
+
+def test_a_file_is_written_to_its_end_in_however_many_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write = os.write
+    monkeypatch.setattr(os, "write", lambda descriptor, data: write(descriptor, bytes(data[:3])))
+    FileCopy("f", tmp_path / "checkpoint").write(NOTES[0], None)
+    assert (tmp_path / "checkpoint").read_bytes() == NOTES[0]
+
+
+def test_the_lock_of_a_file_is_private_follows_no_link_and_is_let_go(tmp_path: Path) -> None:
+    copy = FileCopy("f", tmp_path / "checkpoint")
+    copy.write(NOTES[0], None)
+    lock = tmp_path / "checkpoint.lock"
+    assert lock.stat().st_mode & 0o777 == 0o600
+    with lock.open("rb") as other:
+        fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    lock.unlink()
+    lock.symlink_to(tmp_path / "elsewhere")
+    assert trouble(lambda: copy.write(NOTES[1], copy.read())) is Trouble.UNWRITABLE
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_a_file_of_the_largest_size_is_read_and_known_by_its_digest(tmp_path: Path) -> None:
+    copy = FileCopy("f", tmp_path / "checkpoint")
+    copy.write(b"x" * MAX_KEPT_BYTES, None)
+    assert copy.read() == Kept(b"x" * MAX_KEPT_BYTES, sha256(b"x" * MAX_KEPT_BYTES).hexdigest())
+    assert copy.place == sha256(f"file\0{tmp_path / 'checkpoint'}".encode()).hexdigest()
+
+
 def test_a_file_that_another_process_is_writing_is_left_to_it(tmp_path: Path) -> None:
     copy = FileCopy("f", tmp_path / "checkpoint")
     copy.write(NOTES[0], None)
@@ -209,6 +277,9 @@ def test_what_is_in_a_bucket_has_a_limit(nats_server: str) -> None:
     assert len(kept.note) == MAX_KEPT_BYTES
     copy.write(b"x" * (MAX_KEPT_BYTES + 1), kept)
     assert trouble(copy.read) is Trouble.TOO_LARGE
+    copy.write(b"", Kept(b"", "2"))
+    assert copy.read() == Kept(b"", "3")
+    assert copy.place == sha256(f"nats\0{nats_server}\0limits".encode()).hexdigest()
 
 
 def test_a_bucket_or_an_address_that_there_cannot_be(nats_server: str) -> None:
