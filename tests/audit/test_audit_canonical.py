@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from consent_gateway.audit.canonical import MAX_SAFE_INTEGER, _JcsEncoder, canonical_json
+from consent_gateway.audit.canonical import MAX_SAFE_INTEGER, _check, _JcsEncoder, canonical_json
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 VALUES = st.recursive(
@@ -63,6 +63,15 @@ def test_the_order_holds_inside_lists_and_objects() -> None:
 )
 def test_known_forms(value: object, text: str) -> None:
     assert canonical_json(value) == text.encode()
+
+
+@pytest.mark.parametrize(("value", "ascii_keys"), [
+    ("é", True), (7, True), ({}, True), ([], True), ({"a": ["é", {"b": "é"}]}, True), ([{"a": 1}, {"b": 2}], True),
+    ({"é": 1}, False), ({"é": 1, "a": 2}, False), ({"a": {"é": {}}, "b": {}}, False), ([{"é": 1}, {"a": 1}], False),
+    ({"a": [[{"é": "x"}], 1]}, False),
+])  # fmt: skip
+def test_only_keys_beyond_ascii_cost_a_sort_of_their_own(value: object, *, ascii_keys: bool) -> None:
+    assert _check(value, 0) is ascii_keys
 
 
 def test_the_encoder_writes_what_the_rfc_asks_for_and_no_float_that_json_has_not() -> None:

@@ -406,9 +406,7 @@ def test_a_server_without_entity_tags_is_written_all_the_same() -> None:
         copy.write(NOTES[0], None)
         copy.write(NOTES[1], copy.read())
         assert "if-match" not in served.asked[-1].headers
-        kept = copy.read()
-        assert kept is not None
-        assert kept.note == NOTES[1]
+        assert copy.read() == Kept(NOTES[1], "")
 
 
 def test_what_a_server_of_copies_is_asked() -> None:
@@ -472,6 +470,10 @@ def test_addresses_that_are_called(url: str) -> None:
 )  # fmt: skip
 def test_addresses_that_are_refused(url: str) -> None:
     assert not is_safe_url(url)
+
+
+def test_a_trouble_is_told_in_a_word() -> None:
+    assert str(KeptError(Trouble.TIMEOUT)) == "timeout"
 
 
 def test_places_become_copies_with_names_of_their_own(tmp_path: Path) -> None:
