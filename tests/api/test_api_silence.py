@@ -15,7 +15,8 @@ import httpx
 import pytest
 
 from edge import Edge, running
-from stalling import Proxy, stalling
+from stalling import COMMIT, Proxy, stalling
+from templates import fresh_database
 
 DEADLINE = 1.0
 LATE = 6.0  # seconds: the deadline, and what a busy machine adds
@@ -68,15 +69,28 @@ class Site:
         waits(lambda: not self.edge.admin.get("/v1/keys").json()["deferred"]["waiting"])
 
 
-@pytest.fixture
-def site(tmp_path: Path, store_url: str) -> Iterator[Site]:
-    where = nullcontext((None, store_url)) if store_url.startswith("sqlite") else stalling(store_url)
-    with where as (proxy, url), running(tmp_path / "store", url, store_deadline_seconds=DEADLINE) as edge:
+@contextmanager
+def a_site(place: Path, url: str) -> Iterator[Site]:
+    where = nullcontext((None, url)) if url.startswith("sqlite") else stalling(url)
+    with where as (proxy, through), running(place / "store", through, store_deadline_seconds=DEADLINE) as edge:
         assert edge.admin.post("/v1/sources", json=SOURCE).is_success
         items = [{"email": ANNA["email"], "country": "DE", "birth_date": "1980-05-17"}]
         assert edge.admin.post("/v1/subjects", json={"source": "crm", "items": items}).is_success
         edge.settle()
         yield Site(edge, proxy)
+
+
+@pytest.fixture
+def site(tmp_path: Path, store_url: str) -> Iterator[Site]:
+    with a_site(tmp_path, store_url) as made:
+        yield made
+
+
+@pytest.fixture
+def behind(tmp_path: Path, postgres_server: str) -> Iterator[Site]:
+    """A site on PostgreSQL, with the proxy before it."""
+    with fresh_database(postgres_server) as url, a_site(tmp_path, url) as made:
+        yield made
 
 
 def waits(condition: Callable[[], bool]) -> None:
@@ -134,3 +148,38 @@ def test_those_who_come_later_do_not_wait_for_those_who_wait(site: Site) -> None
         assert time.monotonic() - begun < LATE
     site.heals()
     assert set(site.history()) == {"withdrawn"}
+
+
+def test_an_erasure_and_a_signal_are_kept_too(site: Site) -> None:
+    found = site.edge.admin.post("/v1/subjects/lookup", json={"identifier": ANNA}).json()["pseudonym"]
+    gpc = {"source": "crm", "items": [{"subject": ANNA, "raw": "1", "kind": "gpc", "at": "2026-01-31T12:00:00Z"}]}
+    with site.hanging():
+        signal = timed(lambda: site.edge.admin.post("/v1/signals", json=gpc))
+        assert (signal.status_code, signal.json()["deferred"]) == (202, 1), signal.text
+        erased = timed(lambda: site.edge.admin.post(f"/v1/subjects/{found}/erase", json={"reason": "request"}))
+        assert erased.status_code == 202, erased.text
+        assert erased.json()["pending"]
+        stranger = timed(lambda: site.edge.client("cg_" + "0" * 43).post("/v1/signals", json=gpc))
+        assert stranger.status_code in (401, 503), "a key that was never seen cannot be known now"
+    site.heals()
+    assert site.edge.admin.post("/v1/subjects/lookup", json={"identifier": ANNA}).status_code == 404
+    assert site.edge.admin.get("/v1/keys").json()["deferred"]["refused"] == 0
+
+
+@pytest.mark.postgres
+@pytest.mark.parametrize("heard", [True, False])
+def test_what_is_in_doubt_is_found_out_with_the_same_key(behind: Site, *, heard: bool) -> None:
+    """The answer to the COMMIT is lost; the same request later is carried out once, whatever became of the first."""
+    assert behind.proxy is not None
+    headers = {"idempotency-key": "in-doubt"}
+    behind.edge.settle()
+    behind.proxy.freeze_at(COMMIT, heard=heard)
+    first = timed(lambda: behind.say(A_YES, **headers))
+    assert refused(first) in {"commit_in_doubt", "store_unavailable"}, "unless the worker was asked first"
+    behind.proxy.thaw()
+    behind.heals()
+    again = behind.say(A_YES, **headers)
+    assert again.is_success, again.text
+    assert behind.history() == ["given"]
+    third = behind.say(A_YES, **headers)
+    assert (third.content, third.headers["idempotent-replayed"]) == (again.content, "true")

@@ -113,8 +113,8 @@ def waits(condition: Callable[[], bool]) -> None:
 
 
 @contextmanager
-def a_site(place: Path, url: str) -> Iterator[Site]:
-    with running(place / "store", url, store_deadline_seconds=DEADLINE) as edge:
+def a_site(place: Path, url: str, **more: float) -> Iterator[Site]:
+    with running(place / "store", url, store_deadline_seconds=DEADLINE, **more) as edge:
         assert edge.admin.post("/v1/sources", json=SOURCE).is_success
         items = [{"email": ANNA["email"], "country": "DE", "birth_date": "1980-05-17"}]
         assert edge.admin.post("/v1/subjects", json={"source": "crm", "items": items}).is_success
@@ -202,8 +202,20 @@ def test_a_database_whose_processes_stand_still(site: Site, server: OwnServer, t
     site.check(tmp_path / "log")
 
 
-def test_a_commit_that_waits_for_a_standby_that_is_away(site: Site, server: OwnServer, tmp_path: Path) -> None:
-    """It answers questions, and no commit. Nothing that was not replicated is acknowledged, and nothing is cancelled."""
+@pytest.fixture
+def hasty(server: OwnServer, tmp_path: Path) -> Iterator[Site]:
+    """A site whose statements have less time than the deadline."""
+    with a_site(tmp_path, server.create(f"sink_{next(NUMBERS)}"), store_statement_seconds=DEADLINE / 2) as made:
+        yield made
+
+
+def test_a_commit_that_waits_for_a_standby_that_is_away(hasty: Site, server: OwnServer, tmp_path: Path) -> None:
+    """It answers questions, and no commit.
+
+    Nothing that was not replicated is acknowledged: neither the time limit of statements nor anybody else cancels the
+    wait, for PostgreSQL calls a commit done whose wait was cancelled.
+    """
+    site = hasty
     waits(lambda: audit_log.pending(site.edge.gateway) == 0)
     server.sql("ALTER SYSTEM SET synchronous_standby_names = 'away'", "SELECT pg_reload_conf()")
     try:

@@ -29,6 +29,7 @@ from consent_gateway.telemetry import Event
 Call = Request[Any, Any, Any]
 _SCOPE = "erase"
 _NOT_KEPT = "not_kept"
+_DONE = 200  # erased now: neither put off nor kept elsewhere, where the store may not answer
 
 
 @post("/v1/subjects/{pseudonym:str}/erase", status_code=200, tags=["subjects"], **documented(ErasureIn, ErasureOut))
@@ -58,7 +59,10 @@ async def erase_subject(request: Call, pseudonym: FromPath[str]) -> Response[byt
 
     try:
         reply = await desk.write(request, _SCOPE, act, event=Event.SUBJECT_ERASED, putting_off=put_off)
-        await desk.run(desk.gateway.file_tombstones)  # a reply that is repeated may be of one that could not be written
+        if reply.status_code == _DONE:
+            await desk.run(
+                desk.gateway.file_tombstones
+            )  # a reply that is repeated may be of one that could not be written
     except TombstoneError as error:
         if attempt is None:
             raise

@@ -20,7 +20,6 @@ from consent_gateway.services.gateway import Work
 
 Call = Request[Any, Any, Any]
 _PAGE = 200
-_DONE = 200  # erased now: neither put off nor kept elsewhere
 _MAX_ID = (1 << 63) - 1
 
 
