@@ -176,7 +176,7 @@ def test_a_whole_bundle_verifies_and_says_how_far_it_reaches() -> None:
     assert finding.ok, str(finding)
     told = {name: finding.details[name] for name in ("entries", "chains", "complete_to", "not_covered", "size")}
     assert told == {"entries": 7, "chains": 2, "complete_to": 8, "not_covered": 1, "size": 11}
-    assert "complete up to the map at 8 entries of the log; 1 are newer" in finding.message
+    assert "complete up to the map at 8 of 11 entries of the log; 1 are newer" in finding.message
 
 
 def test_before_the_first_map_nothing_is_complete() -> None:
@@ -184,7 +184,7 @@ def test_before_the_first_map_nothing_is_complete() -> None:
     made.record(BEN)
     finding = verify_bundle(VKEY, bundle_bytes(made.bundle(BEN)))
     assert (finding.ok, finding.details["complete_to"], finding.details["not_covered"]) == (True, 0, 1)
-    assert "complete up to no map; 1 are newer" in finding.message
+    assert "not shown to be complete: there is no map; 1 are newer" in finding.message
 
 
 def test_someone_the_map_does_not_have_yet() -> None:

@@ -16,6 +16,7 @@ from test_audit_bundles import ANNA, ANNA_BEFORE, BEN, VALID, VKEY, company, ent
 from consent_gateway.audit.bundle_files import Bundle, Logged, bundle_bytes, parse_bundle
 from consent_gateway.audit.bundles import verify_bundle
 from consent_gateway.audit.chains import chain_key, chain_secret
+from consent_gateway.audit.entries import parse_entry
 from consent_gateway.audit.log import sequence
 from consent_gateway.audit.manifests import manifest_proof, member_leaves, verify_membership, witnesses_of
 from consent_gateway.audit.proofs import inclusion_proof
@@ -43,8 +44,10 @@ def test_what_holds_says_what_was_seen() -> None:
     bundle = made.bundle(ANNA_BEFORE, ANNA)
     cosigned = replace(bundle, checkpoint=bundle.checkpoint + W2.line(bundle.checkpoint, 9))
     seen = {"origin": ORIGIN, "size": 11, "root": made.store.head().root.hex()}
-    counts = {"entries": 7, "chains": 2, "complete_to": 8, "not_covered": 1, "audiences": []}
-    message = "7 entries in 2 chains, complete up to the map at 8 entries of the log; 1 are newer than that"
+    assert bundle.published is not None
+    at = parse_entry(bundle.published.entry).at
+    counts = {"entries": 7, "chains": 2, "complete_to": 8, "map_at": at, "not_covered": 1, "audiences": []}
+    message = "7 entries in 2 chains, complete up to the map at 8 of 11 entries of the log; 1 are newer than that"
     message += "; of audiences it says nothing"
     by = [{"witness": "w2.example", "vkey": W2.vkey, "time": 9}]
     assert verify_bundle(VKEY, bundle_bytes(bundle)) == Finding(
@@ -110,8 +113,16 @@ def test_what_the_log_holds_and_is_no_entry_is_told() -> None:
     assert checked(replace(bundle, published=junk)) == refused("entry", "the entry is not JSON")
 
 
+def test_a_file_without_a_chain_is_said_to_show_nothing() -> None:
+    made = company()
+    found = checked(replace(made.bundle(BEN), chains=()))
+    assert found.ok
+    assert found.message.startswith("no chain, which shows nothing about anybody, complete up to the map at 8 of 11 ")
+
+
 @pytest.mark.parametrize(("said", "found"), [
     ({"size": 2}, refused("map", "entry 1 publishes no map", 1)),
+    ({"size": -1}, refused("map", "entry 1 publishes no map", 1)),
     ({"entries": "1"}, refused("map", "entry 1 publishes no map", 1)),
     ({"root": "00"}, refused("map", "a hash, salt or secret of the bundle is not 32 bytes in hex")),
 ])  # fmt: skip

@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 from log_builders import grow, of_entries, sqlite_log
 
-from builders import a_gateway, answer_for, dump, ref
+from builders import a_gateway, a_person, answer_for, dump, ref, take, twin, with_source
 from consent_gateway.audit import verifier
 from consent_gateway.audit.entries import EntryKind
 from consent_gateway.audit.log import make_prefix_proof
 from consent_gateway.audit.proofs import verify_consistency
+from consent_gateway.db import log_moves as stored
 from consent_gateway.db import log_store, tables
-from consent_gateway.db.engine import Store, sqlite_url
+from consent_gateway.db.engine import Session, Store, sqlite_url
 from consent_gateway.db.migrate import upgrade
 from consent_gateway.errors import AuditError, ConflictError
 from consent_gateway.services import log_moves, maps
@@ -65,7 +66,31 @@ def files(gateway: Gateway, directory: Path) -> dict[str, bytes]:
     return {str(p.relative_to(directory)): p.read_bytes() for p in directory.rglob("*") if p.is_file()}
 
 
+def test_a_source_that_goes_on_is_copied_as_of_one_moment(
+    gateway: Gateway, target: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Chains and maps are those of the head that comes with them, whatever is appended between two statements."""
+    take(with_source(gateway), [a_person(1)])
+    answer_for(gateway, ref(1))
+    grow(gateway, 60)
+    maps.publish(gateway)
+    Sequencer(gateway).drain()
+    before, taken, other = log_of(gateway.store), stored.belonging, twin(gateway)
+
+    def late(session: Session) -> object:
+        answer_for(other, ref(1))
+        Sequencer(other).drain()
+        maps.publish(other)
+        return taken(session)
+
+    monkeypatch.setattr(stored, "belonging", late)
+    move_log(gateway.store, target)
+    assert log_of(target) == before
+    assert log_of(gateway.store) != before
+
+
 def test_the_copy_is_the_log_byte_for_byte_and_goes_on(gateway: Gateway, target: Store, tmp_path: Path) -> None:
+    take(with_source(gateway), [a_person(1)])
     answer_for(gateway, ref(1))
     grow(gateway, 600)
     maps.publish(gateway)

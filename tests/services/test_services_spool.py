@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import os
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -127,6 +128,23 @@ def test_a_spool_that_cannot_be_looked_at_stops_the_start(started: Callable[[], 
     process.spool.path.mkdir()
     with pytest.raises(StoreError):
         SelfCheck(process, Copies(process, [])).run()
+
+
+@pytest.mark.parametrize("whole", [b"", b'{"a":1}\n', b'{"a":1}\n' * 200_000])
+@pytest.mark.parametrize("cut", [0, 1, 1 << 20, (1 << 20) + 1, 3 << 20])
+def test_what_a_crash_cut_off_is_no_line_however_long_it_is(tmp_path: Path, whole: bytes, cut: int) -> None:
+    (tmp_path / "spool").write_bytes(whole + b"x" * cut)
+    SpoolFile(tmp_path / "spool").append({"b": 2})
+    assert (tmp_path / "spool").read_bytes() == whole + b'{"b":2}\n'
+
+
+def test_a_line_costs_the_same_however_many_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "spool").write_bytes(b'{"a":1}\n' * 2_000_000)
+    read, taken = os.pread, list[int]()
+    monkeypatch.setattr(os, "pread", lambda fd, n, at: taken.append(n) or read(fd, n, at))
+    monkeypatch.setattr(os, "read", lambda *_: pytest.fail("all of it is read"))
+    SpoolFile(tmp_path / "spool").append({"b": 2})
+    assert sum(taken) <= 1 << 20
 
 
 def _is_locked(path: Path) -> bool:

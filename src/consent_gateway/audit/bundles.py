@@ -11,8 +11,9 @@ its chains, and each that the newest one names, of a chain that goes on, must be
 exchanged or left out while that entry is there; without it the bundle says nothing of audiences, and so does the
 finding.
 
-What it cannot say: what came after the newest map (it tells how many entries of the bundle do), whether the person has
-a further chain that nothing in these leads to, and whether there were other audiences.
+What it cannot say: what came after the map that was chosen, and whether that was the newest (it tells at which size of
+the log it was published and when, and how many entries of the bundle are newer), whether the person has a further chain
+that nothing in these leads to, and whether there were other audiences.
 
 Stand-alone: standard library, `cryptography` and the stand-alone modules beside it.
 """
@@ -56,11 +57,12 @@ _SHOWN_FIELDS = ("audience", "recipient", "purpose", "channel")
 
 @dataclass(frozen=True, slots=True)
 class _Map:
-    """The map that the bundle is held against: its root and sum, and the size of the log at which it holds."""
+    """The map that the bundle is held against: root and sum, the size of the log at which it holds, its time (ms)."""
 
     root: bytes
     entries: int
     size: int
+    at: int
 
 
 def verify_bundle(vkey: str, data: bytes, *, witnesses: Sequence[str] = (), policy: bytes | None = None) -> Finding:
@@ -85,14 +87,26 @@ def verify_bundle(vkey: str, data: bytes, *, witnesses: Sequence[str] = (), poli
         "entries": sum(len(chain.entries) for chain in bundle.chains),
         "chains": len(bundle.chains),
         "complete_to": size,
+        "map_at": None if published is None else published.at,
         "not_covered": after,
         "audiences": None if bundle.audiences is None else audiences,
     }
-    upto = "no map" if published is None else f"the map at {size} entries of the log"
-    what = f"{counts['entries']} entries in {len(bundle.chains)} chains"
-    message = f"{what}, complete up to {upto}; {after} are newer than that"
+    message = f"{_counted(bundle.chains)}, {_upto(published, opened.checkpoint)}; {after} are newer than that"
     details = {**counts, **head_details(opened.checkpoint, opened.signatures)}
     return Finding(ok=True, code="ok", message=f"{message}; {_audiences_told(audiences)}", details=details)
+
+
+def _counted(chains: Sequence[ChainPart]) -> str:
+    """Return how much there is; a file without a chain is a person's who is not in the log, or it is nobody's."""
+    entries = sum(len(chain.entries) for chain in chains)
+    return f"{entries} entries in {len(chains)} chains" if chains else "no chain, which shows nothing about anybody"
+
+
+def _upto(published: _Map | None, head: Checkpoint) -> str:
+    """Return how far that is complete: nothing tells whether the log had a newer map, only how much came after it."""
+    if published is None:
+        return "not shown to be complete: there is no map"
+    return f"complete up to the map at {published.size} of {head.size} entries of the log"
 
 
 def _audiences_told(audiences: Sequence[Mapping[str, object]]) -> str:
@@ -114,8 +128,8 @@ def _open_map(logged: Logged, head: Checkpoint) -> _Map:
     entry = _open_entry(logged, head)
     match entry.kind, entry.fields:
         case EntryKind.MAP_PUBLISHED, {"root": str(root), "entries": int(entries), "size": int(size)}:
-            if size <= logged.index:
-                return _Map(parsed("map", hash_in_hex, root), entries, size)
+            if 0 <= size <= logged.index:
+                return _Map(parsed("map", hash_in_hex, root), entries, size, entry.at)
     raise FoundError("map", f"entry {logged.index} publishes no map", logged.index)
 
 

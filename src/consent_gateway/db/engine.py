@@ -6,8 +6,8 @@ together or not at all. Nothing else in the package calls `commit`.
 - **SQLite**: WAL with `synchronous=FULL` (NORMAL loses acknowledged commits at power loss), `BEGIN IMMEDIATE` so that
   a writer never fails half-way for a lock, `secure_delete=ON` so that erased bytes are overwritten (FAST leaves copies
   of them in freed pages), temporary data in memory. Writers of one process queue on a lock instead of polling the file.
-- **PostgreSQL**: READ COMMITTED, `fsync` and `synchronous_commit` on; rows are locked where a promise needs it. No wait
-  for it is without an end (`db.connections`).
+- **PostgreSQL**: READ COMMITTED for writers, one snapshot for readers; `fsync` and `synchronous_commit` on; rows are
+  locked where a promise needs it. No wait for it is without an end (`db.connections`).
 
 A store that did not answer in time is *silent*: whoever comes next would wait as long, and hold a thread that a no may
 need. Once somebody has said that they will ask it again (`watch_silence`), it refuses at once until then.
@@ -43,6 +43,7 @@ _SQLITE_PRAGMAS = {
     "cache_size": "-65536",
 }
 _SQLITE_MUST_BE = {"journal_mode": ("wal",), "synchronous": (2, 3), "temp_store": (2,), "secure_delete": (1,)}
+_SNAPSHOT = "REPEATABLE READ"  # PostgreSQL's: of the first statement, and never in anybody's way
 _HARDLY_MS = 20
 _RETRY_SILENT = 2
 DEADLINE_SECONDS = 10.0
@@ -68,6 +69,7 @@ class Store:
         self._server = None if self.is_sqlite else self._bound(Bounds(deadline, statement))
         # The same pool and the same statements. The option is set once: to set it again for each use case is dear.
         self._writing = self.engine.execution_options(begin_immediate=True)
+        self._snapshots = self.engine if self.is_sqlite else self.engine.execution_options(isolation_level=_SNAPSHOT)
         self._path = url.partition("///")[2] if self.is_sqlite else ""
         self._file = _identity(self._path)
         self._turns = Turns()
@@ -110,7 +112,7 @@ class Store:
         """Read one consistent snapshot; on SQLite this never waits for a writer."""
         if not self.is_sqlite:
             self._require_answers()
-        with self._translated(), self.engine.connect() as connection, connection.begin():
+        with self._translated(), self._snapshots.connect() as connection, connection.begin():
             yield connection
 
     def verify(self) -> None:

@@ -140,8 +140,14 @@ def _lines(descriptor: int) -> list[bytes]:
 
 
 def _whole(descriptor: int) -> int:
-    """Return how many bytes are whole lines."""
-    return _read(descriptor).rfind(b"\n") + 1
+    """Return how many bytes are whole lines; reads from the end, for what lies before is whole."""
+    end = os.lseek(descriptor, 0, os.SEEK_END)
+    while end:
+        start = max(end - _CHUNK, 0)
+        if at := os.pread(descriptor, end - start, start).rfind(b"\n") + 1:
+            return start + at
+        end = start
+    return 0
 
 
 def _write(descriptor: int, content: bytes) -> None:
