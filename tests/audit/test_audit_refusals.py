@@ -272,8 +272,8 @@ def test_statements_that_do_not_follow(changes: dict[str, object], words: str) -
 ONE, TWO = (MapLeaf(bytes([n]) * 32, 1, KEY) for n in (1, 2))
 
 
-def published(size: int, entries: int) -> bytes:
-    fields = {"entries": entries, "size": size}
+def published(size: int, entries: int, **more: object) -> bytes:
+    fields = {"entries": entries, "size": size, **more}
     return canonical_json({"commitments": {}, "fields": fields, "kind": "map.published"})
 
 
@@ -302,6 +302,20 @@ def fed(*entries: bytes) -> None:
 ])  # fmt: skip
 def test_maps(call: Callable[[], object], words: str) -> None:
     assert said(call) == words
+
+
+BOTH = canonical_json({"commitments": {"chain": "", "other_chain": ""}, "fields": {}, "kind": "dek.rotated"})
+
+
+def test_one_size_has_one_map() -> None:
+    """The same may be published twice; another root at that size is a fork of the map, at a later size it is none."""
+    one, two = published(1, 2, root="a"), published(1, 2, root="b")
+    fed(BOTH, one, one)
+    fed(BOTH, one, published(2, 2, root="b"))
+    fed(published(0, 0, root="a"), published(1, 0, root="b"))
+    words = "the map of entry 2 is another one of the same 1 entries"
+    assert said(lambda: fed(BOTH, one, two)) == words
+    assert said(lambda: fed(BOTH, one, published(1, 2))) == words
 
 
 def test_the_largest_chain_that_there_can_be() -> None:
