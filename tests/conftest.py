@@ -13,6 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 
 import pytest
+from hypothesis import Phase, settings
 
 import catalogued
 import statements
@@ -29,6 +30,10 @@ POSTGRES_URL = "CONSENT_GATEWAY_TEST_POSTGRES"
 FIGURE = "figure"
 MUTANT = "MUTANT_UNDER_TEST"  # set by mutmut
 _Remembering = type(lru_cache(int))
+if MUTANT in os.environ:
+    # That a change is seen is all that is asked; to look for the smallest example of it takes minutes.
+    settings.register_profile("mutant", phases=(Phase.explicit, Phase.generate))
+    settings.load_profile("mutant")
 NOW = datetime(2026, 11, 18, 12, 0, tzinfo=UTC)
 
 if (memory := templates.in_memory()) is not None:
