@@ -375,6 +375,12 @@ def test_nobody_there() -> None:
     assert trouble(lost.read) in (Trouble.UNREACHABLE, Trouble.TIMEOUT)
 
 
+def test_what_a_client_reports_beside_the_call_goes_nowhere(caplog: pytest.LogCaptureFixture) -> None:
+    lost = nats_copies.NatsCopy("n", f"nats://127.0.0.1:{free_port()}", "b", SECONDS)
+    assert trouble(lost.read) in (Trouble.UNREACHABLE, Trouble.TIMEOUT)
+    assert caplog.records == []
+
+
 def test_a_server_that_is_no_nats_server_costs_a_bounded_wait() -> None:
     with peer(lambda _: Told(hang=True)) as served:
         lost = nats_copies.NatsCopy("n", served.url.replace("http", "nats"), "b", SECONDS)

@@ -18,7 +18,7 @@ from pathlib import Path
 from consent_gateway.audit.kept.port import MAX_KEPT_BYTES, Kept, KeptError, Trouble, digest_of
 
 _MODE = 0o600
-_LOCK_FLAGS = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+_LOCK_FLAGS = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ class FileCopy:
 def _replace(path: Path, content: bytes) -> None:
     """Write a file anew, whole or not at all, durable on return."""
     temporary = path.with_name(path.name + ".part")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, _MODE)
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, _MODE)
     try:
         left = memoryview(content)
         while left:
@@ -90,7 +90,7 @@ def _replace(path: Path, content: bytes) -> None:
 
 def _sync_directory(directory: Path) -> None:
     with contextlib.suppress(OSError):  # a file system that cannot flush directories keeps names by itself
-        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        descriptor = os.open(directory, os.O_RDONLY)
         try:
             os.fsync(descriptor)
         finally:

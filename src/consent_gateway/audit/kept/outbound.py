@@ -103,6 +103,6 @@ def bearer(secret_file: Path | None) -> dict[str, str]:
         token = secret_file.read_bytes()[:_SECRET_BYTES].strip()
     except OSError:
         raise KeptError(Trouble.BEARER) from None
-    if not token or not token.isascii() or not token.decode("ascii").isprintable():
+    if not token or not token.isascii() or not token.decode().isprintable():
         raise KeptError(Trouble.BEARER)
-    return {"authorization": f"Bearer {token.decode('ascii')}"}
+    return {"authorization": f"Bearer {token.decode()}"}

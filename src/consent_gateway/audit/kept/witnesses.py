@@ -133,7 +133,7 @@ def _size(answer: Answer) -> int:
     if kind != SIZE_TYPE:
         raise KeptError(Trouble.UNREADABLE)
     try:
-        return parse_decimal(answer.body.decode("ascii").removesuffix("\n"))
+        return parse_decimal(answer.body.decode().removesuffix("\n"))
     except ValueError:
         raise KeptError(Trouble.UNREADABLE) from None
 
