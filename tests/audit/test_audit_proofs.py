@@ -47,6 +47,25 @@ def test_worked_proofs_up_to_size_seven() -> None:
         assert verify_consistency(first, second, *roots, proof)
 
 
+@pytest.mark.parametrize("size", [1, 2, 7, 255, 256, 257, 1200])
+def test_many_proofs_of_one_tree_share_what_they_know(size: int) -> None:
+    store, reads = log_of(size), list[tuple[int, int]]()
+
+    def counting(level: int, index: int, width: int, /) -> bytes:
+        reads.append((level, index))
+        return store.read_tile(level, index, width)
+
+    known: dict[tuple[int, int], bytes] = {}
+    asked = [*range(0, size, 7), size - 1, 0]
+    for index in asked:
+        assert inclusion_proof(index, size, counting, known) == inclusion_proof(index, size, store.read_tile)
+    reads.clear()
+    assert inclusion_proof(asked[1 % len(asked)], size, counting, known) == inclusion_proof(
+        asked[1 % len(asked)], size, store.read_tile
+    )
+    assert reads == []
+
+
 def test_worked_proofs_at_seventy_thousand() -> None:
     want = vector("worked/tiles-70000.json")
     entries = [b"e%d" % number for number in range(want["size"])]

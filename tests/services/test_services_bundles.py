@@ -43,7 +43,7 @@ from consent_gateway.domain.ids import RecipientId, SubjectId
 from consent_gateway.domain.purposes import OWN
 from consent_gateway.domain.segments import Everyone
 from consent_gateway.domain.subjects import Choice
-from consent_gateway.errors import ForbiddenError, NotFoundError, RaceError, UnavailableError
+from consent_gateway.errors import ConflictError, ForbiddenError, NotFoundError, RaceError, UnavailableError
 from consent_gateway.services import audiences, audit_log, bundles, dek_rotation, maps, merges
 from consent_gateway.services.audit_log import Sequencer
 from consent_gateway.services.bundles import Made, Wish, hand_out
@@ -225,6 +225,14 @@ def test_the_scope_is_needed_by_name_and_of_a_key_of_our_own(crm: Gateway) -> No
     Sequencer(crm).drain()
     with crm.look() as work:
         assert not list(log_store.entries_of_kind(work.session, EntryKind.BUNDLE_DISCLOSED))
+
+
+def test_a_history_that_is_too_long_for_a_server_is_refused_before_anything(crm: Gateway) -> None:
+    with pytest.raises(ConflictError, match="more than 1 entries: use consent-gateway audit bundle"):
+        made_of(crm, 2, most=1)
+    assert bundles.before_erasure(crm, RIGHTS, name_of(crm, 2), most=1).why == "conflict"
+    assert EntryKind.BUNDLE_DISCLOSED not in kinds_in(bundle_of(crm, 2, most=2))[:-1]
+    assert made_of(crm, 2, most=None).finding.ok
 
 
 def test_a_map_that_changes_between_two_reads_is_a_race(crm: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:

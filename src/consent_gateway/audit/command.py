@@ -30,6 +30,7 @@ from consent_gateway.audit.verifier.published import verify_published_map
 _HOLDS, _FAILS = range(2)
 _MAX_FILE = 64 << 20
 _MAX_MAP = 1 << 30  # 14 million chains
+_MAX_HISTORY = 512 << 20  # some 300,000 entries
 _ABOUT = """Verify an audit log and what it handed out, without trusting whoever runs it.
 
 VKEY is the log's public key, from a source that is not the log; `-` stands for the logs of the policy file."""
@@ -166,7 +167,9 @@ def _checkpoint(given: Namespace) -> Finding:
 
 def _bundle(given: Namespace) -> Finding:
     """Check the bundle of a person."""
-    return verify_bundle(given.vkey, _content(given.bundle), witnesses=given.witness, policy=_policy(given))
+    return verify_bundle(
+        given.vkey, _content(given.bundle, _MAX_HISTORY), witnesses=given.witness, policy=_policy(given)
+    )
 
 
 def _payload(given: Namespace) -> Finding:

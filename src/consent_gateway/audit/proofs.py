@@ -31,14 +31,22 @@ class ReadTile(Protocol):
         ...
 
 
-def inclusion_proof(index: int, size: int, read_tile: ReadTile) -> tuple[bytes, ...]:
+def inclusion_proof(
+    index: int, size: int, read_tile: ReadTile, known: dict[_Range, bytes] | None = None
+) -> tuple[bytes, ...]:
     """Return the audit path of entry `index` in the tree of `size` entries, leaf to root (RFC 9162 2.1.3.1).
 
+    `known` is for whoever makes many proofs in one tree: what it holds is not computed again. Start with an empty one.
     Raises ValueError unless 0 <= index < size, or when `read_tile` returns another length than asked for.
     """
     if not 0 <= index < size:
         raise ValueError("the index is outside the tree")
-    return _hash_ranges(_inclusion_ranges(index, size), size, read_tile)
+    ranges = _inclusion_ranges(index, size)
+    if known is None:
+        return _hash_ranges(ranges, size, read_tile)
+    missing = [span for span in ranges if span not in known]
+    known.update(zip(missing, _hash_ranges(missing, size, read_tile), strict=True))
+    return tuple([known[span] for span in ranges])
 
 
 def consistency_proof(old: int, new: int, read_tile: ReadTile) -> tuple[bytes, ...]:

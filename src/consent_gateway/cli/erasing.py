@@ -67,7 +67,7 @@ def _kept(gateway: Gateway, principal: Principal, pseudonym: str, file: Path) ->
     except OSError as error:
         raise InputError(f"the bundle cannot be written to that file: {error.strerror}; nothing was done") from None
     try:
-        attempt = before_erasure(gateway, principal, pseudonym)
+        attempt = before_erasure(gateway, principal, pseudonym, most=None)
     except ForbiddenError:
         file.unlink()
         raise

@@ -42,7 +42,7 @@ def bundle(
     """
     gateway = open_gateway(store)
     principal = as_principal(gateway, key_file, ACCESS_SCOPE)
-    wish = Wish(not no_memberships, asked, mapped=True)
+    wish = Wish(not no_memberships, asked, mapped=True, most=None)
     made = hand_out(gateway, principal, pseudonym, wish)
     write_private(file, made.content)
     value = {

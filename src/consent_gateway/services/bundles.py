@@ -13,41 +13,38 @@ it. So whoever is asked to erase somebody hands it out with that (`before_erasur
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from consent_gateway.audit.bundle_files import AudiencePart, Bundle, ChainPart, Logged, Told, bundle_bytes, disclosed
-from consent_gateway.audit.bundles import named_audiences, verify_bundle
-from consent_gateway.audit.chains import CHAIN_OF, chain_key, chain_secret
-from consent_gateway.audit.commitments import opening_salt, verify_opening
-from consent_gateway.audit.entries import EntryKind, parse_entry
-from consent_gateway.audit.maps import MapProof, verify_map
-from consent_gateway.audit.proofs import inclusion_proof
+from consent_gateway.audit.bundle_files import disclosed
+from consent_gateway.audit.bundles import verify_bundle
+from consent_gateway.audit.chains import chain_key
+from consent_gateway.audit.entries import EntryKind
 from consent_gateway.audit.verifier.findings import Finding
 from consent_gateway.db import audiences as audience_db
-from consent_gateway.db import log_store, map_store
+from consent_gateway.db import log_store
 from consent_gateway.db.audiences import AudienceRow
-from consent_gateway.db.engine import Session
-from consent_gateway.db.log_store import AboutPerson
 from consent_gateway.db.merges import clusters
 from consent_gateway.domain.ids import RecipientId, SubjectId
 from consent_gateway.domain.purposes import OWN
 from consent_gateway.domain.registers import Principal
 from consent_gateway.errors import (
+    ConflictError,
     ForbiddenError,
     GatewayError,
     InternalError,
     NotFoundError,
     RaceError,
-    UnavailableError,
 )
-from consent_gateway.services import audiences, audit_log, manifests, maps, people
+from consent_gateway.services import manifests, maps, people
 from consent_gateway.services.audit_log import Sequencer
+from consent_gateway.services.bundle_making import build
 from consent_gateway.services.gateway import Gateway, Work
 from consent_gateway.services.vault import GATEWAY_ITSELF
 from consent_gateway.vault.envelope import derive_audit_key
 
 ACCESS_SCOPE = "access"
+MOST_ENTRIES = 50_000  # of a bundle that a server makes: 84 MB, and some 700 MB of memory for as long as it takes
 _ATTEMPTS = 3
 _SPARE_SECONDS = 60  # how long an audience has still to be there, so that what is recorded can be shown
 Tile = tuple[int, int, int]
@@ -56,12 +53,16 @@ Named = dict[str, str]  # by the id of an audience, the pseudonym by which it kn
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What a bundle is to have: the audiences that had the person, others of these ids too, and a map made for it."""
+    """What a bundle is to have: the audiences that had the person, others of these ids too, and a map made for it.
+
+    `most`: how many entries it may have; None for any number, where one caller alone waits for it.
+    """
 
     memberships: bool = True
     audiences: tuple[str, ...] = ()
     mapped: bool = False
     reason: str = "request"
+    most: int | None = MOST_ENTRIES
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,14 +87,14 @@ class Attempt:
     bug: Exception | None = None
 
 
-def before_erasure(gateway: Gateway, actor: Principal, pseudonym: str) -> Attempt:
+def before_erasure(gateway: Gateway, actor: Principal, pseudonym: str, most: int | None = MOST_ENTRIES) -> Attempt:
     """Hand out a person's bundle, who is erased next, under a map that was made for it; see `hand_out`.
 
     Whatever goes wrong is told and goes no further: nobody stays because a file could not be made (GDPR Art 17(1)).
     Only a key that may not have bundles is refused, by ForbiddenError, for its caller has asked for one.
     """
     try:
-        return Attempt(hand_out(gateway, actor, pseudonym, Wish(mapped=True, reason="erasure")))
+        return Attempt(hand_out(gateway, actor, pseudonym, Wish(mapped=True, reason="erasure", most=most)))
     except ForbiddenError:
         raise
     except GatewayError as error:
@@ -113,9 +114,9 @@ def entries_after(made: Made, chains: Mapping[bytes, int]) -> int:
 def hand_out(gateway: Gateway, actor: Principal, pseudonym: str, wish: Wish) -> Made:
     """Record that a person's bundle is handed out, and return it.
 
-    NotFoundError for nobody, and for an audience that is asked for and is not there; ForbiddenError for a key that is
-    not our own or lacks the scope by name; RaceError where the person, or the map, kept changing; UnavailableError
-    while the log does not take the entry.
+    NotFoundError for nobody, and for an audience that is asked for and is not there; ConflictError for a history that
+    is too long; ForbiddenError for a key that is not our own or lacks the scope by name; RaceError where the person, or
+    the map, kept changing; UnavailableError while the log does not take the entry.
     """
     for _ in range(_ATTEMPTS - 1):
         try:
@@ -128,7 +129,9 @@ def hand_out(gateway: Gateway, actor: Principal, pseudonym: str, wish: Wish) -> 
 def _hand_out(gateway: Gateway, actor: Principal, pseudonym: str, wish: Wish) -> Made:
     with gateway.look(actor) as work:
         subject_id = people.named_by(work, pseudonym)
-        named = _audiences_of(work, _members(work, subject_id), wish)
+        members = _members(work, subject_id)
+        _require_fitting(work, members, wish)
+        named = _audiences_of(work, members, wish)
     with gateway.work(actor) as work:
         uid = record(work, subject_id, named, wish.reason)
     _integrate(gateway, publishing=wish.mapped)
@@ -160,6 +163,11 @@ def _require_access(actor: Principal) -> None:
     # By name, as `reveal_plain` and `disclose`: who runs the gateway need not read all that ever happened to somebody.
     if actor.recipient != OWN or ACCESS_SCOPE not in actor.scopes:
         raise ForbiddenError(f"a bundle needs a key of our own with the scope {ACCESS_SCOPE}, by name")
+
+
+def _require_fitting(work: Work, members: Sequence[SubjectId], wish: Wish) -> None:
+    if wish.most is not None and sum(log_store.opening_count(work.session, m) for m in members) > wish.most:
+        raise ConflictError(f"more than {wish.most} entries: use consent-gateway audit bundle, or erase --bundle")
 
 
 def _audiences_of(work: Work, members: Sequence[SubjectId], wish: Wish) -> dict[SubjectId, Named]:
@@ -212,93 +220,8 @@ def record(work: Work, subject_id: SubjectId, named: Mapping[SubjectId, Named], 
     return uids[subject_id]
 
 
-# -- building ------------------------------------------------------------------------------------------------------
-
-
-class _Reader:
-    """Proofs under one checkpoint; tiles are read once."""
-
-    def __init__(self, session: Session, size: int) -> None:
-        self._session = session
-        self.size = size
-        self._tiles: dict[Tile, bytes] = {}
-
-    def logged(self, index: int, entry: bytes) -> Logged:
-        """Return an entry with its proof."""
-        return Logged(index, entry, inclusion_proof(index, self.size, self._tile))
-
-    def find(self, uid: bytes) -> Logged | None:
-        """Return an entry with its proof, None if the checkpoint does not cover it."""
-        found = log_store.find_entry(self._session, uid)
-        return None if found is None or found[0] >= self.size else self.logged(*found)
-
-    def _tile(self, level: int, index: int, width: int, /) -> bytes:
-        place = (level, index, width)
-        if place not in self._tiles:
-            self._tiles[place] = log_store.read_tile(self._session, level, index, width)
-        return self._tiles[place]
-
-
 def _made(work: Work, subject_id: SubjectId, uid: bytes) -> Made:
     """Return the bundle of a person whose disclosure is recorded."""
-    members = _members(work, subject_id)
-    head = log_store.checkpoint(work.session)
-    reader = _Reader(work.session, 0 if head is None else head[0])
-    if reader.find(uid) is None:
-        raise UnavailableError("the log has not taken the entry of the disclosure yet", retry_after=1)
-    published = map_store.newest(work.session)
-    mapped = None if published is None else reader.find(published.uid)
-    proven = None if mapped is None else published
-    chains = [part for member in members for part in _chains(work, member, reader, proven)]
-    shown = tuple(_audience(work, reader, *named) for named in sorted(named_audiences(chains)))
-    content = bundle_bytes(Bundle(audit_log.checkpoint(work.session), mapped, tuple(chains), shown))
+    content, chains = build(work, _members(work, subject_id), uid)
     finding = verify_bundle(work.gateway.signer.vkey, content)
-    counts = {chain_key(chain.secret): len(chain.entries) for chain in chains}
-    return Made(content, finding, uid, counts)
-
-
-def _chains(
-    work: Work, subject_id: SubjectId, reader: _Reader, published: map_store.PublishedMap | None
-) -> Iterator[ChainPart]:
-    """Yield the chains of one subject that have entries, the former ones first, as they followed each other."""
-    today, *former = work.gateway.vault.audit_keys(work.session, subject_id)
-    about = log_store.about_person(work.session, subject_id, reader.size)
-    for key in (*reversed(former), today):
-        told = tuple(_told(key, found, reader) for found in about if _is_under(key, found))
-        if told:
-            secret = chain_secret(key)
-            proof = None if published is None else _proof(work.session, secret, published)
-            yield ChainPart(secret, told, proof)
-
-
-def _is_under(audit_key: bytes, found: AboutPerson) -> bool:
-    """Tell whether the entry is in the chain of this key: it has a place, and its opening opens under the key."""
-    made = parse_entry(found.entry).commitments
-    salt = opening_salt(audit_key, found.uid, found.name)
-    return CHAIN_OF[found.name] in made and verify_opening(made[found.name], salt, found.payload)
-
-
-def _told(audit_key: bytes, found: AboutPerson, reader: _Reader) -> Told:
-    chain_salt, salt = (opening_salt(audit_key, found.uid, name) for name in (CHAIN_OF[found.name], found.name))
-    return Told(reader.logged(found.index, found.entry), found.name, chain_salt, salt, found.payload)
-
-
-def _proof(session: Session, secret: bytes, published: map_store.PublishedMap) -> MapProof:
-    key = chain_key(secret)
-    proof = maps.proof(session, key)
-    if not verify_map(key, proof, published.root, published.entries):
-        raise RaceError  # the next map was published between two reads
-    return proof
-
-
-def _audience(work: Work, reader: _Reader, audience_id: str, pseudonym: str) -> AudiencePart:
-    """Return the proof of an audience; RaceError once it has gone, or while its entry is not in the log."""
-    try:
-        row = audiences.find(work, audience_id)
-    except NotFoundError:
-        raise RaceError from None
-    logged = reader.find(bytes(row.entry_uid))
-    if logged is None:
-        raise RaceError
-    member, leaves = manifests.leaves(work, row, pseudonym)
-    return AudiencePart(logged, pseudonym, member, leaves)
+    return Made(content, finding, uid, {chain_key(chain.secret): len(chain.entries) for chain in chains})
