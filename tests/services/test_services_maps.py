@@ -11,13 +11,26 @@ from sqlalchemy import delete, select, update
 
 from builders import a_consent, a_person, answer_for, dump, ref, take, twin, with_source
 from consent_gateway.audit.entries import EntryKind, parse_entry
-from consent_gateway.audit.maps import MapLeaf, SumCheck, check_growth, check_published, subtree, verify_map
+from consent_gateway.audit.maps import (
+    MapLeaf,
+    Subtree,
+    SumCheck,
+    check_growth,
+    check_published,
+    subtree,
+    unpack_leaves,
+    verify_map,
+)
 from consent_gateway.clock import FixedClock
 from consent_gateway.db import map_store, tables
 from consent_gateway.db.map_store import PublishedMap
-from consent_gateway.services import maps, worker
+from consent_gateway.services import maps
 from consent_gateway.services.audit_log import Sequencer
+from consent_gateway.services.checkpoint_copies import Copies
 from consent_gateway.services.gateway import Gateway
+from consent_gateway.services.log_gate import Fault, FaultKind
+from consent_gateway.services.log_keeper import Care, LogKeeper
+from consent_gateway.services.self_check import SelfCheck
 from fakes import PowerCutError, faults_of
 
 
@@ -118,12 +131,13 @@ def test_a_map_holds_at_its_size_while_the_log_goes_on(crm: Gateway, monkeypatch
     proven(crm, published(crm))
 
 
-def test_only_one_of_two_publishes(crm: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_one_of_two_publishes(crm: Gateway, clock: FixedClock, monkeypatch: pytest.MonkeyPatch) -> None:
     Sequencer(crm).drain()
     other, original = twin(crm), maps._put
 
     def raced(*args: object) -> PublishedMap | None:
         monkeypatch.undo()
+        clock.advance(timedelta(seconds=maps.PATIENCE_SECONDS))
         assert maps.publish(other) is not None
         return original(*args)  # type: ignore[arg-type]
 
@@ -132,47 +146,130 @@ def test_only_one_of_two_publishes(crm: Gateway, monkeypatch: pytest.MonkeyPatch
     assert checked(crm).newest is not None
 
 
-def test_a_map_that_dies_anywhere_is_not_there(crm: Gateway) -> None:
-    Sequencer(crm).drain()
-    faults, before = faults_of(crm.store), dump(crm.store)
-    for at in range(20):
+def read_map(gateway: Gateway) -> tuple[PublishedMap | None, list[MapLeaf], dict[int, Subtree]]:
+    """What counts of the published map."""
+    with gateway.look() as work:
+        session = work.session
+        return map_store.newest(session), list(map_store.map_leaves(session)), map_store.nodes(session)
+
+
+def until_published(gateway: Gateway, clock: FixedClock, ends: Callable[[], object]) -> PublishedMap:
+    """Publish again and again, dying one statement later each time; whatever an attempt left does not count."""
+    faults, before, log = faults_of(gateway.store), read_map(gateway), log_of(gateway)
+    for at in range(200):
         try:
             with faults.cut(at=at):
-                done = maps.publish(crm)
+                done = maps.publish(gateway)
         except PowerCutError:
-            assert dump(crm.store) == before
+            assert (read_map(gateway), log_of(gateway)) == (before, log)
+            clock.advance(timedelta(seconds=maps.PATIENCE_SECONDS))
+            ends()
+            log = log_of(gateway)
         else:
-            assert at > 3
+            assert at > 5
             assert done is not None
-            proven(crm, done)
-            return
+            return done
     raise AssertionError
+
+
+def test_a_map_that_dies_anywhere_is_not_there(
+    crm: Gateway, clock: FixedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first map, and one over leaves that were there before, while chains grow between the attempts."""
+    monkeypatch.setattr(maps, "_STEP", 9)
+    Sequencer(crm).drain()
+    proven(crm, until_published(crm, clock, lambda: None))
+    people = iter(range(1, 200))
+    answer_for(crm, ref(1))
+    Sequencer(crm).drain()
+    done = until_published(crm, clock, lambda: answer_for(crm, ref(1 + next(people) % 39)))
+    proven(crm, done)
+    assert checked(crm).newest == (done.size, done.entries)
+
+
+def test_a_map_that_is_half_written_does_not_count_and_the_one_before_does(
+    crm: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(maps, "_STEP", 1)
+    proven(crm, published(crm))
+    for number in range(1, 40):
+        answer_for(crm, ref(number))
+    take(crm, [a_person(99)])
+    take(crm, [a_consent(ref(99))])
+    Sequencer(crm).drain()
+    before, steps = read_map(crm), maps.publishing(crm)
+    count = 0
+    while (done := next(steps)) is None:
+        assert read_map(crm) == before
+        proven(crm, before[0])  # type: ignore[arg-type]
+        count += 1
+    assert count > 20
+    assert done.number == 2
+    proven(crm, done)
+
+
+def test_an_attempt_that_others_took_over_writes_nothing_more(
+    crm: Gateway, clock: FixedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It slept for a minute between two steps; its leaves of before are overwritten, those after are refused."""
+    monkeypatch.setattr(maps, "_STEP", 4)
+    Sequencer(crm).drain()
+    slow, other = maps.publishing(crm), twin(crm)
+    assert [next(slow) for _ in range(3)] == [None, None, None]
+    assert maps.publish(other) is None  # one is under way
+    for number in range(1, 40):
+        answer_for(crm, ref(number))
+    Sequencer(crm).drain()
+    clock.advance(timedelta(seconds=maps.PATIENCE_SECONDS))
+    done = maps.publish(other)
+    assert done is not None
+    assert list(slow) == []
+    proven(crm, done)
+    assert checked(crm).newest == (done.size, done.entries)
 
 
 def test_when_the_next_is_due(crm: Gateway, clock: FixedClock) -> None:
     Sequencer(crm).drain()
-    first = maps.due(crm)
-    assert first is not None
-    list(first)
-    assert maps.due(crm) is None
-    clock.advance(timedelta(hours=1))
-    assert maps.due(crm) is not None
+    assert maps.due(crm)
+    published(crm)
+    assert not maps.due(crm)
+    clock.advance(timedelta(seconds=3599))
+    assert not maps.due(crm)
+    clock.advance(timedelta(seconds=1))
+    assert maps.due(crm)
 
 
-def test_the_worker_publishes_between_its_rounds(crm: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Housekeeping begins it, and each round does a step."""
-    monkeypatch.setattr(maps, "_STEP", 5)
+def keeper_of(gateway: Gateway, errors: list[Exception]) -> LogKeeper:
+    return LogKeeper(gateway, SelfCheck(gateway, Copies(gateway, ())), Care(), errors.append)
+
+
+def test_the_keeper_of_the_log_publishes_what_is_due(crm: Gateway) -> None:
+    Sequencer(crm).drain()
     errors: list[Exception] = []
-    at_work = worker.Worker(crm, errors.append)
-    rounds = 0
-    while at_work._publishing is not None or not rounds:
-        at_work._round(tally=False, housekeep=not rounds)
-        rounds += 1
-    assert (errors, rounds > 7) == ([], True)
-    with crm.look() as work:
-        done = map_store.newest(work.session)
-    assert done is not None
-    proven(crm, done)
+    keeper = keeper_of(crm, errors)
+    assert keeper._mapped()
+    first = read_map(crm)[0]
+    assert first is not None
+    answer_for(crm, ref(1))
+    Sequencer(crm).drain()
+    assert keeper._mapped()  # something changed, and it is not due
+    assert (read_map(crm)[0], errors) == (first, [])
+
+
+def test_the_keeper_ends_between_two_steps(crm: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(maps, "_STEP", 1)
+    Sequencer(crm).drain()
+    keeper = keeper_of(crm, [])
+    keeper._mapping._stopping.set()
+    assert keeper._mapped()
+    assert read_map(crm) == (None, [], {})
+
+
+def test_no_map_is_published_while_the_log_does_not_stand(crm: Gateway) -> None:
+    Sequencer(crm).drain()
+    crm.gate.report("test", Fault(FaultKind.FORKED))
+    assert keeper_of(crm, [])._mapped()
+    assert read_map(crm)[0] is None
 
 
 # -- what a dishonest operator would do, and who sees it -----------------------------------------------------------
@@ -213,7 +310,7 @@ def test_a_chain_that_shrinks_is_found_by_whoever_kept_the_map_before(crm: Gatew
     answer_for(crm, ref(1))
     Sequencer(crm).drain()
     with crm.store.transaction() as session:
-        grown = {leaf.key: leaf for leaf in map_store.changes(session)[1]}
+        grown = [leaf.key for packed in map_store.changes(session)[1].values() for leaf in unpack_leaves(packed)]
         victim = next(leaf.key for leaf in older if leaf.key not in grown)
         (winner,) = grown
         statement = update(tables.audit_chains)

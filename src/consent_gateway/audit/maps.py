@@ -265,15 +265,24 @@ def _read(entry: bytes) -> object:
 
 def write_leaves(leaves: Iterable[MapLeaf]) -> Iterator[bytes]:
     """Yield the file of a map: key ‖ u64 count ‖ link of every chain, in the order of the keys; 72 bytes each."""
-    for leaf in leaves:
-        yield leaf.key + leaf.entries.to_bytes(_U64, "big") + leaf.link
+    return map(pack_leaf, leaves)
+
+
+def pack_leaf(leaf: MapLeaf) -> bytes:
+    """Return key ‖ u64 count ‖ link; 72 bytes."""
+    return leaf.key + leaf.entries.to_bytes(_U64, "big") + leaf.link
+
+
+def unpack_leaves(data: bytes) -> list[MapLeaf]:
+    """Return the leaves that were packed, as they are."""
+    return [_leaf_at(data, at) for at in range(0, len(data), _LEAF_BYTES)]
 
 
 def read_leaves(data: bytes) -> list[MapLeaf]:
     """Return the chains in the file of a map; ValueError unless they are whole, in order, each once and not empty."""
     if len(data) % _LEAF_BYTES:
         raise ValueError("the file of a map is cut off")
-    leaves = [_leaf_at(data, at) for at in range(0, len(data), _LEAF_BYTES)]
+    leaves = unpack_leaves(data)
     if any(a.key >= b.key for a, b in pairwise(leaves)):
         raise ValueError("the chains of a map are not in order, each once")
     if any(not leaf.entries for leaf in leaves) or sum(leaf.entries for leaf in leaves) >= _MOST:

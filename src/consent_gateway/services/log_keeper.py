@@ -1,4 +1,4 @@
-"""The threads that look after the log of one process: self-check, backlog, a thread for each copy.
+"""The threads that look after the log of one process: self-check, backlog, the map of chains, a thread for each copy.
 
 A thread for each place, because one that is slow must not hold up the others; none of them is on the way of a commit.
 Copies are written as soon as a batch was published, at most once in `COPY_PACE_SECONDS`, and compared at least once in
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from consent_gateway.audit.kept.port import Copy
 from consent_gateway.db import log_store
 from consent_gateway.errors import StoreError
-from consent_gateway.services import spool
+from consent_gateway.services import maps, spool
 from consent_gateway.services.checkpoint_copies import Copies
 from consent_gateway.services.gateway import Gateway
 from consent_gateway.services.log_gate import SILENCE, Fault, FaultKind
@@ -26,6 +26,7 @@ from consent_gateway.services.witnessing import Witnessing
 
 COPY_PACE_SECONDS = 1.0
 BACKLOG_SECONDS = 1.0
+MAP_SECONDS = 60.0  # between looks whether another map is due
 ASK_SECONDS = 1.0
 _STOP_SECONDS = 15.0
 
@@ -60,10 +61,12 @@ class LogKeeper:
             self._followers.append(Loop("log-witnesses", self._witnessed, on_error, idle=seconds, pace=seconds))
         self._waited = False  # whether the last check found lines in the spool that are not ours
         self._silence = Loop("log-silence", self._answers, on_error, idle=ASK_SECONDS)
+        self._mapping = Loop("log-map", self._mapped, on_error, idle=MAP_SECONDS, first=False)
         self._loops = [
             self._silence,
             Loop("log-check", self._checked, on_error, idle=care.check_seconds, pace=min(care.check_seconds, 1.0)),
             Loop("log-backlog", self._measured, on_error, idle=BACKLOG_SECONDS, pace=BACKLOG_SECONDS),
+            self._mapping,
             *self._followers,
         ]
 
@@ -149,6 +152,16 @@ class LogKeeper:
         if waits and self._waited:
             spool.notice(self._gateway)
         self._waited = waits
+
+    def _mapped(self) -> bool:
+        """Publish the next map of chains when it is due; in a thread of its own, since every chain is looked at."""
+        gateway = self._gateway
+        if gateway.store.is_silent or gateway.gate.refusal is not None or not maps.due(gateway):
+            return True
+        for _ in maps.publishing(gateway):
+            if self._mapping.stops:
+                break
+        return True
 
     def _measured(self) -> bool:
         if self._gateway.store.is_silent:

@@ -13,7 +13,10 @@ _FIRST_BACKOFF = 1.0
 
 
 class Loop:
-    """Runs `act` until `stop`; `act` returns whether it succeeded. `last`: once more when it is stopped."""
+    """Runs `act` until `stop`; `act` returns whether it succeeded.
+
+    `first`: at once when it is started; `last`: once more when it is stopped.
+    """
 
     def __init__(
         self,
@@ -23,19 +26,26 @@ class Loop:
         *,
         idle: float,
         pace: float = 0,
+        first: bool = True,
         last: bool = False,
     ) -> None:
         self._act, self._on_error = act, on_error
-        self._idle, self._pace, self._last = idle, pace, last
+        self._idle, self._pace, self._first, self._last = idle, pace, first, last
         self._wake = threading.Event()
         self._stopping = threading.Event()
         self._backoff = 0.0
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def start(self) -> None:
-        """Begin with a first round at once."""
-        self._wake.set()
+        """Begin; with a first round at once, unless it was made otherwise."""
+        if self._first:
+            self._wake.set()
         self._thread.start()
+
+    @property
+    def stops(self) -> bool:
+        """Tell a long round that it is to end."""
+        return self._stopping.is_set()
 
     def wake(self) -> None:
         """Say that there is something to do."""

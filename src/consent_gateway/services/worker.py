@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 
 from consent_gateway.db import audiences, deferrals, intake
 from consent_gateway.errors import GatewayError
-from consent_gateway.services import approvals, denials, holds, maps, retention, tombstones
+from consent_gateway.services import approvals, denials, holds, retention, tombstones
 from consent_gateway.services.audit_log import Sequencer
 from consent_gateway.services.erasure import forget_spellings
 from consent_gateway.services.gateway import Gateway
@@ -41,7 +41,6 @@ class Worker:
         self._on_error = on_error
         self.failed = False  # whether the last round failed: the gateway is not ready while the log stands still
         self._retention: Iterator[None] | None = None  # the day's run, while it is under way
-        self._publishing: maps.Publishing | None = None  # the next map of chains, likewise
         self._indexing = False  # whether there may be more blocks of the log to index
         self._wake = threading.Event()
         self._stopping = threading.Event()
@@ -95,7 +94,6 @@ class Worker:
                 self._housekeep()
             self._index(tally=tally)
             self._retain()
-            self._map()
             self._clear_residue()
             self.failed = False
         except Exception as error:  # noqa: BLE001 - a job that ends with its first error would stop the log in silence
@@ -137,11 +135,6 @@ class Worker:
         if self._retention is not None and next(self._retention, _DONE) is _DONE:
             self._retention = None
 
-    def _map(self) -> None:
-        """Do a step of the next map of chains."""
-        if self._publishing is not None and next(self._publishing, _DONE) is _DONE:
-            self._publishing = None
-
     def _finish(self) -> None:
         try:
             self._sequencer.drain()
@@ -163,6 +156,4 @@ class Worker:
             approvals.lapse(work)
         if self._retention is None:
             self._retention = retention.due(self._gateway)
-        if self._publishing is None:
-            self._publishing = maps.due(self._gateway)
         self._gateway.store.truncate_log()

@@ -1,5 +1,8 @@
 """A long log: what a receipt costs, how fast it is written out and verified, and that its length costs nothing.
 
+And the map of as many chains as the log has entries, all of which grew since the map before: made up as rows, for only
+how many there are matters here.
+
 The log of the site grows to as many entries as the plan says, by the sequencer's own path. Then a receipt is made for
 entries picked all over it, all of it is exported as files, and the auditor's verifier hashes those again. The limit of
 the verifier is SHA-256 over the same leaves in a loop, without a file and without a tree.
@@ -10,8 +13,11 @@ from __future__ import annotations
 import resource
 import shutil
 from hashlib import sha256
+from itertools import pairwise
 from pathlib import Path
 from time import perf_counter
+
+from sqlalchemy import update
 
 from consent_gateway.audit.entries import EntryKind, EntryWriter
 from consent_gateway.audit.verifier import verify_directory
@@ -20,8 +26,10 @@ from consent_gateway.cli.bench.site import Site
 from consent_gateway.cli.bench.stats import Figure, Limit, percentile, spread
 from consent_gateway.cli.demo.dice import Dice
 from consent_gateway.db import log_store
+from consent_gateway.db.bulk import upsert_many
+from consent_gateway.db.tables import audit_chains, audit_map_attempts
 from consent_gateway.errors import UnavailableError
-from consent_gateway.services import audit_log
+from consent_gateway.services import audit_log, maps
 from consent_gateway.services.log_directories import PlainDirectory
 from consent_gateway.services.log_exports import export
 
@@ -33,7 +41,7 @@ _MILLION = 1_000_000
 
 def measure(site: Site) -> list[Figure]:
     """Let the log grow, then measure what its length could cost."""
-    return [*_growth(site), *_receipts(site), *_outside(site)]
+    return [*_growth(site), *_receipts(site), *_outside(site), *_map(site)]
 
 
 def _growth(site: Site) -> list[Figure]:
@@ -96,6 +104,23 @@ def _outside(site: Site) -> list[Figure]:
         Figure("log exported as files", spread([written]), "entries/s", note=note),
         Figure("log verified", spread(verified), "entries/s", (limit,), AIM_VERIFIED, note=note),
         Figure("log verified, two processes", spread(shared), "entries/s", (limit,), AIM_VERIFIED, note=note),
+    ]
+
+
+def _map(site: Site) -> list[Figure]:
+    """Publish the map of many chains, and look how long one step of it takes, which is the most a writer waits."""
+    dice, count = Dice("chains"), site.plan.entries
+    keys = (b"".join(dice.below(1 << 64).to_bytes(8, "big") for _ in range(4)) for _ in range(count))
+    with site.gateway.store.transaction() as session:
+        upsert_many(session, audit_chains, ("chain_key", "count", "link"), [(key, 1, bytes(32)) for key in keys])
+        session.execute(update(audit_map_attempts).values(moved_at=0))  # a server that has ended may have begun one
+    begun = perf_counter()
+    ends = [perf_counter() for _ in maps.publishing(site.gateway)]  # the first is that of reading what grew
+    longest = max((after - before for before, after in pairwise(ends)), default=ends[-1] - begun) * 1000
+    note = f"{count:,} chains, all of which grew"
+    return [
+        Figure("chains in a map, published", spread([count / (ends[-1] - begun)]), "chains/s", note=note),
+        Figure("the longest step that writes", spread([longest]), "ms", note=note),
     ]
 
 

@@ -95,13 +95,26 @@ audit_chains = Table(
 )
 
 # The newest published map of chains: its leaves, the nodes over their first bits by number, and each map's root.
+# A leaf counts from the map of its attempt on; until that is published, and if it never is, what it was counts.
 audit_map_leaves = Table(
     "audit_map_leaves",
     metadata,
     Column("chain_key", LargeBinary(32), primary_key=True),
     Column("count", BigInteger, nullable=False),
     Column("link", LargeBinary(32), nullable=False),
+    Column("was_count", BigInteger, nullable=False, server_default="0"),  # 0: it was not there
+    Column("was_link", LargeBinary(32)),
+    Column("attempt", BigInteger, nullable=False, server_default="0"),
     sqlite_with_rowid=False,
+)
+
+# Who publishes next: the newest attempt alone may write, and only until another begins.
+audit_map_attempts = Table(
+    "audit_map_attempts",
+    metadata,
+    Column("id", SmallInteger, primary_key=True, autoincrement=False),
+    Column("attempt", BigInteger, nullable=False),
+    Column("moved_at", BigInteger, nullable=False),
 )
 
 audit_map_nodes = Table(
@@ -123,6 +136,7 @@ audit_maps = Table(
     Column("chains", BigInteger, nullable=False),
     Column("entry_uid", LargeBinary(16), nullable=False),
     Column("published_at", BigInteger, nullable=False),
+    Column("attempt", BigInteger, nullable=False, server_default="0"),
 )
 
 audit_index = Table(
@@ -157,7 +171,8 @@ CLASSES: Classes = {
     "audit_head": {"log": "id size root checkpoint"},
     "audit_openings": {"log": "uid name", "pseudonymous": "subject_id payload"},
     "audit_chains": {"log": "chain_key count link"},
-    "audit_map_leaves": {"log": "chain_key count link"},
+    "audit_map_leaves": {"log": "chain_key count link was_count was_link attempt"},
+    "audit_map_attempts": {"log": "id attempt", "time": "moved_at"},
     "audit_map_nodes": {"log": "number hash entries chains"},
-    "audit_maps": {"log": "number size root entries chains entry_uid", "time": "published_at"},
+    "audit_maps": {"log": "number size root entries chains entry_uid attempt", "time": "published_at"},
 }
