@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from consent_gateway.assembly import care, self_checked, witnessing_of
-from consent_gateway.db.migrate import require_head
+from consent_gateway.db.revisions import require_head
 from consent_gateway.errors import TombstoneError
 from consent_gateway.services import own_key, tombstones
 from consent_gateway.services.audit_log import require_own_log

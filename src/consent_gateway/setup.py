@@ -13,7 +13,8 @@ from pathlib import Path
 from consent_gateway.assembly import build_gateway, key_service
 from consent_gateway.audit.entries import EntryKind
 from consent_gateway.db.engine import Store
-from consent_gateway.db.migrate import current, upgrade
+from consent_gateway.db.migrate import upgrade
+from consent_gateway.db.revisions import current
 from consent_gateway.errors import ConflictError, KeyringError
 from consent_gateway.services import policies, principals, registers, tombstones
 from consent_gateway.services.audit_log import Sequencer

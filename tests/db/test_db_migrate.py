@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import pytest
+from alembic.config import Config
+from alembic.script import ScriptDirectory
 from sqlalchemy import inspect, text
 
 from consent_gateway.db import erasures, retention, tombstones
 from consent_gateway.db.engine import Store
-from consent_gateway.db.migrate import current, downgrade, drift, head, require_head, upgrade
+from consent_gateway.db.migrate import downgrade, drift, upgrade
+from consent_gateway.db.revisions import current, head, require_head, scripts
 from consent_gateway.db.tables import metadata
 from consent_gateway.domain.ids import SubjectId
 from consent_gateway.errors import StoreError
@@ -31,6 +34,12 @@ def test_up_down_and_up_again(store_url: str) -> None:
     upgrade(store)
     assert tables_of(store) == set(metadata.tables)
     store.dispose()
+
+
+def test_the_revision_that_the_code_needs_is_what_the_tool_says() -> None:
+    config = Config()
+    config.set_main_option("script_location", str(scripts()))
+    assert head() == ScriptDirectory.from_config(config).get_current_head()
 
 
 def test_the_migrations_make_the_tables_of_the_code(store: Store) -> None:

@@ -8,7 +8,7 @@ import msgspec
 from litestar import Request, Response, get
 
 from consent_gateway.api.desk import JSON, desk_of
-from consent_gateway.db.migrate import require_head
+from consent_gateway.db.revisions import require_head
 from consent_gateway.errors import AuditError
 
 

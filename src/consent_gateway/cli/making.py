@@ -11,6 +11,7 @@ from consent_gateway.cli.opening import read_settings
 from consent_gateway.cli.options import emit, json_option, store_option
 from consent_gateway.db import migrate as migrations
 from consent_gateway.db.engine import Store
+from consent_gateway.db.revisions import current, head
 from consent_gateway.services import policies
 from consent_gateway.services.tombstones import settle
 from consent_gateway.settings import Settings
@@ -47,14 +48,14 @@ def migrate(store: Path | None, revision: str) -> None:
     """Bring the schema to the version of the code (or to another)."""
     settings = read_settings(store)
     database = Store(settings.database())
-    before = migrations.current(database)
+    before = current(database)
     if revision == "base":
         migrations.downgrade(database)
     else:
         migrations.upgrade(database, revision)
-    if migrations.current(database) == migrations.head():
+    if current(database) == head():
         _record_packs(settings)
-    click.echo(f"schema: {before or 'nothing'} -> {migrations.current(database) or 'nothing'}")
+    click.echo(f"schema: {before or 'nothing'} -> {current(database) or 'nothing'}")
     database.dispose()
 
 

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from consent_gateway.assembly import build_gateway, self_checked
-from consent_gateway.db.migrate import require_head
+from consent_gateway.db.revisions import require_head
 from consent_gateway.domain.registers import Principal
 from consent_gateway.errors import AuthenticationError, ForbiddenError
 from consent_gateway.services.audit_log import require_own_log

@@ -13,7 +13,8 @@ from consent_gateway.assembly import build_gateway, key_service, self_checked
 from consent_gateway.cli.opening import open_gateway, read_settings
 from consent_gateway.cli.options import emit, json_option, store_option
 from consent_gateway.db import key_jobs as job_rows
-from consent_gateway.db.migrate import drift, require_head
+from consent_gateway.db.migrate import drift
+from consent_gateway.db.revisions import require_head
 from consent_gateway.errors import GatewayError
 from consent_gateway.services import own_key, tombstones
 from consent_gateway.services import reconcile as reconciling
