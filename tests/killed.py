@@ -23,8 +23,9 @@ from builders import (
 )
 from consent_gateway.assembly import build_gateway
 from consent_gateway.audit.verifier import verify_directory
-from consent_gateway.db import index_destructions, key_epochs, tables
 from consent_gateway.db import key_jobs as job_rows
+from consent_gateway.db import tables
+from consent_gateway.db.destructions import INDEX_GENERATIONS, KEY_EPOCHS
 from consent_gateway.services import audit_log, principals, registers
 from consent_gateway.services.decisions import Ask, Decision, decide
 from consent_gateway.services.gateway import SYSTEM, Gateway
@@ -104,8 +105,8 @@ class Killed:
         """The kinds of the jobs that are not finished, and what is decided and not destroyed."""
         with self.process() as gateway, gateway.store.reading() as session:
             jobs = [job.kind.value for job in job_rows.unfinished(session)]
-            epochs = [f"epoch {d.epoch}" for d in key_epochs.destructions(session, undone=True)]
-            return jobs + epochs + [f"index {d.generation}" for d in index_destructions.listed(session, undone=True)]
+            epochs = [f"epoch {d.number}" for d in KEY_EPOCHS.listed(session, undone=True)]
+            return jobs + epochs + [f"index {d.number}" for d in INDEX_GENERATIONS.listed(session, undone=True)]
 
     def leftovers(self) -> list[str]:
         """What the dead left beside the keyring: a copy of it that nobody looks after would keep destroyed keys."""

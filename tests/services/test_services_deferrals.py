@@ -39,9 +39,9 @@ from consent_gateway.domain.registers import Principal
 from consent_gateway.domain.subjects import Choice
 from consent_gateway.errors import ConflictError, KeyServiceError
 from consent_gateway.policies.signals.detect import SignalKind
-from consent_gateway.services import approvals, deferrals, epoch_destruction, epoch_roll, registers
+from consent_gateway.services import approvals, deferrals, epoch_roll, registers
 from consent_gateway.services.deferrals import Kept, Letter
-from consent_gateway.services.epoch_destruction import DRAIN_SECONDS
+from consent_gateway.services.epoch_destruction import DRAIN_SECONDS, EPOCHS
 from consent_gateway.services.gateway import Gateway
 from consent_gateway.services.items import ChoiceItem, SignalItem
 from consent_gateway.services.key_jobs import Runner
@@ -338,14 +338,14 @@ def test_no_epoch_goes_while_a_letter_waits_in_it_and_none_is_put_into_one_that_
     Runner(crm, PAGES).run(job.id)
     clock.advance(timedelta(seconds=DRAIN_SECONDS))
     with crm.work(first) as work:
-        made = epoch_destruction.propose(work, 1)
+        made = EPOCHS.propose(work, 1)
     with crm.work(second) as work:
         approvals.approve(work, made.id)
     with pytest.raises(ConflictError, match="1 calls that were put off"), crm.work(first) as work:
-        epoch_destruction.decide(work, 1)
+        EPOCHS.decide(work, 1)
     deferrals.carry_out(crm)
     with crm.work(first) as work:
-        epoch_destruction.decide(work, 1)
+        EPOCHS.decide(work, 1)
     with pytest.raises(KeyServiceError, match="too old"):
         put_off(asleep, "consents", [a_no(2)])
     assert asleep.vault.provider.refresh()

@@ -27,7 +27,7 @@ from consent_gateway.services import (
     principals,
     registers,
 )
-from consent_gateway.services.epoch_destruction import ALIVE_SECONDS, DRAIN_SECONDS
+from consent_gateway.services.epoch_destruction import ALIVE_SECONDS, DRAIN_SECONDS, EPOCHS
 from consent_gateway.services.gateway import Gateway
 from consent_gateway.services.key_jobs import Runner
 from consent_gateway.services.key_keeper import KeyKeeper
@@ -78,14 +78,14 @@ def drain(clock: FixedClock) -> None:
 
 def agree(gateway: Gateway, two: tuple[Principal, Principal], epoch: int) -> None:
     with gateway.work(two[0]) as work:
-        made = epoch_destruction.propose(work, epoch)
+        made = EPOCHS.propose(work, epoch)
     with gateway.work(two[1]) as work:
         approvals.approve(work, made.id)
 
 
 def decide(gateway: Gateway, actor: Principal, epoch: int = 1) -> None:
     with gateway.work(actor) as work:
-        epoch_destruction.decide(work, epoch)
+        EPOCHS.decide(work, epoch)
 
 
 def entries(gateway: Gateway, kind: str) -> list[dict[str, Any]]:
@@ -112,7 +112,7 @@ def test_what_was_erased_is_unreadable_in_an_older_copy(
     assert len(crm.vault.unwrap(gone, backup[gone])) == 32
     agree(crm, two, 1)
     decide(crm, two[0])
-    assert epoch_destruction.carry_out(crm) == [1]
+    assert EPOCHS.carry_out(crm) == [1]
     for process in (crm, another(crm, path)):
         with pytest.raises(VaultError):
             process.vault.unwrap(gone, backup[gone])
@@ -122,7 +122,7 @@ def test_what_was_erased_is_unreadable_in_an_older_copy(
     assert decided == {
         "epoch": 1, "approval": done["approval"], "proposed_by": "first", "approved_by": "second", "standing": False,
     }  # fmt: skip
-    assert epoch_destruction.carry_out(crm) == []
+    assert EPOCHS.carry_out(crm) == []
     assert path.stat().st_size
 
 
@@ -183,7 +183,7 @@ def test_an_old_wrap_that_came_late_stops_it(
     roll(crm)
     drain(clock)
     decide(crm, two[0])
-    assert epoch_destruction.carry_out(crm) == [1]
+    assert EPOCHS.carry_out(crm) == [1]
 
 
 def test_who_dies_between_deciding_and_doing_is_finished_by_another(
@@ -214,7 +214,7 @@ def test_every_process_drops_a_destroyed_epoch(
     looking.look()
     agree(crm, two, 1)
     decide(crm, two[0])
-    epoch_destruction.carry_out(crm)
+    EPOCHS.carry_out(crm)
     looking.look()
     assert other.vault.provider.keyring.epochs == (2,)
     with crm.look() as work:
@@ -319,7 +319,7 @@ def destroyed_behind(crm: Gateway, clock: FixedClock, two: tuple[Principal, Prin
     drain(clock)
     agree(crm, two, 1)
     decide(crm, two[0])
-    assert epoch_destruction.carry_out(crm) == [1]
+    assert EPOCHS.carry_out(crm) == [1]
 
 
 def test_a_process_that_slept_through_it_writes_under_the_newer_epoch(
@@ -428,7 +428,7 @@ def test_nothing_is_promised_while_a_roll_does_not_end(
     with crm.look() as work:
         assert epoch_schedule.deadline(work).why == "no promise: epoch 1 should be destroyed by now, and is not"
     epoch_schedule.destroy_if_ordered(crm)
-    epoch_destruction.carry_out(crm)
+    EPOCHS.carry_out(crm)
     with crm.look() as work:
         assert epoch_schedule.deadline(work).at is not None
     clock.advance(timedelta(seconds=301))
@@ -456,7 +456,7 @@ def test_the_deadline_counts_what_the_key_service_takes(
     agree(gateway, pair, 1)
     drain(clock)
     decide(gateway, pair[0])
-    epoch_destruction.carry_out(gateway)
+    EPOCHS.carry_out(gateway)
     with gateway.look() as work:
         assert epoch_schedule.deadline(work).why == "no promise: the key service still owes the destruction of a key"
     assert entries(gateway, "kek.destroyed")[0]["service_owes"] == 1
@@ -472,7 +472,7 @@ def test_the_log_says_until_when_the_service_has_the_key(store: Any, clock: Fixe
     drain(clock)
     agree(gateway, pair, 1)
     decide(gateway, pair[0])
-    epoch_destruction.carry_out(gateway)
+    EPOCHS.carry_out(gateway)
     (gone,) = gateway.vault.provider.keyring.destructions.values()
     assert gone is not None
     (entry,) = entries(gateway, "kek.destroyed")

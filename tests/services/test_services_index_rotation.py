@@ -47,13 +47,13 @@ from consent_gateway.errors import (
 from consent_gateway.services import (
     approvals,
     erasure,
-    index_destruction,
     index_rotation,
     lasting_names,
     merges,
     registers,
 )
 from consent_gateway.services.gateway import Gateway
+from consent_gateway.services.index_destruction import GENERATIONS
 from consent_gateway.services.index_rotation import Progress
 from consent_gateway.services.intake import Incoming
 from consent_gateway.services.items import ChoiceItem, SubjectItem
@@ -518,8 +518,8 @@ def approve(gateway: Gateway, number: int) -> None:
 
 def destroy(gateway: Gateway, number: int) -> list[int]:
     with gateway.work() as work:
-        index_destruction.decide(work, number)
-    return index_destruction.carry_out(gateway)
+        GENERATIONS.decide(work, number)
+    return GENERATIONS.carry_out(gateway)
 
 
 def test_a_key_goes_with_four_eyes_and_only_when_nothing_needs_it(crm: Gateway) -> None:
@@ -533,11 +533,11 @@ def test_a_key_goes_with_four_eyes_and_only_when_nothing_needs_it(crm: Gateway) 
         destroy(crm, 1)
     approve(crm, 1)
     with crm.work() as work:
-        index_destruction.decide(work, 1)
+        GENERATIONS.decide(work, 1)
     with pytest.raises(ConflictError, match="already"), crm.work() as work:
-        index_destruction.decide(work, 1)
+        GENERATIONS.decide(work, 1)
     KeyKeeper(crm, lambda error: pytest.fail(repr(error))).look()  # any process does what was decided
-    assert index_destruction.carry_out(crm) == []
+    assert GENERATIONS.carry_out(crm) == []
     assert crm.vault.custody.keyring.generations == (2,)
     assert finds(crm, 1) == [True]
     assert take(crm, [a_person(2)]).created == 1

@@ -24,8 +24,10 @@ from consent_gateway.api.wire.keys import (
 )
 from consent_gateway.domain.key_jobs import JobKind, KeyJob
 from consent_gateway.errors import NotFoundError
-from consent_gateway.services import epoch_destruction, index_destruction, key_jobs, key_status, own_key
+from consent_gateway.services import key_jobs, key_status, own_key
+from consent_gateway.services.epoch_destruction import EPOCHS
 from consent_gateway.services.gateway import Work
+from consent_gateway.services.index_destruction import GENERATIONS
 from consent_gateway.services.key_pages import STARTS
 from consent_gateway.services.own_key import OwnKey
 
@@ -63,8 +65,8 @@ async def destroy_epoch(request: Call, epoch: FromPath[int]) -> Response[bytes]:
 
     def act(work: Work) -> dict[str, Any]:
         if data.step == "propose":
-            return _step(epoch, "proposed", epoch_destruction.propose(work, _number(epoch)).id)
-        epoch_destruction.decide(work, _number(epoch))
+            return _step(epoch, "proposed", EPOCHS.propose(work, _number(epoch)).id)
+        EPOCHS.decide(work, _number(epoch))
         return _step(epoch, "decided", None)
 
     return await desk_of(request).write(request, SCOPE, act)
@@ -83,8 +85,8 @@ async def destroy_generation(request: Call, generation: FromPath[int]) -> Respon
     def act(work: Work) -> dict[str, Any]:
         named = {"generation": generation}
         if data.step == "propose":
-            return named | {"state": "proposed", "approval": index_destruction.propose(work, _number(generation)).id}
-        index_destruction.decide(work, _number(generation))
+            return named | {"state": "proposed", "approval": GENERATIONS.propose(work, _number(generation)).id}
+        GENERATIONS.decide(work, _number(generation))
         return named | {"state": "decided", "approval": None}
 
     return await desk_of(request).write(request, SCOPE, act)
@@ -124,7 +126,7 @@ def _keys(work: Work) -> dict[str, Any]:
         "jobs": [job_out(job) for job in found.jobs],
         "destroyed": [
             {
-                "epoch": d.epoch,
+                "epoch": d.number,
                 "approval": d.approval,
                 "decided_at": instant(d.decided_at),
                 "destroyed_at": _instant(d.destroyed_at),
@@ -143,7 +145,7 @@ def _keys(work: Work) -> dict[str, Any]:
             "generations": list(found.generations),
             "destroyed": [
                 {
-                    "generation": d.generation,
+                    "generation": d.number,
                     "approval": d.approval,
                     "decided_at": instant(d.decided_at),
                     "destroyed_at": _instant(d.destroyed_at),

@@ -1,12 +1,11 @@
-"""Which process holds which key epochs, and which epochs are decided to go, as rows."""
+"""Which process holds which key epochs, and under which a data key may be wrapped, as rows."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy import delete, func, select
 
 from consent_gateway.db.dialects import upsert
 from consent_gateway.db.engine import Session
@@ -14,16 +13,6 @@ from consent_gateway.db.tables import key_destructions, key_holders, key_jobs
 from consent_gateway.domain.key_jobs import JobKind
 
 _h, _d, _j = key_holders.c, key_destructions.c, key_jobs.c
-
-
-@dataclass(frozen=True, slots=True)
-class Destruction:
-    """An epoch that two keys decided to destroy; `destroyed_at` is None until it is done."""
-
-    epoch: int
-    approval: str
-    decided_at: int
-    destroyed_at: int | None
 
 
 def seen(session: Session, holder: str, epochs: Sequence[int], now: int, forget_before: int) -> None:
@@ -55,21 +44,3 @@ def least(session: Session) -> int:
 def doomed(session: Session) -> int:
     """Return the last epoch that was decided to be destroyed, 0 if none was."""
     return session.execute(select(func.max(_d.epoch))).scalar() or 0
-
-
-def decide(session: Session, epoch: int, approval: str, now: int) -> None:
-    """Write that an epoch is going to be destroyed; RaceError if that was decided already."""
-    session.execute(insert(key_destructions).values(epoch=epoch, approval=approval, decided_at=now))
-
-
-def destroyed(session: Session, epoch: int, now: int) -> bool:
-    """Write that it was; False if that is written already."""
-    undone = update(key_destructions).where(_d.epoch == epoch, _d.destroyed_at.is_(None))
-    return session.execute(undone.values(destroyed_at=now)).rowcount == 1
-
-
-def destructions(session: Session, *, undone: bool = False) -> list[Destruction]:
-    """Return what was decided, or what is not done yet, by epoch."""
-    statement = select(key_destructions).order_by(_d.epoch)
-    rows = session.execute(statement.where(_d.destroyed_at.is_(None)) if undone else statement)
-    return [Destruction(*row) for row in rows]

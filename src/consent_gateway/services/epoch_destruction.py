@@ -1,11 +1,7 @@
 """Destroying a past key epoch: after that, what was wrapped under it is unreadable in every copy of the store.
 
-It cannot be taken back, so it is two acts of one transaction each, with the irreversible one between them:
-
-1. `decide`: two keys approved it, nothing live is under the epoch, and every process has gone on. The entry comes first
-   (promise P4): whoever reads the log sees what was decided even if the machine dies now.
-2. `carry_out`: the root leaves the keyring, durably. Whoever finds something decided and not done does it again.
-3. An entry says that it is done.
+The protocol is that of `services.key_destruction`. What stands in the way: something live lies under the epoch, or a
+process has not gone on.
 
 Why no reader fails. A wrap under the epoch is in no row since the roll ended. One that was read before is used up by
 transactions that are over: `DRAIN_SECONDS` have passed, and no store lets one idle longer. Nobody wraps under it any
@@ -20,54 +16,19 @@ from __future__ import annotations
 from consent_gateway.audit.entries import EntryKind
 from consent_gateway.db import deferrals, key_epochs
 from consent_gateway.db import key_jobs as job_rows
+from consent_gateway.db.destructions import KEY_EPOCHS, Destruction
 from consent_gateway.domain.approvals import Action, Approval
 from consent_gateway.domain.key_jobs import JobKind
 from consent_gateway.errors import ConflictError, NotFoundError
-from consent_gateway.services import approvals
-from consent_gateway.services.gateway import Gateway, Work
+from consent_gateway.services.gateway import Work
+from consent_gateway.services.key_destruction import Destroyable, Said
 from consent_gateway.vault.keyring import Keyring
 
 DRAIN_SECONDS = 60
 ALIVE_SECONDS = 45
 
 
-def propose(work: Work, epoch: int) -> Approval:
-    """Propose to destroy a past epoch; somebody else approves it. Errors: those of `require_past`, and of proposals."""
-    require_past(work, epoch)
-    return approvals.propose(work, Action.DESTROY_KEY_EPOCH, {"epoch": epoch})
-
-
-def decide(work: Work, epoch: int, order: Approval | None = None) -> None:
-    """Decide to destroy a past epoch, by an approval of exactly that or by a standing order.
-
-    ConflictError says what is still in the way; ForbiddenError if nobody approved it.
-    """
-    work.changed_registers()  # whoever is writing about people is waited for, and sees the newer keyring next
-    work.gateway.vault.provider.refresh()
-    require_past(work, epoch)
-    if is_decided(work, epoch):
-        raise ConflictError("this epoch is decided to be destroyed already")
-    _require_nothing_under(work, epoch)
-    _require_everyone_on(work, epoch)
-    approval = order or approvals.use(work, Action.DESTROY_KEY_EPOCH, {"epoch": epoch})
-    key_epochs.decide(work.session, epoch, approval.id, work.now)
-    fields = {"approval": approval.id, "standing": approval.standing, "approved_by": approval.approved_by}
-    work.record(EntryKind.KEK_DESTROYING, {"epoch": epoch, "proposed_by": approval.proposed_by} | fields)
-
-
-def is_decided(work: Work, epoch: int) -> bool:
-    """Tell whether it was decided to destroy an epoch, done or not."""
-    return any(d.epoch == epoch for d in key_epochs.destructions(work.session))
-
-
-def carry_out(gateway: Gateway) -> list[int]:
-    """Destroy what is decided and not done yet; returns the epochs. Idempotent, for every process."""
-    with gateway.look() as work:
-        waiting = key_epochs.destructions(work.session, undone=True)
-    return [d.epoch for d in waiting if _destroy(gateway, d)]
-
-
-def require_past(work: Work, epoch: int) -> None:
+def _require_past(work: Work, epoch: int) -> None:
     """Raise ConflictError for the current epoch, NotFoundError for one that the keyring does not hold."""
     keyring = work.gateway.vault.provider.keyring
     if epoch == keyring.current_epoch:
@@ -82,6 +43,11 @@ def holders(work: Work) -> dict[str, tuple[int, ...]]:
 
 
 # -- the parts ---------------------------------------------------------------------------------------------------
+
+
+def _require_needless(work: Work, epoch: int) -> None:
+    _require_nothing_under(work, epoch)
+    _require_everyone_on(work, epoch)
 
 
 def _require_nothing_under(work: Work, epoch: int) -> None:
@@ -104,17 +70,14 @@ def _require_everyone_on(work: Work, epoch: int) -> None:
         raise ConflictError(f"{len(behind)} processes have not read the newer keyring yet")
 
 
-def _destroy(gateway: Gateway, destruction: key_epochs.Destruction) -> bool:
-    provider = gateway.vault.provider
-    provider.refresh()
-    if destruction.epoch in provider.keyring.epochs:
-        provider.use(provider.keyring.destroy_kek_epoch(destruction.epoch))
-    with gateway.work() as work:
-        if not key_epochs.destroyed(work.session, destruction.epoch, work.now):
-            return False  # another process wrote the entry
-        fields: dict[str, object] = {"epoch": destruction.epoch, "approval": destruction.approval}
-        work.record(EntryKind.KEK_DESTROYED, {**fields, **_still_at_service(provider.keyring)})
-    return True
+def _deciding(epoch: int, approval: Approval) -> Said:
+    fields = {"approval": approval.id, "standing": approval.standing, "approved_by": approval.approved_by}
+    return EntryKind.KEK_DESTROYING, {"epoch": epoch, "proposed_by": approval.proposed_by} | fields
+
+
+def _done(keyring: Keyring, destruction: Destruction) -> Said:
+    fields: dict[str, object] = {"epoch": destruction.number, "approval": destruction.approval}
+    return EntryKind.KEK_DESTROYED, {**fields, **_still_at_service(keyring)}
 
 
 def _still_at_service(keyring: Keyring) -> dict[str, int]:
@@ -123,3 +86,16 @@ def _still_at_service(keyring: Keyring) -> dict[str, int]:
     known = [by for by in until if by is not None]
     owed = {"service_owes": until.count(None)} if None in until else {}
     return owed | ({"service_until": max(known)} if known else {})
+
+
+EPOCHS = Destroyable(
+    "epoch",
+    Action.DESTROY_KEY_EPOCH,
+    KEY_EPOCHS,
+    require_past=_require_past,
+    require_needless=_require_needless,
+    held=lambda keyring: keyring.epochs,
+    without=Keyring.destroy_kek_epoch,
+    deciding=_deciding,
+    done=_done,
+)

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from consent_gateway.db import key_epochs
 from consent_gateway.db import key_jobs as job_rows
+from consent_gateway.db.destructions import KEY_EPOCHS
 from consent_gateway.domain.approvals import Action, Approval
 from consent_gateway.domain.key_jobs import JobKind, KeyJob
 from consent_gateway.errors import ConflictError
-from consent_gateway.services import approvals, epoch_destruction, epoch_roll
-from consent_gateway.services.epoch_destruction import DRAIN_SECONDS
+from consent_gateway.services import approvals, epoch_roll
+from consent_gateway.services.epoch_destruction import DRAIN_SECONDS, EPOCHS
 from consent_gateway.services.gateway import SYSTEM, Gateway, Work
 
 # What a roll takes at least where none was measured: far below what it does, for the deadline is a promise.
@@ -114,7 +114,7 @@ def _due(work: Work) -> bool:
 
 
 def _ready(work: Work) -> list[int]:
-    decided = {d.epoch for d in key_epochs.destructions(work.session)}
+    decided = {d.number for d in KEY_EPOCHS.listed(work.session)}
     return [epoch for epoch, due in _past(work) if work.now >= due and epoch not in decided]
 
 
@@ -133,7 +133,7 @@ def _decided(gateway: Gateway, epoch: int) -> bool:
             found = order(work)
             if found is None:
                 return False
-            epoch_destruction.decide(work, epoch, found)
+            EPOCHS.decide(work, epoch, found)
     except ConflictError:
         return False  # a process is behind, or data keys are left: the next look tries again, and the status shows it
     return True

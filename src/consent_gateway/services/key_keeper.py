@@ -14,8 +14,10 @@ from consent_gateway.db import key_epochs
 from consent_gateway.db import key_jobs as job_rows
 from consent_gateway.domain.key_jobs import KeyJob
 from consent_gateway.errors import GatewayError
-from consent_gateway.services import deferrals, epoch_destruction, epoch_schedule, index_destruction
+from consent_gateway.services import deferrals, epoch_schedule
+from consent_gateway.services.epoch_destruction import EPOCHS
 from consent_gateway.services.gateway import Gateway
+from consent_gateway.services.index_destruction import GENERATIONS
 from consent_gateway.services.key_jobs import PACED_PAGE, PAGE, HeldError, Runner
 from consent_gateway.services.key_pages import PAGES
 
@@ -65,8 +67,8 @@ class KeyKeeper:
         self._beat()
         if self._gateway.gate.refusal is not None:
             return  # what is done to keys needs its entry
-        epoch_destruction.carry_out(self._gateway)
-        index_destruction.carry_out(self._gateway)
+        EPOCHS.carry_out(self._gateway)
+        GENERATIONS.carry_out(self._gateway)
         epoch_schedule.begin_if_due(self._gateway)
         self._work()
         epoch_schedule.destroy_if_ordered(self._gateway)

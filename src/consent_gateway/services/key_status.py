@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from consent_gateway.db import deferrals, index_destructions, key_epochs
+from consent_gateway.db import deferrals
 from consent_gateway.db import key_jobs as job_rows
-from consent_gateway.db.index_destructions import IndexDestruction
-from consent_gateway.db.key_epochs import Destruction
+from consent_gateway.db.destructions import INDEX_GENERATIONS, KEY_EPOCHS, Destruction
 from consent_gateway.domain.key_jobs import KeyJob
 from consent_gateway.services import epoch_destruction, epoch_schedule, index_rotation, own_key
 from consent_gateway.services.epoch_schedule import Deadline
@@ -33,7 +32,7 @@ class KeyStatus:
     index: Progress
     own_key: OwnKey
     generations: tuple[int, ...]
-    index_destructions: list[IndexDestruction]
+    index_destructions: list[Destruction]
     deferred: tuple[int, int]  # calls that were put off: how many wait, how many were set aside
 
 
@@ -46,11 +45,11 @@ def status(work: Work) -> KeyStatus:
         job_rows.wraps_by_epoch(work.session),
         epoch_destruction.holders(work),
         job_rows.newest(work.session, _JOBS),
-        key_epochs.destructions(work.session),
+        KEY_EPOCHS.listed(work.session),
         epoch_schedule.deadline(work),
         index_rotation.progress(work),
         own_key.status(work),
         keyring.generations,
-        index_destructions.listed(work.session),
+        INDEX_GENERATIONS.listed(work.session),
         deferrals.counts(work.session),
     )

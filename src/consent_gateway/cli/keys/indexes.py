@@ -13,8 +13,9 @@ from rich.console import Console
 from consent_gateway.cli.keys.rolling import rate_option, run_job
 from consent_gateway.cli.opening import as_principal, open_gateway
 from consent_gateway.cli.options import emit, json_option, key_option, store_option
-from consent_gateway.services import index_destruction, index_rotation
+from consent_gateway.services import index_rotation
 from consent_gateway.services.audit_log import Sequencer
+from consent_gateway.services.index_destruction import GENERATIONS
 from consent_gateway.services.index_rotation import Progress
 
 SCOPE = "keys"
@@ -57,11 +58,11 @@ def destroy_index(generation: int, key_file: Path, store: Path | None, *, propos
     gateway = open_gateway(store)
     actor = as_principal(gateway, key_file, SCOPE)
     with gateway.work(actor) as work:
-        proposal = index_destruction.propose(work, generation).id if proposing else None
-        if proposal is None and not index_destruction.is_decided(work, generation):
-            index_destruction.decide(work, generation)
+        proposal = GENERATIONS.propose(work, generation).id if proposing else None
+        if proposal is None and not GENERATIONS.is_decided(work, generation):
+            GENERATIONS.decide(work, generation)
     if not proposing:
-        index_destruction.carry_out(gateway)
+        GENERATIONS.carry_out(gateway)
     Sequencer(gateway).drain()
     value = {"generation": generation, "proposal": proposal, "destroyed": not proposing}
     line = f"proposed: {proposal}" if proposing else f"generation {generation} is destroyed"

@@ -18,8 +18,9 @@ from consent_gateway.cli.opening import as_principal, open_gateway
 from consent_gateway.cli.options import emit, json_option, key_option, store_option
 from consent_gateway.domain.key_jobs import KeyJob
 from consent_gateway.errors import ConflictError
-from consent_gateway.services import epoch_destruction, epoch_roll, epoch_schedule, index_rotation
+from consent_gateway.services import epoch_roll, epoch_schedule, index_rotation
 from consent_gateway.services.audit_log import Sequencer
+from consent_gateway.services.epoch_destruction import EPOCHS
 from consent_gateway.services.gateway import Gateway
 from consent_gateway.services.key_jobs import Pace, Runner
 from consent_gateway.services.key_pages import PAGES, Starts
@@ -54,11 +55,11 @@ def destroy_epoch(epoch: int, key_file: Path, store: Path | None, *, proposing: 
     gateway = open_gateway(store)
     actor = as_principal(gateway, key_file, SCOPE)
     with gateway.work(actor) as work:
-        approval = epoch_destruction.propose(work, epoch) if proposing else None
-        if approval is None and not epoch_destruction.is_decided(work, epoch):
-            epoch_destruction.decide(work, epoch)
+        approval = EPOCHS.propose(work, epoch) if proposing else None
+        if approval is None and not EPOCHS.is_decided(work, epoch):
+            EPOCHS.decide(work, epoch)
     if not proposing:
-        epoch_destruction.carry_out(gateway)
+        EPOCHS.carry_out(gateway)
     Sequencer(gateway).drain()
     value = {"epoch": epoch, "proposal": approval and approval.id, "destroyed": approval is None}
     line = f"proposed: {approval.id}" if approval else f"epoch {epoch} is destroyed"
