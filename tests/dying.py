@@ -99,7 +99,7 @@ def _hook(points: Points) -> Callable[[], int]:
     DefaultDialect.do_commit = _around(points, "commit", DefaultDialect.do_commit)  # type: ignore[method-assign]
     event.listen(Engine, "before_cursor_execute", lambda _c, _cur, sql, *_more: points.passed(" ".join(sql.split())))
     from consent_gateway.cli import making, serving  # noqa: F401, PLC0415
-    from consent_gateway.cli.keys import data_keys, indexes, rolling  # noqa: F401, PLC0415
+    from consent_gateway.cli.keys import data_keys, destroying, indexes, rolling  # noqa: F401, PLC0415
     from consent_gateway.cli.main import main  # noqa: PLC0415
 
     return main

@@ -43,19 +43,8 @@ async def open_epoch(request: Call) -> Response[bytes]:
 
 
 def epoch_out(row: EpochRow) -> dict[str, Any]:
-    """Return one epoch as it is shown; its statement is text."""
-    return {
-        "epoch": row.epoch,
-        "origin": row.origin,
-        "vkey": row.vkey,
-        "reason": row.reason,
-        "surviving": row.surviving,
-        "lost_from": row.lost_from,
-        "lost_until": row.lost_until,
-        "statement": row.statement.decode(),
-        "entry": row.entry_uid.hex(),
-        "opened_at": instant(row.opened_at),
-    }
+    """Return one epoch as it is shown, with its entry."""
+    return log_epochs.told(row) | {"entry": row.entry_uid.hex(), "opened_at": instant(row.opened_at)}
 
 
 def first_epoch(work: Work) -> dict[str, Any]:

@@ -40,19 +40,7 @@ def list_epochs(store: Path | None, *, as_json: bool) -> None:
         rows = log_epochs.listing(work)
     first = gateway.log_keys.signer().key
     found: list[dict[str, Any]] = [{"epoch": 1, "origin": first.name, "vkey": first.vkey, "statement": None}]
-    found += [
-        {
-            "epoch": row.epoch,
-            "origin": row.origin,
-            "vkey": row.vkey,
-            "reason": row.reason,
-            "surviving": row.surviving,
-            "lost_from": row.lost_from,
-            "lost_until": row.lost_until,
-            "statement": row.statement.decode(),
-        }
-        for row in rows
-    ]
+    found += map(log_epochs.told, rows)
 
     def show(console: Console) -> None:
         for item in found:

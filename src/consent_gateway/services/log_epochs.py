@@ -16,6 +16,7 @@ import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
+from typing import Any
 
 from consent_gateway.audit.checkpoints import Checkpoint
 from consent_gateway.audit.entries import EntryKind, EntryWriter
@@ -128,6 +129,20 @@ def open_epoch(gateway: Gateway, actor: Principal, copies: Copies, reason: str) 
 def listing(work: Work) -> list[EpochRow]:
     """Return every epoch after the first, oldest first."""
     return log_state.epochs(work.session)
+
+
+def told(row: EpochRow) -> dict[str, Any]:
+    """Return what people and auditors are told of an epoch after the first; its statement is text."""
+    return {
+        "epoch": row.epoch,
+        "origin": row.origin,
+        "vkey": row.vkey,
+        "reason": row.reason,
+        "surviving": row.surviving,
+        "lost_from": row.lost_from,
+        "lost_until": row.lost_until,
+        "statement": row.statement.decode(),
+    }
 
 
 # -- the parts ---------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 - `api_keys` issues, lists and revokes API keys;
 - `keyring` shows the state of the keyring;
 - `rolling` rolls the key epoch;
+- `destroying` destroys past keys;
 - `indexes` moves the blind index to another key;
 - `own_key` gives the gateway a new key of its own where the old one is lost;
 - `quotas` says how many people a key may reveal or ask about;

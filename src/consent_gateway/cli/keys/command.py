@@ -18,12 +18,12 @@ _ROTATE = {
 }
 _DESTROY = {
     "epoch": Place(
-        "keys.rolling",
+        "keys.destroying",
         "destroy_epoch",
         "Destroy the past key EPOCH; needs an approval of exactly that (`keys approvals approve`).",
     ),
     "index": Place(
-        "keys.indexes",
+        "keys.destroying",
         "destroy_index",
         "Destroy the key of a past GENERATION of the index; needs an approval of exactly that (`keys approvals`).",
     ),

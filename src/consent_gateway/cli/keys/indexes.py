@@ -11,11 +11,9 @@ import click
 from rich.console import Console
 
 from consent_gateway.cli.keys.rolling import rate_option, run_job
-from consent_gateway.cli.opening import as_principal, open_gateway
+from consent_gateway.cli.opening import open_gateway
 from consent_gateway.cli.options import emit, json_option, key_option, store_option
 from consent_gateway.services import index_rotation
-from consent_gateway.services.audit_log import Sequencer
-from consent_gateway.services.index_destruction import GENERATIONS
 from consent_gateway.services.index_rotation import Progress
 
 SCOPE = "keys"
@@ -42,31 +40,6 @@ def index_status(store: Path | None, *, as_json: bool) -> None:
     with open_gateway(store).look() as work:
         found = index_rotation.progress(work)
     emit(found.as_json(), as_json=as_json, show=lambda console: show(console, found))
-
-
-@click.command("index")
-@click.argument("generation", type=click.IntRange(min=1))
-@click.option("--propose", "proposing", is_flag=True, help="Only propose it; another key approves.")
-@key_option(SCOPE)
-@store_option
-@json_option
-def destroy_index(generation: int, key_file: Path, store: Path | None, *, proposing: bool, as_json: bool) -> None:
-    """Destroy the key of a past GENERATION of the index; needs an approval of exactly that (`keys approvals`).
-
-    What was decided and not done, because the process died, is done by the same command.
-    """
-    gateway = open_gateway(store)
-    actor = as_principal(gateway, key_file, SCOPE)
-    with gateway.work(actor) as work:
-        proposal = GENERATIONS.propose(work, generation).id if proposing else None
-        if proposal is None and not GENERATIONS.is_decided(work, generation):
-            GENERATIONS.decide(work, generation)
-    if not proposing:
-        GENERATIONS.carry_out(gateway)
-    Sequencer(gateway).drain()
-    value = {"generation": generation, "proposal": proposal, "destroyed": not proposing}
-    line = f"proposed: {proposal}" if proposing else f"generation {generation} is destroyed"
-    emit(value, as_json=as_json, show=lambda console: console.print(line, markup=False))
 
 
 def show(console: Console, found: Progress) -> None:

@@ -20,7 +20,6 @@ from consent_gateway.domain.key_jobs import KeyJob
 from consent_gateway.errors import ConflictError
 from consent_gateway.services import epoch_roll, epoch_schedule, index_rotation
 from consent_gateway.services.audit_log import Sequencer
-from consent_gateway.services.epoch_destruction import EPOCHS
 from consent_gateway.services.gateway import Gateway
 from consent_gateway.services.key_jobs import Pace, Runner
 from consent_gateway.services.key_pages import PAGES, Starts
@@ -39,31 +38,6 @@ rate_option = click.option("--rate", type=click.IntRange(min=1), help="Most rows
 def roll_epoch(rate: int | None, key_file: Path, store: Path | None, *, over_lost: bool, as_json: bool) -> None:
     """Begin the next key epoch and re-wrap every data key, or go on with a roll that was stopped."""
     run_job(store, key_file, partial(epoch_roll.start, over_lost=over_lost), rate, as_json=as_json)
-
-
-@click.command("epoch")
-@click.argument("epoch", type=click.IntRange(min=1))
-@click.option("--propose", "proposing", is_flag=True, help="Only propose it; another key approves.")
-@key_option(SCOPE)
-@store_option
-@json_option
-def destroy_epoch(epoch: int, key_file: Path, store: Path | None, *, proposing: bool, as_json: bool) -> None:
-    """Destroy the past key EPOCH; needs an approval of exactly that (`keys approvals approve`).
-
-    What was decided and not done, because the process died, is done by the same command.
-    """
-    gateway = open_gateway(store)
-    actor = as_principal(gateway, key_file, SCOPE)
-    with gateway.work(actor) as work:
-        approval = EPOCHS.propose(work, epoch) if proposing else None
-        if approval is None and not EPOCHS.is_decided(work, epoch):
-            EPOCHS.decide(work, epoch)
-    if not proposing:
-        EPOCHS.carry_out(gateway)
-    Sequencer(gateway).drain()
-    value = {"epoch": epoch, "proposal": approval and approval.id, "destroyed": approval is None}
-    line = f"proposed: {approval.id}" if approval else f"epoch {epoch} is destroyed"
-    emit(value, as_json=as_json, show=lambda console: console.print(line, markup=False))
 
 
 @click.command("erasure-deadline")
