@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import pytest
 from backups import back_up, restore
 from consent_gateway.services.log_gate import Fault, FaultKind
 from edge import Edge, running
+from replicas import waits
 
 ASK = {
     "subject": {"email": "canary.anna@example.org"},
@@ -30,15 +30,6 @@ def edge(tmp_path: Path, store_url: str) -> Iterator[Edge]:
     copies[0].parent.mkdir()
     with running(tmp_path / "store", store_url, checkpoint_files=copies, log_check_seconds=1) as made:
         yield made
-
-
-def waits(condition: Callable[[], bool]) -> None:
-    bell = threading.Event()
-    for _ in range(1000):
-        if condition():
-            return
-        bell.wait(0.02)
-    raise AssertionError("it did not happen")
 
 
 def kept_size(edge: Edge) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +14,7 @@ import httpx
 import pytest
 
 from edge import Edge, running
+from replicas import waits
 from stalling import COMMIT, Proxy, stalling
 from templates import fresh_database
 
@@ -91,15 +91,6 @@ def behind(tmp_path: Path, postgres_server: str) -> Iterator[Site]:
     """A site on PostgreSQL, with the proxy before it."""
     with fresh_database(postgres_server) as url, a_site(tmp_path, url) as made:
         yield made
-
-
-def waits(condition: Callable[[], bool]) -> None:
-    bell = threading.Event()
-    for _ in range(1000):
-        if condition():
-            return
-        bell.wait(0.02)
-    raise AssertionError("it did not happen")
 
 
 def timed(act: Callable[[], httpx.Response]) -> httpx.Response:

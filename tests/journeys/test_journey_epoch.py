@@ -9,8 +9,6 @@ import re
 import shlex
 import subprocess
 import sys
-import threading
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +21,7 @@ from consent_gateway.cli.main import cli
 from consent_gateway.errors import GatewayError
 from consent_gateway.settings import Settings
 from edge import ROOT, Edge, opened, running
+from replicas import waits
 
 GUIDE = (ROOT / "docs" / "log-epochs.md").read_text(encoding="utf-8")
 SOURCE = {"id": "crm", "name": "CRM", "channel": "web", "party": "first"}
@@ -40,15 +39,6 @@ def documented(who: str) -> list[str]:
     """The commands that the guide tells somebody to run, in order."""
     (block,) = re.findall(rf"<!-- checked: {who} -->\n```console\n(.*?)^```", GUIDE, re.DOTALL | re.MULTILINE)
     return [line.removeprefix("$ ") for line in block.splitlines()]
-
-
-def waits(condition: Callable[[], bool]) -> None:
-    bell = threading.Event()
-    for _ in range(1000):
-        if condition():
-            return
-        bell.wait(0.02)
-    raise AssertionError("it did not happen")
 
 
 @dataclass

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
-from sqlalchemy import select, text
+from sqlalchemy import select
 
 from builders import NOW_S, a_gateway, an_officer, twin
 from consent_gateway.clock import FixedClock
@@ -36,8 +36,9 @@ from consent_gateway.errors import (
     StoreError,
 )
 from consent_gateway.services import approvals, principals, registers
-from consent_gateway.services.gateway import SYSTEM, Gateway, Work
+from consent_gateway.services.gateway import SYSTEM, Gateway
 from consent_gateway.services.worker import Worker
+from replicas import impatient
 
 EPOCH_1 = {"epoch": 1}
 WINDOW = {"principal": "crm", "purpose": "service_delivery", "recipient": "self", "subjects": 500}
@@ -79,11 +80,6 @@ def entries(gateway: Gateway) -> list[dict[str, Any]]:
         rows = select(tables.audit_pending.c.entry).order_by(tables.audit_pending.c.id)
         found = [json.loads(row) for row in session.execute(rows).scalars()]
     return [entry for entry in found if entry["kind"].startswith("approval.")]
-
-
-def impatient(work: Work) -> Work:
-    work.session.execute(text("SET LOCAL lock_timeout = '50ms'"))
-    return work
 
 
 # -- two keys ----------------------------------------------------------------------------------------------------

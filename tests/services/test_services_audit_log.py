@@ -87,6 +87,7 @@ from consent_gateway.services.log_search import Query, search_about
 from consent_gateway.services.reconcile import reconcile
 from consent_gateway.vault.keyring import Keyring
 from fakes import Faults, PowerCutError, faults_of
+from replicas import same_database
 from templates import fresh_database
 
 A_SERVICE = Purpose(PurposeId("delivery"), PurposeKind.SERVICE_DELIVERY, "Delivery", "服务", "", Basis.CONTRACT)
@@ -381,9 +382,8 @@ def test_a_commit_whose_answer_is_lost_is_read_again_before_anything_is_signed(
 @pytest.fixture
 def other_store(crm: Gateway) -> Iterator[Store]:
     """The same database by another process's means: no lock, no cache and no connection is shared."""
-    store = Store(crm.store.engine.url.render_as_string(hide_password=False))
-    yield store
-    store.dispose()
+    with same_database(crm.store) as store:
+        yield store
 
 
 def test_two_sequencers_and_two_writers_at_once(

@@ -47,6 +47,7 @@ from consent_gateway.services.chain_checks import check
 from consent_gateway.services.erasure import erase
 from consent_gateway.services.gateway import Gateway
 from fakes import PowerCutError, faults_of
+from replicas import same_database
 
 Keys = dict[SubjectId, list[bytes]]
 
@@ -164,9 +165,8 @@ def test_strangers_and_batches_are_in_no_chain(crm: Gateway) -> None:
 
 @pytest.fixture
 def other_store(crm: Gateway) -> Iterator[Store]:
-    store = Store(crm.store.engine.url.render_as_string(hide_password=False))
-    yield store
-    store.dispose()
+    with same_database(crm.store) as store:
+        yield store
 
 
 def test_two_sequencers_in_turn_go_on_with_the_chains_of_each_other(

@@ -8,13 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from sqlalchemy import func, select, text
+from sqlalchemy import func, select
 
 from builders import (
     ALL_PROPERTIES,
     NOW_S,
     a_consent,
-    a_gateway,
     a_person,
     id_of,
     incoming,
@@ -24,7 +23,6 @@ from builders import (
     with_source,
 )
 from consent_gateway.db import tables
-from consent_gateway.db.engine import Store
 from consent_gateway.domain.consents import ConsentKind, ConsentProperty
 from consent_gateway.errors import AlreadyConfirmedError, NotFoundError, OvertakenError, StoreError
 from consent_gateway.services import confirmations
@@ -33,6 +31,7 @@ from consent_gateway.services.erasure import erase
 from consent_gateway.services.gateway import Gateway, Work
 from consent_gateway.services.merges import merge
 from consent_gateway.services.reconcile import reconcile
+from replicas import a_replica, impatient
 
 pytestmark = [
     pytest.mark.postgres,
@@ -59,14 +58,8 @@ def token(shop: Gateway) -> str:
 @pytest.fixture
 def replica(shop: Gateway) -> Iterator[Gateway]:
     """Another process on the same database."""
-    store = Store(shop.store.engine.url.render_as_string(hide_password=False))
-    yield a_gateway(store, keyring=shop.vault.provider.keyring)
-    store.dispose()
-
-
-def impatient(work: Work) -> Work:
-    work.session.execute(text("SET LOCAL lock_timeout = '50ms'"))
-    return work
+    with a_replica(shop) as made:
+        yield made
 
 
 def confirm(work: Work, token: str) -> bytes:

@@ -9,12 +9,10 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from sqlalchemy import text
 
-from builders import NOW_S, a_consent, a_gateway, a_person, choose, id_of, incoming, may_write, ref, take, with_source
+from builders import NOW_S, a_consent, a_person, choose, id_of, incoming, may_write, ref, take, with_source
 from consent_gateway.db import merges as merge_rows
 from consent_gateway.db import subjects as subject_rows
-from consent_gateway.db.engine import Store
 from consent_gateway.domain.consents import ConsentKind
 from consent_gateway.domain.ids import PurposeId, TraitId
 from consent_gateway.domain.purposes import Basis, Channel, Purpose, PurposeKind
@@ -32,6 +30,7 @@ from consent_gateway.services.items import ChoiceItem, ContactItem, EventItem
 from consent_gateway.services.merges import merge, unmerge
 from consent_gateway.services.reconcile import reconcile
 from consent_gateway.services.subjects import import_subjects
+from replicas import a_replica, impatient
 
 pytestmark = [
     pytest.mark.postgres,
@@ -66,14 +65,8 @@ def crm(gateway: Gateway) -> Gateway:
 @pytest.fixture
 def replica(crm: Gateway) -> Iterator[Gateway]:
     """Another process on the same database."""
-    store = Store(crm.store.engine.url.render_as_string(hide_password=False))
-    yield a_gateway(store, keyring=crm.vault.provider.keyring)
-    store.dispose()
-
-
-def impatient(work: Work) -> Work:
-    work.session.execute(text("SET LOCAL lock_timeout = '50ms'"))
-    return work
+    with a_replica(crm) as made:
+        yield made
 
 
 def join(work: Work, one: int = 1, other: int = 2) -> int:

@@ -7,19 +7,19 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from sqlalchemy import func, select, text
+from sqlalchemy import func, select
 
-from builders import SOURCE, a_gateway, a_person, id_of, ref, take, with_source
+from builders import SOURCE, a_person, id_of, ref, take, with_source
 from consent_gateway.db import intake, tables
-from consent_gateway.db.engine import Store
 from consent_gateway.domain.ids import RecipientId
 from consent_gateway.errors import FieldProblem, StoreError
 from consent_gateway.services.consents import record_consents
 from consent_gateway.services.erasure import erase
-from consent_gateway.services.gateway import Gateway, Work
+from consent_gateway.services.gateway import Gateway
 from consent_gateway.services.intake import Incoming
 from consent_gateway.services.people import identifiers_in
 from consent_gateway.services.subjects import import_subjects
+from replicas import a_replica, impatient
 
 WRONG = (FieldProblem("$.birth_date", "birth_date_impossible", "no such day"),)
 TELEPHONE = {"member_no": "M00001", "phone": "+4930901820", "openid": "4711"}
@@ -134,14 +134,8 @@ def test_what_is_read_as_an_identifier() -> None:
 
 @pytest.fixture
 def replica(crm: Gateway) -> Iterator[Gateway]:
-    store = Store(crm.store.engine.url.render_as_string(hide_password=False))
-    yield a_gateway(store, keyring=crm.vault.provider.keyring)
-    store.dispose()
-
-
-def impatient(work: Work) -> Work:
-    work.session.execute(text("SET LOCAL lock_timeout = '50ms'"))
-    return work
+    with a_replica(crm) as made:
+        yield made
 
 
 @pytest.mark.postgres

@@ -10,14 +10,13 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
-from sqlalchemy import select, text
+from sqlalchemy import select
 
 from builders import (
     EMAIL_MARKETING,
     NOW_S,
     SYSTEM,
     a_consent,
-    a_gateway,
     a_person,
     a_recipient,
     dump,
@@ -30,7 +29,6 @@ from builders import (
 )
 from consent_gateway.api import batcher as batching
 from consent_gateway.db import tables
-from consent_gateway.db.engine import Store
 from consent_gateway.domain.consents import ConsentKind
 from consent_gateway.domain.ids import PurposeId, RecipientId, TraitId
 from consent_gateway.domain.purposes import Basis, Channel, Purpose, PurposeKind, RecipientKind
@@ -49,6 +47,7 @@ from consent_gateway.services.gateway import Gateway, Work
 from consent_gateway.services.items import ChoiceItem, ContactItem, EventItem
 from consent_gateway.services.reconcile import reconcile
 from consent_gateway.services.subjects import import_subjects
+from replicas import a_replica, impatient
 
 pytestmark = [
     pytest.mark.postgres,
@@ -72,18 +71,12 @@ def crm(gateway: Gateway) -> Gateway:
 @pytest.fixture
 def replica(crm: Gateway) -> Iterator[Gateway]:
     """Another process on the same database, which gives up waiting for a lock at once."""
-    store = Store(crm.store.engine.url.render_as_string(hide_password=False))
-    yield a_gateway(store, keyring=crm.vault.provider.keyring)
-    store.dispose()
+    with a_replica(crm) as made:
+        yield made
 
 
 def news(kind: PurposeKind = PurposeKind.DIRECT_MARKETING) -> Purpose:
     return Purpose(PurposeId("news"), kind, "News", "新闻", "", Basis.CONSENT, PurposeId("marketing"))
-
-
-def impatient(work: Work) -> Work:
-    work.session.execute(text("SET LOCAL lock_timeout = '50ms'"))
-    return work
 
 
 # -- registers -----------------------------------------------------------------------------------------------------

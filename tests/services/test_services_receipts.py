@@ -9,12 +9,11 @@ from itertools import product
 from typing import Any
 
 import pytest
-from sqlalchemy import select, text
+from sqlalchemy import select
 
 from builders import (
     NOW_S,
     a_consent,
-    a_gateway,
     a_person,
     a_recipient,
     a_source,
@@ -32,7 +31,6 @@ from consent_gateway.audit.entries import Entry, EntryKind, parse_entry
 from consent_gateway.audit.verifier import verify_payload
 from consent_gateway.clock import FixedClock
 from consent_gateway.db import audience_rows, merges, tables
-from consent_gateway.db.engine import Store
 from consent_gateway.domain.consents import ConsentKind
 from consent_gateway.domain.ids import NoticeId, PurposeId, RecipientId, SourceId
 from consent_gateway.domain.purposes import Channel, Party, RecipientKind, Source
@@ -43,7 +41,8 @@ from consent_gateway.errors import ConflictError, IncompleteError, InputError, N
 from consent_gateway.services import notices, receipts, records, registers
 from consent_gateway.services.consents import record_consents
 from consent_gateway.services.erasure import erase
-from consent_gateway.services.gateway import Gateway, Work
+from consent_gateway.services.gateway import Gateway
+from replicas import a_replica, impatient
 
 ADDRESS = Address("Street 1, Berlin", "Ada", "privacy@acme.example", "+49 30 1", "https://acme.example")
 CONTROLLER = Controller("Acme GmbH", "DE", ADDRESS, "https://acme.example/privacy")
@@ -287,29 +286,22 @@ def ways(gateway: Gateway) -> dict[str, Any]:
     }
 
 
-def impatient(work: Work) -> Work:
-    work.session.execute(text("SET LOCAL lock_timeout = '50ms'"))
-    return work
-
-
 @pytest.mark.postgres
 @pytest.mark.parametrize("store_url", ["postgres"], indirect=True)
 @pytest.mark.parametrize("what", ["withdrawal", "erasure"])
 def test_a_receipt_waits_for_what_is_under_way(complete: Gateway, what: str) -> None:
     """Else it would say yes after the no was acknowledged, or name somebody who is gone."""
-    store = Store(complete.store.engine.url.render_as_string(hide_password=False))
-    replica = a_gateway(store, keyring=complete.vault.provider.keyring)
     act = ways(complete)[what]
-    with complete.work() as work:
-        act(work)
-        with pytest.raises(StoreError), replica.work() as other:
-            receipts.issue(impatient(other), ref(1), "direct_marketing", Channel.EMAIL, Form.ISO27560)
-    if what == "erasure":
-        with pytest.raises(NotFoundError):
-            issue(replica)
-    else:
-        assert content(issue(replica))["current"][0]["event_state"].endswith("ConsentWithdrawn")
-    store.dispose()
+    with a_replica(complete) as replica:
+        with complete.work() as work:
+            act(work)
+            with pytest.raises(StoreError), replica.work() as other:
+                receipts.issue(impatient(other), ref(1), "direct_marketing", Channel.EMAIL, Form.ISO27560)
+        if what == "erasure":
+            with pytest.raises(NotFoundError):
+                issue(replica)
+        else:
+            assert content(issue(replica))["current"][0]["event_state"].endswith("ConsentWithdrawn")
 
 
 # -- what is not whole is not issued -------------------------------------------------------------------------------

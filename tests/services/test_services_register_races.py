@@ -17,7 +17,6 @@ from sqlalchemy import delete, func, select, text
 from builders import (
     NOW_S,
     a_consent,
-    a_gateway,
     a_person,
     a_recipient,
     a_source,
@@ -31,7 +30,7 @@ from consent_gateway.db import notices as notice_rows
 from consent_gateway.db import registers as register_rows
 from consent_gateway.db import tables
 from consent_gateway.db.dialects import upsert
-from consent_gateway.db.engine import Session, Store
+from consent_gateway.db.engine import Session
 from consent_gateway.domain.consents import ConsentKind
 from consent_gateway.domain.ids import NoticeId, PurposeId, SourceId, TraitId
 from consent_gateway.domain.purposes import Basis, Channel, Party, Purpose, PurposeKind, Source
@@ -45,6 +44,7 @@ from consent_gateway.services.gateway import SYSTEM, Gateway, Work
 from consent_gateway.services.items import ContactItem, EventItem
 from consent_gateway.services.reconcile import reconcile
 from consent_gateway.services.subjects import import_subjects
+from replicas import a_replica
 
 pytestmark = [
     pytest.mark.postgres,
@@ -68,9 +68,8 @@ def crm(gateway: Gateway) -> Gateway:
 @pytest.fixture
 def replica(crm: Gateway) -> Iterator[Gateway]:
     """Another process on the same database."""
-    store = Store(crm.store.engine.url.render_as_string(hide_password=False))
-    yield a_gateway(store, keyring=crm.vault.provider.keyring, clock=crm.clock)
-    store.dispose()
+    with a_replica(crm, clock=crm.clock) as made:
+        yield made
 
 
 def a_purpose(name: str, parent: str | None = None) -> Purpose:

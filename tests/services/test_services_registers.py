@@ -14,7 +14,6 @@ from sqlalchemy import select
 from builders import (
     EMAIL_MARKETING,
     a_consent,
-    a_gateway,
     a_person,
     a_recipient,
     a_source,
@@ -28,7 +27,6 @@ from builders import (
 )
 from consent_gateway.clock import FixedClock
 from consent_gateway.db import tables
-from consent_gateway.db.engine import Store
 from consent_gateway.db.tables import CONSENT_SLOTS, NUMBER_SLOTS, TEXT_SLOTS
 from consent_gateway.domain.ids import NoticeId, PurposeId, RecipientId, TraitId
 from consent_gateway.domain.purposes import Basis, Channel, Purpose, PurposeKind, RecipientKind
@@ -41,6 +39,7 @@ from consent_gateway.services.decider import Use
 from consent_gateway.services.decisions import Ask, decide
 from consent_gateway.services.gateway import Gateway, Work
 from consent_gateway.services.reconcile import reconcile
+from replicas import a_replica
 
 THIRD = RecipientKind.THIRD_PARTY
 
@@ -177,9 +176,8 @@ def test_consent_for_one_third_party_is_not_for_another(gateway: Gateway) -> Non
 @pytest.fixture
 def replica(gateway: Gateway) -> Iterator[Gateway]:
     """Another process on the same database."""
-    store = Store(gateway.store.engine.url.render_as_string(hide_password=False))
-    yield a_gateway(store, keyring=gateway.vault.provider.keyring)
-    store.dispose()
+    with a_replica(gateway) as made:
+        yield made
 
 
 def test_replicas_that_register_at_once_give_out_each_place_once(gateway: Gateway, replica: Gateway) -> None:

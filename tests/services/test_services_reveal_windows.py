@@ -10,10 +10,9 @@ from typing import Any
 
 import pytest
 
-from builders import NOW_S, a_gateway, a_person, an_officer, dump, id_of, ref, take, with_source
+from builders import NOW_S, a_person, an_officer, dump, id_of, ref, take, with_source
 from consent_gateway.audit.entries import EntryKind, parse_entry
 from consent_gateway.clock import FixedClock
-from consent_gateway.db.engine import Store
 from consent_gateway.domain.approvals import Action, Approval
 from consent_gateway.domain.fields import RevealField
 from consent_gateway.domain.ids import PurposeId
@@ -26,6 +25,7 @@ from consent_gateway.services import approvals, principals, quotas, registers
 from consent_gateway.services.decider import Use
 from consent_gateway.services.gateway import Gateway
 from consent_gateway.services.reveals import Revealed, reveal
+from replicas import a_replica
 
 USE = Use(PurposeId("service_delivery"), Channel.NONE, OWN)
 WHY = Grounds(RevealReason.DELIVERY, "SHIP-9", (RevealField.GIVEN_NAME,), View.PLAIN)
@@ -56,9 +56,8 @@ def desk(gateway: Gateway) -> Principal:
 
 @pytest.fixture
 def replica(gateway: Gateway) -> Iterator[Gateway]:
-    store = Store(gateway.store.engine.url.render_as_string(hide_password=False))
-    yield a_gateway(store, keyring=gateway.vault.provider.keyring, rules=replace(gateway.rules, reveal_batch=1))
-    store.dispose()
+    with a_replica(gateway, rules=replace(gateway.rules, reveal_batch=1)) as made:
+        yield made
 
 
 def officer(gateway: Gateway, name: str) -> Principal:

@@ -8,12 +8,11 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from sqlalchemy import event, select, text
+from sqlalchemy import event, select
 
 from builders import (
     NOW_S,
     a_consent,
-    a_gateway,
     a_person,
     a_recipient,
     an_officer,
@@ -31,7 +30,6 @@ from builders import (
 from consent_gateway.audit.commitments import commit
 from consent_gateway.audit.entries import Entry, EntryKind, parse_entry
 from consent_gateway.db import tables
-from consent_gateway.db.engine import Store
 from consent_gateway.domain.consents import ConsentKind
 from consent_gateway.domain.fields import RevealField
 from consent_gateway.domain.ids import PurposeId, RecipientId
@@ -47,10 +45,11 @@ from consent_gateway.services.consents import record_consents
 from consent_gateway.services.decider import Use
 from consent_gateway.services.decisions import Ask, Decision, decide
 from consent_gateway.services.erasure import erase
-from consent_gateway.services.gateway import Gateway, Work
+from consent_gateway.services.gateway import Gateway
 from consent_gateway.services.merges import merge
 from consent_gateway.services.reveals import Revealed, reveal
 from fakes import PowerCutError, faults_of
+from replicas import a_replica, impatient
 
 F = RevealField
 MARKETING = Use(PurposeId("direct_marketing"), Channel.EMAIL, OWN)
@@ -93,9 +92,8 @@ def officer(crm: Gateway) -> Principal:
 @pytest.fixture
 def replica(crm: Gateway) -> Iterator[Gateway]:
     """Another process on the same database."""
-    store = Store(crm.store.engine.url.render_as_string(hide_password=False))
-    yield a_gateway(store, keyring=crm.vault.provider.keyring, rules=crm.rules)
-    store.dispose()
+    with a_replica(crm, rules=crm.rules) as made:
+        yield made
 
 
 def name_of(gateway: Gateway, number: int, recipient: str = "self") -> str:
@@ -258,11 +256,6 @@ def test_an_objection_and_an_erasure_too(crm: Gateway, officer: Principal, what:
             erase(work, id_of(crm, ref(1)), "request")
     (found,) = ask(crm, officer, MARKETING, grounds(), name)
     assert found.values == {}
-
-
-def impatient(work: Work) -> Work:
-    work.session.execute(text("SET LOCAL lock_timeout = '50ms'"))
-    return work
 
 
 @pytest.mark.postgres

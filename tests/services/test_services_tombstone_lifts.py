@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import select
+from tombstone_builders import KEYRING, opened
 
 from backups import back_up, restore
 from builders import (
@@ -48,23 +49,13 @@ from consent_gateway.services.items import EventItem
 from consent_gateway.services.reconcile import reconcile
 from consent_gateway.services.tombstone_lifts import Act, Lift, lift
 from consent_gateway.services.tombstones import Replay, compare, settle
-from consent_gateway.vault.keyring import Keyring
 from consent_gateway.vault.tombstone_file import TombstoneFile
 from consent_gateway.vault.tombstones import LIFTED
 
-KEYRING = Keyring.in_memory()
 DAY = 86_400
 ERASED_AT = NOW_S
 BACK_AT = NOW_S + 10 * DAY
 PROOF = b'{"order":"4711","mail":"signed up again"}'
-
-
-def opened(store: Store, directory: Path, clock: FixedClock | None = None) -> Gateway:
-    """A process that starts over the store and over the tombstone file in `directory`."""
-    gateway = a_gateway(store, keyring=KEYRING, clock=clock)
-    gateway.tombstones = TombstoneFile(KEYRING, directory / "kept" / "tombstones.log")
-    settle(gateway)
-    return gateway
 
 
 @pytest.fixture

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 from sqlalchemy import select, update
+from tombstone_builders import KEYRING, opened
 
 from backups import back_up, copy_files, restore
 from builders import (
     EMAIL_MARKETING,
     SOURCE,
     a_consent,
-    a_gateway,
     a_person,
     answer_for,
     by,
@@ -43,21 +43,9 @@ from consent_gateway.services.reconcile import reconcile
 from consent_gateway.services.subjects import import_subjects
 from consent_gateway.services.tombstones import Replay, compare, rebuild, settle, settle_again
 from consent_gateway.services.worker import Worker
-from consent_gateway.vault.keyring import Keyring
 from consent_gateway.vault.tombstone_file import TombstoneFile
 from consent_gateway.vault.tombstones import BEGUN, Burial
 from fakes import faults_of
-
-KEYRING = Keyring.in_memory()
-
-
-def opened(store: Store, directory: Path, *, copies: tuple[Path, ...] = (), settled: bool = True) -> Gateway:
-    """A process that starts: a gateway over the store and over the tombstone file in `directory`."""
-    gateway = a_gateway(store, keyring=KEYRING)
-    gateway.tombstones = TombstoneFile(KEYRING, directory / "kept" / "tombstones.log", copies)
-    if settled:
-        settle(gateway)
-    return gateway
 
 
 @pytest.fixture
