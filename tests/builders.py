@@ -23,7 +23,7 @@ from consent_gateway.policies.packs import load_builtin
 from consent_gateway.services import policies, principals, registers
 from consent_gateway.services.choices import record_choices
 from consent_gateway.services.consents import record_consents
-from consent_gateway.services.decider import Decider, Use
+from consent_gateway.services.decider import Decider
 from consent_gateway.services.decisions import Ask, Decision, decide
 from consent_gateway.services.events import import_contacts, import_events
 from consent_gateway.services.gateway import SYSTEM, Gateway, Work
@@ -38,6 +38,7 @@ from consent_gateway.services.items import (
     SubjectRef,
 )
 from consent_gateway.services.people import Resolver
+from consent_gateway.services.questions import Use
 from consent_gateway.services.rules import Rules
 from consent_gateway.services.signals import record_signals
 from consent_gateway.services.subjects import import_subjects

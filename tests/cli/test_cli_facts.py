@@ -14,10 +14,10 @@ from consent_gateway.cli.docs import write_docs
 from consent_gateway.cli.facts import SOURCES, UNFED
 from consent_gateway.policies.facts import Question, Situation
 from consent_gateway.policies.vocabulary import BY_NAME
-from consent_gateway.services import decider, situations
+from consent_gateway.services import questions, situations
 
 DOC = Path(__file__).resolve().parents[2] / "docs" / "facts.md"
-ROOMS = {Question: decider, Situation: situations}
+ROOMS = {Question: questions, Situation: situations}
 
 
 def given(source: str, name: str) -> set[str]:

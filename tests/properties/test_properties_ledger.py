@@ -49,9 +49,9 @@ from consent_gateway.errors import (
     OvertakenError,
 )
 from consent_gateway.services import confirmations, history, notices, registers
-from consent_gateway.services.decider import Use
 from consent_gateway.services.gateway import Gateway
 from consent_gateway.services.items import ConsentItem, SubjectItem
+from consent_gateway.services.questions import Use
 from consent_gateway.services.reconcile import reconcile
 from ledger_model import (
     ENDS,

@@ -34,10 +34,10 @@ from consent_gateway.domain.subjects import Choice
 from consent_gateway.errors import InputError, NotFoundError
 from consent_gateway.services import audiences, registers
 from consent_gateway.services.audiences import Audience
-from consent_gateway.services.decider import Use
 from consent_gateway.services.erasure import erase
 from consent_gateway.services.gateway import Gateway
 from consent_gateway.services.items import SubjectItem
+from consent_gateway.services.questions import Use
 from consent_gateway.services.rules import Rules
 
 PEOPLE = 12

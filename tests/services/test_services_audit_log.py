@@ -78,12 +78,12 @@ from consent_gateway.services import (
     subjects,
 )
 from consent_gateway.services.audit_log import Sequencer
-from consent_gateway.services.decider import Use
 from consent_gateway.services.decisions import decide_batch
 from consent_gateway.services.erasure import erase
 from consent_gateway.services.gateway import Gateway, Work
 from consent_gateway.services.items import ContactItem, EventItem, NoticeShownItem, SignalItem
 from consent_gateway.services.log_search import Query, search_about
+from consent_gateway.services.questions import Use
 from consent_gateway.services.reconcile import reconcile
 from consent_gateway.vault.keyring import Keyring
 from fakes import Faults, PowerCutError, faults_of

@@ -39,9 +39,9 @@ from consent_gateway.policies.engine import decide_for
 from consent_gateway.policies.facts import Question, Situation
 from consent_gateway.policies.packs import load_builtin
 from consent_gateway.services import registers
-from consent_gateway.services.decider import Use, choices_read, facts_read
 from consent_gateway.services.gateway import Gateway
 from consent_gateway.services.items import ContactItem, SubjectItem
+from consent_gateway.services.questions import Use, choices_read, facts_read
 from consent_gateway.services.reconcile import reconcile
 
 SALE = Told(in_sale=True, opt_out_offered=True)
@@ -312,7 +312,7 @@ def test_what_a_question_does_not_read_changes_no_answer(q: Question, who: Situa
 
 
 def _read(q: Question) -> set[str]:
-    """The facts that `services.decider` lets a question read, by the same choice of columns and bits."""
+    """The facts that `services.questions` lets a question read, by the same choice of columns and bits."""
     from_decider = _readings(q)
     names: set[str] = set()
     if from_decider[0] & PointFact.CORPORATE:

@@ -42,9 +42,9 @@ from consent_gateway.errors import (
     OvertakenError,
 )
 from consent_gateway.services import confirmations, registers
-from consent_gateway.services.decider import Use
 from consent_gateway.services.erasure import erase
 from consent_gateway.services.gateway import Gateway
+from consent_gateway.services.questions import Use
 from consent_gateway.services.reconcile import reconcile
 from consent_gateway.services.vault import open_bytes
 

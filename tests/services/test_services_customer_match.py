@@ -46,11 +46,11 @@ from consent_gateway.errors import (
 )
 from consent_gateway.services import approvals, audiences, customer_match, pseudonyms, quotas, registers
 from consent_gateway.services.customer_match import Digests, Grounds
-from consent_gateway.services.decider import Use
 from consent_gateway.services.erasure import erase
 from consent_gateway.services.gateway import Gateway, Work
 from consent_gateway.services.items import SubjectRef
 from consent_gateway.services.merges import merge
+from consent_gateway.services.questions import Use
 from consent_gateway.vault.customer_match import MatchField, Platform
 
 SHARING = PurposeId("third_party_audience_sharing")

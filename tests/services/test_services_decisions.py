@@ -41,10 +41,10 @@ from consent_gateway.domain.segments import Everyone
 from consent_gateway.domain.subjects import Flag, month_of
 from consent_gateway.errors import InputError
 from consent_gateway.services import audiences, registers
-from consent_gateway.services.decider import Message, Use
 from consent_gateway.services.decisions import MAX_BATCH, Ask, Decision, decide, decide_batch
 from consent_gateway.services.gateway import SYSTEM, Gateway, Work
 from consent_gateway.services.items import ContactItem
+from consent_gateway.services.questions import Message, Use
 from consent_gateway.services.rules import CapRule, Rules
 
 PEOPLE = 8

@@ -41,12 +41,12 @@ from consent_gateway.domain.subjects import Choice
 from consent_gateway.policies.cases.runner import answer_case
 from consent_gateway.policies.packs import load_builtin
 from consent_gateway.services import audiences, circumstances, registers
-from consent_gateway.services.decider import Message, Use
 from consent_gateway.services.decisions import Ask, Decision, decide, decide_batch
 from consent_gateway.services.erasure import erase
 from consent_gateway.services.exports import declare_exports
 from consent_gateway.services.gateway import SYSTEM, Gateway
 from consent_gateway.services.items import ConsentItem, ContactItem, SubjectItem
+from consent_gateway.services.questions import Message, Use
 from consent_gateway.services.rules import CapRule, Rules
 
 FILE = Path(__file__).resolve().parents[2].parent / "shared" / "cases" / "law_cases.json"

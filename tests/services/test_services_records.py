@@ -21,8 +21,8 @@ from consent_gateway.domain.segments import Everyone
 from consent_gateway.errors import ConflictError, InputError
 from consent_gateway.services import audiences, records, registers
 from consent_gateway.services.activities import activity_record, is_third
-from consent_gateway.services.decider import Use
 from consent_gateway.services.gateway import Gateway
+from consent_gateway.services.questions import Use
 from consent_gateway.services.rules import Rules
 
 CONTROLLER = Controller(

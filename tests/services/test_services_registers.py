@@ -35,9 +35,9 @@ from consent_gateway.domain.scopes import SCOPE_BITS
 from consent_gateway.domain.segments import TraitOrigin, TraitType
 from consent_gateway.errors import AuthenticationError, ConflictError, GatewayError, InputError, NotFoundError
 from consent_gateway.services import notices, principals, registers
-from consent_gateway.services.decider import Use
 from consent_gateway.services.decisions import Ask, decide
 from consent_gateway.services.gateway import Gateway, Work
+from consent_gateway.services.questions import Use
 from consent_gateway.services.reconcile import reconcile
 from replicas import a_replica
 

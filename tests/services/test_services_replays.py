@@ -38,9 +38,9 @@ from consent_gateway.policies.facts import Facts, UnknownFactError
 from consent_gateway.policies.vocabulary import FACTS, VOCABULARY
 from consent_gateway.services import erasure, policies
 from consent_gateway.services.audit_log import Sequencer
-from consent_gateway.services.decider import Use
 from consent_gateway.services.decisions import Ask, Decision, decide, decide_batch
 from consent_gateway.services.gateway import SYSTEM, Gateway
+from consent_gateway.services.questions import Use
 from consent_gateway.services.replays import Replay, ReplayState, replay
 
 

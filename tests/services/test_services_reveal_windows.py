@@ -22,8 +22,8 @@ from consent_gateway.domain.registers import Principal
 from consent_gateway.domain.reveals import Grounds, RevealReason, View
 from consent_gateway.errors import ForbiddenError
 from consent_gateway.services import approvals, principals, quotas, registers
-from consent_gateway.services.decider import Use
 from consent_gateway.services.gateway import Gateway
+from consent_gateway.services.questions import Use
 from consent_gateway.services.reveals import Revealed, reveal
 from replicas import a_replica
 

@@ -42,11 +42,11 @@ from consent_gateway.errors import AuthenticationError, ForbiddenError, InputErr
 from consent_gateway.services import principals, quotas, registers
 from consent_gateway.services.canaries import plant
 from consent_gateway.services.consents import record_consents
-from consent_gateway.services.decider import Use
 from consent_gateway.services.decisions import Ask, Decision, decide
 from consent_gateway.services.erasure import erase
 from consent_gateway.services.gateway import Gateway
 from consent_gateway.services.merges import merge
+from consent_gateway.services.questions import Use
 from consent_gateway.services.reveals import Revealed, reveal
 from fakes import PowerCutError, faults_of
 from replicas import a_replica, impatient

@@ -37,13 +37,13 @@ from consent_gateway.domain.subjects import Choice
 from consent_gateway.errors import ConflictError, InputError
 from consent_gateway.policies.regions import sensitivity
 from consent_gateway.services import dek_rotation, notices, registers, sensitive
-from consent_gateway.services.decider import Use
 from consent_gateway.services.erasure import erase
 from consent_gateway.services.fields import put_field
 from consent_gateway.services.gateway import Gateway
 from consent_gateway.services.intake import Intake
 from consent_gateway.services.items import ContactItem, SensitiveItem, SubjectRef
 from consent_gateway.services.merges import merge
+from consent_gateway.services.questions import Use
 from consent_gateway.services.reveals import Revealed, reveal
 from consent_gateway.services.sensitive import held_in, record_sensitive
 from consent_gateway.services.vault import SENSITIVE, open_group

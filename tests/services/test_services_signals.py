@@ -34,9 +34,9 @@ from consent_gateway.policies.signals.detect import SignalKind
 from consent_gateway.policies.signals.effects import PurposeRule, TcfMapping
 from consent_gateway.services import erasure, registers, signal_mappings, signals
 from consent_gateway.services.consents import record_consents
-from consent_gateway.services.decider import Use
 from consent_gateway.services.gateway import Gateway
 from consent_gateway.services.items import SignalItem, SubjectItem, SubjectRef
+from consent_gateway.services.questions import Use
 from consent_gateway.services.reconcile import reconcile
 from consent_gateway.services.signal_records import signals_of
 from consent_gateway.services.vault import GATEWAY_ITSELF, open_bytes

@@ -36,8 +36,8 @@ from consent_gateway.domain.registers import Principal
 from consent_gateway.domain.segments import Everyone
 from consent_gateway.errors import AuthenticationError, GatewayError, NotFoundError
 from consent_gateway.services import audiences, principals, registers
-from consent_gateway.services.decider import Message, Use
 from consent_gateway.services.gateway import SYSTEM, Gateway
+from consent_gateway.services.questions import Message, Use
 from edge import running
 
 PEOPLE = 6

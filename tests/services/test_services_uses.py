@@ -31,10 +31,10 @@ from consent_gateway.domain.segments import Everyone, Segment, TraitOrigin, Trai
 from consent_gateway.domain.subjects import Choice
 from consent_gateway.errors import InputError
 from consent_gateway.services import audiences, registers
-from consent_gateway.services.decider import Message, Use
 from consent_gateway.services.decisions import decide_batch
 from consent_gateway.services.exports import declare_exports
 from consent_gateway.services.gateway import Gateway
+from consent_gateway.services.questions import Message, Use
 from consent_gateway.services.rules import Rules
 
 PLAIN = ConsentProperty.AFFIRMATIVE | ConsentProperty.EVIDENCE

@@ -27,8 +27,8 @@ from consent_gateway.domain.ids import PurposeId
 from consent_gateway.domain.registers import Principal
 from consent_gateway.errors import ForbiddenError
 from consent_gateway.services import canaries, quotas
-from consent_gateway.services.decider import Use
 from consent_gateway.services.gateway import Work
+from consent_gateway.services.questions import Use
 from consent_gateway.services.quotas import Usage
 from consent_gateway.services.reveals import Revealed, Revealing, reveal
 from consent_gateway.telemetry import Event

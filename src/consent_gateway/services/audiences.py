@@ -39,8 +39,8 @@ from consent_gateway.domain.purposes import Basis, Channel
 from consent_gateway.domain.registers import Principal, Registers
 from consent_gateway.domain.segments import Segment, check, parse_json, to_json, traits_used
 from consent_gateway.errors import FieldProblem, InputError, NotFoundError
-from consent_gateway.services.decider import Asked, Message, Use
 from consent_gateway.services.gateway import SYSTEM, Gateway, Work
+from consent_gateway.services.questions import Asked, Message, Use
 
 CHUNK = 1000
 

@@ -36,10 +36,10 @@ from consent_gateway.domain.registers import Principal
 from consent_gateway.domain.reveals import TICKET, not_allowed
 from consent_gateway.errors import FieldProblem, ForbiddenError, InputError, NotFoundError, WeakPseudonymError
 from consent_gateway.services import audiences, reveal_windows
-from consent_gateway.services.decider import Asked, Use
 from consent_gateway.services.disclosure import Values, open_fields
 from consent_gateway.services.gateway import Gateway, Work
 from consent_gateway.services.people import find_points
+from consent_gateway.services.questions import Asked, Use
 from consent_gateway.vault.customer_match import MatchField, Platform, match_digest, match_form
 from consent_gateway.vault.normalisers import stored
 

@@ -22,10 +22,10 @@ from consent_gateway.domain.ids import SubjectId
 from consent_gateway.domain.registers import Principal
 from consent_gateway.errors import AuthenticationError, FieldProblem, GatewayError, InputError, QuotaError
 from consent_gateway.services import strangers
-from consent_gateway.services.decider import Asked, Use
 from consent_gateway.services.gateway import Work
 from consent_gateway.services.items import SubjectRef
 from consent_gateway.services.people import NOBODY, PSEUDONYM, Resolver
+from consent_gateway.services.questions import Asked, Use
 
 MAX_BATCH = 1000
 

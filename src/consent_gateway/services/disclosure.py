@@ -20,9 +20,9 @@ from consent_gateway.domain.merges import Clusters
 from consent_gateway.domain.reveals import REACHES
 from consent_gateway.domain.scopes import read
 from consent_gateway.services.clusters import ledgers_of_people
-from consent_gateway.services.decider import Asked
 from consent_gateway.services.gateway import Work
 from consent_gateway.services.people import find_points
+from consent_gateway.services.questions import Asked
 from consent_gateway.services.sensitive import held_in
 from consent_gateway.services.vault import CONTACT, PROFILE, SENSITIVE, open_group
 from consent_gateway.vault.normalisers import stored

@@ -32,12 +32,13 @@ from consent_gateway.domain.ids import RecipientId, SubjectId
 from consent_gateway.domain.registers import Principal, Registers
 from consent_gateway.errors import AuthenticationError, StoreError, TombstoneError
 from consent_gateway.services.closed_keys import ClosedKeys
-from consent_gateway.services.decider import Asked, Decider
+from consent_gateway.services.decider import Decider
 from consent_gateway.services.denial_counts import Denials
 from consent_gateway.services.filing import RETRY_SECONDS, file_open
 from consent_gateway.services.keeping import keep_points, keep_set
 from consent_gateway.services.law import Standing
 from consent_gateway.services.log_gate import LogGate
+from consent_gateway.services.questions import Asked
 from consent_gateway.services.rules import Rules
 from consent_gateway.services.shadows import Seen, Tally
 from consent_gateway.services.vault import Vault

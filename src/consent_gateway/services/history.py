@@ -23,10 +23,10 @@ from consent_gateway.domain.purposes import OWN, Channel
 from consent_gateway.errors import FieldProblem, ForbiddenError, InputError, NotFoundError
 from consent_gateway.services.audience_rows import points_of
 from consent_gateway.services.clusters import ledgers_of_people, points_of_people
-from consent_gateway.services.decider import Use
 from consent_gateway.services.gateway import Work
 from consent_gateway.services.items import SubjectRef
 from consent_gateway.services.people import UNKNOWN, Resolver
+from consent_gateway.services.questions import Use
 from consent_gateway.vault.envelope import derive_audit_key
 
 

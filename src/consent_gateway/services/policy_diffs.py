@@ -23,9 +23,9 @@ from consent_gateway.policies.report import edited_as_data
 from consent_gateway.policies.rules import PackSet
 from consent_gateway.policies.vocabulary import Facts, UnknownFactError
 from consent_gateway.services import policies
-from consent_gateway.services.decider import Asked, Use
 from consent_gateway.services.gateway import Work
 from consent_gateway.services.law import day_of, with_text
+from consent_gateway.services.questions import Asked, Use
 
 ACTIVE, SHIPPED = "active", "shipped"
 

@@ -15,8 +15,8 @@ from consent_gateway.domain.approvals import Action, Approval
 from consent_gateway.domain.quotas import QuotaKind
 from consent_gateway.errors import ForbiddenError
 from consent_gateway.services import approvals, quotas
-from consent_gateway.services.decider import Use
 from consent_gateway.services.gateway import Work
+from consent_gateway.services.questions import Use
 
 
 def spend(work: Work, use: Use, pseudonyms: Sequence[str]) -> Approval | None:

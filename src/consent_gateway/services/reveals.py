@@ -26,11 +26,11 @@ from consent_gateway.domain.quotas import QuotaKind
 from consent_gateway.domain.reveals import TICKET, Grounds, View, not_allowed, not_reached
 from consent_gateway.errors import AuthenticationError, FieldProblem, ForbiddenError, InputError
 from consent_gateway.services import quotas, reveal_windows
-from consent_gateway.services.decider import Use
 from consent_gateway.services.decisions import Decision, decide_about
 from consent_gateway.services.disclosure import Values, open_fields
 from consent_gateway.services.gateway import Work
 from consent_gateway.services.people import lock_people
+from consent_gateway.services.questions import Use
 from consent_gateway.services.vault import GATEWAY_ITSELF
 from consent_gateway.vault.envelope import derive_audit_key
 from consent_gateway.vault.masking import mask

@@ -32,11 +32,11 @@ from consent_gateway.domain.purposes import OWN, Channel, Source
 from consent_gateway.domain.registers import Registers
 from consent_gateway.errors import FieldProblem
 from consent_gateway.services import dek_rotation
-from consent_gateway.services.decider import Use
 from consent_gateway.services.gateway import Work
 from consent_gateway.services.intake import Incoming, Intake, Refusals, keep_counts, require_size, require_source
 from consent_gateway.services.items import SensitiveItem
 from consent_gateway.services.people import Resolver
+from consent_gateway.services.questions import Use
 from consent_gateway.services.vault import SENSITIVE, open_group, seal_group
 from consent_gateway.vault.envelope import derive_audit_key
 
