@@ -22,9 +22,10 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import text
 
-from consent_gateway.api.ingest import csv_rows, ndjson_rows
+from consent_gateway.api.rows import csv_rows, ndjson_rows
 from consent_gateway.cli import importer
-from consent_gateway.cli.importer import Limits, Total, import_file
+from consent_gateway.cli.import_files import Limits
+from consent_gateway.cli.importer import Total, import_file
 from consent_gateway.errors import InputError, UnavailableError
 from edge import Edge, running
 

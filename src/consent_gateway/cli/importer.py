@@ -1,75 +1,31 @@
 """`consent-gateway import`: bring a file to a running gateway in batches, with progress and every rejection.
 
-A file is read record by record and never held: memory is bounded by one batch and one line, whatever the file is. CSV
-is read as the gateway itself reads it (RFC 4180, any line ends) and written anew, so that a batch never cuts a record.
-
 The same file again changes nothing: each call carries a key made of what it says, so the gateway answers it from
 memory. Only rows that were refused are judged once more, because what they lacked may be there by now (`_deliver`).
 """
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import itertools
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, BinaryIO, TextIO
+from typing import Any
 
 import click
 import httpx
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
+from consent_gateway.cli.import_files import LIMITS, Batch, Limits, batches
 from consent_gateway.cli.options import emit, json_option
 from consent_gateway.errors import InputError, UnavailableError
 
 KINDS = ("subjects", "consents", "choices", "events", "contacts", "signals", "sensitive")
 _COUNTS = ("received", "accepted", "created", "updated", "joined", "duplicates", "suppressed", "rejected")
 _REJECTED = 1
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """How much one call carries, and how long a line or a CSV record may be; the gateway takes 5 MiB a call."""
-
-    rows: int = 1000
-    batch_bytes: int = 4 << 20
-    line_bytes: int = 1 << 20
-
-
-_LIMITS = Limits()
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """One row as it is sent, with the number that a rejection of it shows.
-
-    `row` is the number of the line in an NDJSON file, and of the record in a CSV (its header is row 0).
-    """
-
-    row: int
-    content: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """What one call carries; `position` is how many bytes of the file had been read when it was complete."""
-
-    header: bytes
-    records: tuple[Record, ...]
-    position: int
-
-    def body(self) -> bytes:
-        """Return the body of the call."""
-        return self.header + b"".join(record.content for record in self.records)
-
-    def refused(self, answer: dict[str, Any]) -> tuple[Record, ...]:
-        """Return the records that an answer refuses: it counts them from 1, and no line of a body is blank."""
-        return tuple(self.records[rejection["row"] - 1] for rejection in answer["rejections"])
 
 
 @dataclass(slots=True)
@@ -134,7 +90,7 @@ def import_file(
     kind: str,
     source: str,
     on_progress: Callable[[int], None],
-    limits: Limits = _LIMITS,
+    limits: Limits = LIMITS,
 ) -> Total:
     """Send a file in batches, in order, and return what became of it; `on_progress` gets bytes of the file.
 
@@ -143,7 +99,7 @@ def import_file(
     """
     call = _Call(client, path, kind, source)
     total, done, size = Total(), 0, path.stat().st_size
-    for batch in _batches(path, is_csv=call.is_csv, limits=limits):
+    for batch in batches(path, is_csv=call.is_csv, limits=limits):
         _deliver(call, batch, total)
         on_progress(batch.position - done)
         done = batch.position
@@ -216,90 +172,6 @@ def complaint(answer: httpx.Response) -> str:
         return f"the gateway answered {answer.status_code}"
     fields = "; ".join(f"{e['path']}: {e['message']}" for e in problem.get("errors", []))
     return f"{problem.get('title', '')}: {problem.get('detail', '')} {fields}".strip()
-
-
-# -- reading the file --------------------------------------------------------------------------------------------
-
-
-def _batches(path: Path, *, is_csv: bool, limits: Limits) -> Iterator[Batch]:
-    """Yield the records of a file in order, as many a batch as `limits` allows, each batch with the CSV's header."""
-    with path.open("rb") as file:
-        text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")  # here, so that `file` stays open to its end
-        records = _csv_records(text, limits.line_bytes) if is_csv else _lines(file, limits.line_bytes)
-        header = next((record.content for record in records), b"") if is_csv else b""
-        held: list[Record] = []
-        size = len(header)
-        for record in records:
-            if held and (len(held) == limits.rows or size + len(record.content) > limits.batch_bytes):
-                yield Batch(header, tuple(held), file.tell())
-                held, size = [], len(header)
-            held.append(record)
-            size += len(record.content)
-        if held:
-            yield Batch(header, tuple(held), file.tell())
-
-
-def _lines(file: BinaryIO, limit: int) -> Iterator[Record]:
-    """Yield the lines of an NDJSON file that are not blank."""
-    for row in itertools.count(1):
-        line = file.readline(limit + 1)
-        if len(line) > limit:
-            raise _too_long(limit)
-        if not line:
-            return
-        if line.strip():
-            yield Record(row, line)
-
-
-def _csv_records(text: TextIO, limit: int) -> Iterator[Record]:
-    """Yield the header and the records of a CSV, written anew; what is blank is no record (as for the gateway)."""
-    lines = _Lines(text, limit)
-    rows = itertools.count()
-    try:
-        for fields in csv.reader(lines, strict=True):
-            lines.taken = 0
-            if fields:
-                yield Record(next(rows), _written(fields, limit))
-    except csv.Error:
-        place = f"record {row}" if (row := next(rows)) else "the header"
-        message = f"{place} must follow RFC 4180: quotes in pairs, fields of at most 131,072 characters"
-        raise InputError(message) from None
-    except UnicodeDecodeError:  # text is decoded ahead of the record
-        raise InputError(f"the file is not UTF-8, at record {next(rows)} or soon after it") from None
-
-
-class _Lines(Iterator[str]):
-    """The lines of a text up to any line end, read only as far as a record may be long.
-
-    `taken` counts characters, which are never more than bytes; who begins a new record sets it to 0.
-    """
-
-    def __init__(self, text: TextIO, limit: int) -> None:
-        self._text, self._limit = text, limit
-        self.taken = 0
-
-    def __next__(self) -> str:
-        line = self._text.readline(self._limit + 1)
-        self.taken += len(line)
-        if self.taken > self._limit:
-            raise _too_long(self._limit)
-        if not line:
-            raise StopIteration
-        return line
-
-
-def _written(fields: list[str], limit: int) -> bytes:
-    """Return a record as RFC 4180 has it, with CRLF, which also makes the writer quote lone line ends."""
-    text = io.StringIO(newline="")
-    csv.writer(text).writerow(fields)
-    content = text.getvalue().encode()
-    if len(content) > limit:
-        raise _too_long(limit)
-    return content
-
-
-def _too_long(limit: int) -> InputError:
-    return InputError(f"a line is longer than {limit} bytes, or a quote is never closed; is this the right file?")
 
 
 # -- showing -----------------------------------------------------------------------------------------------------
