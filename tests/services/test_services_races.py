@@ -39,12 +39,12 @@ from consent_gateway.services import chain_checks, registers
 from consent_gateway.services.audit_log import Sequencer
 from consent_gateway.services.choices import record_choices
 from consent_gateway.services.consents import record_consents
-from consent_gateway.services.decider import Use
 from consent_gateway.services.decisions import Ask, Decision, decide
 from consent_gateway.services.erasure import erase
 from consent_gateway.services.events import import_contacts, import_events
 from consent_gateway.services.gateway import Gateway, Work
 from consent_gateway.services.items import ChoiceItem, ContactItem, EventItem
+from consent_gateway.services.questions import Use
 from consent_gateway.services.reconcile import reconcile
 from consent_gateway.services.subjects import import_subjects
 from replicas import a_replica, impatient
