@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from sqlalchemy import text
 
 from consent_gateway.api.rows import csv_rows, ndjson_rows
-from consent_gateway.cli import importer
+from consent_gateway.cli import import_files, importer
 from consent_gateway.cli.import_files import Limits
 from consent_gateway.cli.importer import Total, import_file
 from consent_gateway.errors import InputError, UnavailableError
@@ -172,7 +172,7 @@ def test_the_law_above_finds_a_writer_that_forgets_lone_line_ends(
     def careless(fields: list[str], _: int) -> bytes:
         return ",".join('"' + f.replace('"', '""') + '"' if set(f) & set('",') else f for f in fields).encode() + b"\n"
 
-    monkeypatch.setattr(importer, "_written", careless)
+    monkeypatch.setattr(import_files, "_written", careless)
     with pytest.raises(AssertionError):
         check_sent(tmp_path / "people.csv", b'member_no,given_name\nM-1,"a\rb"\n')
 
