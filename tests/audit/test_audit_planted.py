@@ -78,6 +78,7 @@ BUGS: list[tuple[str, str, str, str, Test, dict[str, Any]]] = [
     ("any statement recorded", "verifier.epochs", "    if not holds:", "    if False:", epochs.test_the_first_entry_of_an_epoch_records_its_statement, {"first": b"{}"}),
     ("an epoch from other entries", "verifier.epochs", "if roots[opened.surviving] != opened.root:", "if False:", epochs.test_a_changed_beginning_is_no_loss, {}),
     ("an epoch gone without a word", "verifier.epochs", "if later.lost is None or not later.lost.start <= first < later.lost.until:", "if False:", epochs.test_an_epoch_that_is_gone_without_a_word_is_missed, {"lost": None}),
+    ("chains that go on after their end", "verifier.published", "if earlier and held.get(key, 0) != earlier[-1][1]:", "if False:", epochs.test_a_chain_that_goes_on_after_its_erasure_is_found_by_who_has_its_maps, {}),
     ("two maps of one beginning", "maps", 'fields.get("root") != self._root', "False", epochs.test_one_beginning_of_the_log_has_one_map, {}),
     ("what a kind says not checked", "verifier.strict", "if found := problems(read):", "if found := ():", strict.test_another_form_is_found_and_named, {"bad": strict.about("hold.ended"), "message": "about whom"}),
     ("the old epoch served", "verifier.directory", "if trust.epochs and head.origin != trust.epochs[-1].key.name:", "if False:", epochs.test_a_log_from_before_its_epoch_is_set_back, {}),

@@ -32,6 +32,12 @@ def about(kind: str, *commitments: str) -> bytes:
     return entry_bytes(Entry(EntryKind(kind), 0, "key:ops", uid, {"hold": 1, "reason": "trial"}, made))
 
 
+def erased(chains: object) -> bytes:
+    said = {"reason": "request", "tombstones": 1, "openings": 2, "chains": chains}
+    made = {"chain": bytes(32), "subject": bytes(32)}
+    return entry_bytes(Entry(EntryKind.SUBJECT_ERASED, 0, "key:ops", sha256(b"e").digest()[:16], said, made))
+
+
 HONEST = [entry(number) for number in range(600)]
 
 
@@ -60,6 +66,12 @@ def test_an_honest_log_is_of_one_form(tmp_path: Path) -> None:
         (HONEST[300].replace(b'"action"', b'"actiom"'), "action is missing"),
         (HONEST[300].replace(b'"test"', b'"Jo actiom"'), "action is no code"),
         (HONEST[300].replace(b'"test"', b'"test","actions":"Jo actiom"'), "it has a field that its kind does not have"),
+        (erased([{"chain": "ab" * 32, "count": 0}]), "an erasure does not list its chains"),
+        (erased([{"chain": "AB" * 32, "count": 1}]), "an erasure does not list its chains"),
+        (erased([{"chain": "ab", "count": 1}]), "an erasure does not list its chains"),
+        (erased([{"chain": "ab" * 32, "count": True}]), "an erasure does not list its chains"),
+        (erased([{"chain": "ab" * 32, "count": 1, "whose": "Jo"}]), "an erasure does not list its chains"),
+        (erased({}), "an erasure does not list its chains"),
         (about("hold.ended", "subject"), "it is not about whom its kind is about"),
         (about("hold.ended"), "it is not about whom its kind is about"),
         (about("hold.ended", "chain", "other_chain", "subject"), "it is not about whom its kind is about"),
@@ -81,7 +93,7 @@ def test_what_is_kept_of_an_entry_is_bounded_whatever_it_says() -> None:
     uid, root = bytes(16), "ab" * 5_000
     said = {"root": root, "entries": 0, "chains": 0, "size": 0}
     facts = entry_facts(0, [entry_bytes(Entry(EntryKind.MAP_PUBLISHED, 0, "a", uid, said))])
-    assert facts == [(uid, 0, (), {"size": 0, "entries": 0, "root": root[:64]})]
+    assert facts == [(uid, 0, (), {"size": 0, "entries": 0, "chains": 0, "root": root[:64]}, ())]
     for more in ({"nest": [[]] * 5_000}, {"size": [[]] * 5_000}):
         with pytest.raises(FoundError):
             entry_facts(0, [entry_bytes(Entry(EntryKind.MAP_PUBLISHED, 0, "a", uid, said | more))])
@@ -90,7 +102,7 @@ def test_what_is_kept_of_an_entry_is_bounded_whatever_it_says() -> None:
 def test_uids_that_begin_alike_are_spread_over_the_shares() -> None:
     with ExitStack() as stack:
         facts = EntryFacts(stack)
-        facts.take((bytes(8) + n.to_bytes(8, "big"), 0, (), None) for n in range(6400))
+        facts.take((bytes(8) + n.to_bytes(8, "big"), 0, (), None, ()) for n in range(6400))
         assert max(share.tell() for share in facts._shares) < 6400 * 24 // 8
 
 
@@ -111,11 +123,11 @@ def test_uids_are_compared_over_all_shares() -> None:
     uids = [sha256(b"%d" % number).digest()[:16] for number in range(2000)]
     with ExitStack() as stack:
         facts = EntryFacts(stack)
-        facts.take((uid, 0, (), None) for uid in uids)
-        facts.check_uids()
-        facts.take([(uids[1999], 0, (), None), (uids[3], 0, (), None)])
+        facts.take((uid, 0, (), None, ()) for uid in uids)
+        facts.check()
+        facts.take([(uids[1999], 0, (), None, ()), (uids[3], 0, (), None, ())])
         with pytest.raises(FoundError) as found:
-            facts.check_uids()
+            facts.check()
     assert found.value.finding.index == 2000
 
 

@@ -211,6 +211,42 @@ def test_one_beginning_of_the_log_has_one_map(tmp_path: Path) -> None:
     assert found.message == "the map of entry 4 is another one of the same 3 entries"
 
 
+def ending(number: int, *chains: MapLeaf) -> bytes:
+    uid, sealed = sha256(b"%d" % number).digest()[:16], {"chain": bytes(32), "subject": bytes(32)}
+    ended = [{"chain": leaf.key.hex(), "count": leaf.entries} for leaf in chains]
+    said = {"reason": "request", "tombstones": 1, "openings": 2, "chains": ended}
+    return entry_bytes(Entry(EntryKind.SUBJECT_ERASED, number, "a", uid, said, sealed))
+
+
+def with_maps(folder: Path, entries: Sequence[bytes], *maps: list[MapLeaf]) -> Finding:
+    root = filled(entries)[0].export(folder)
+    return verify_directory(OLD.vkey, root, maps=[b"".join(write_leaves(leaves)) for leaves in maps])
+
+
+def test_a_chain_that_goes_on_after_its_erasure_is_found_by_who_has_its_maps(tmp_path: Path) -> None:
+    """The sum is right, and nobody can open what is hidden there."""
+    ended, other, longer = leaf(1, 3), leaf(2, 1), leaf(1, 4)
+    first, later, lie = a_map(ended), a_map(ended, other), a_map(longer)
+    begin = [in_a_chain(1), in_a_chain(2), ending(3, ended), publishing(4, first, 3), in_a_chain(5)]
+    honest, hiding = [*begin, publishing(6, later, 5)], [*begin, publishing(6, lie, 5)]
+    assert with_maps(tmp_path / "honest", honest, later, first).ok
+    assert strictly(tmp_path / "sums", hiding).ok, "the log alone does not tell"
+    found = with_maps(tmp_path / "hiding", hiding, lie)
+    assert (found.ok, found.code, found.index) == (False, "map", 2)
+    ends = f"the chain {ended.key.hex()} has 4 entries in the map of entry 5, but ended with 3 at entry 2"
+    assert found.message == ends
+    gone = [*begin, publishing(6, a_map(leaf(3, 4)), 5)]
+    found = with_maps(tmp_path / "gone", gone, a_map(leaf(3, 4)))
+    assert (found.code, found.index, "has 0 entries" in found.message) == ("map", 2, True)
+    found = with_maps(tmp_path / "shrunk", gone, first, a_map(leaf(3, 4)))
+    assert (found.code, found.message) == ("map", f"the chain {ended.key.hex()} lost entries that were published")
+    for files in ([a_map(other)], [later, a_map(other)]):
+        found = with_maps(tmp_path / "strange", honest, *files)
+        assert (found.code, found.message) == ("map", "a file of a map is none that this log has published")
+    early = [in_a_chain(1), in_a_chain(2), publishing(3, a_map(leaf(1, 2)), 2), ending(4, ended)]
+    assert with_maps(tmp_path / "early", early, a_map(leaf(1, 2))).ok
+
+
 def set_back_further(surviving: int = 250, lost: tuple[int, int] | None = (250, 320)) -> tuple[bytes, bytes]:
     """Statements of a log that was set back to before its second epoch: both keys sign the third."""
     second = statement(lost=None)
@@ -271,5 +307,6 @@ def test_the_commands_follow_epochs_and_check_maps(tmp_path: Path, capsys: pytes
     assert command.main(["tree", OLD.vkey, str(root), at["kept"], "--epoch", at["note"]]) == 0
     assert command.main(["tree", OLD.vkey, str(root), at["kept"]]) == 1
     assert command.main(["map", at["entry"], at["leaves"], at["leaves"]]) == 0
+    assert command.main(["tree", OLD.vkey, str(root), "--epoch", at["note"], "--map", at["leaves"]]) == 1
     assert command.main(["map", at["entry"], at["note"], "--json"]) == 1
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["code"] == "map"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -37,15 +38,18 @@ from consent_gateway.audit.chains import (
 from consent_gateway.audit.commitments import opening_salt, verify_opening
 from consent_gateway.audit.entries import Entry, EntryKind, parse_entry
 from consent_gateway.audit.merkle import leaf_hash
+from consent_gateway.audit.verifier import Finding, verify_directory
 from consent_gateway.db import tables
 from consent_gateway.db.engine import Store
 from consent_gateway.domain.ids import SubjectId
 from consent_gateway.domain.subjects import Choice
-from consent_gateway.services import audit_log, dek_rotation, merges
+from consent_gateway.services import audit_log, dek_rotation, maps, merges
 from consent_gateway.services.audit_log import Sequencer
 from consent_gateway.services.chain_checks import check
 from consent_gateway.services.erasure import erase
 from consent_gateway.services.gateway import Gateway
+from consent_gateway.services.log_directories import PlainDirectory
+from consent_gateway.services.log_exports import export, export_map
 from fakes import PowerCutError, faults_of
 from replicas import same_database
 
@@ -298,13 +302,25 @@ def test_a_phantom_an_orphan_and_somebody_who_is_back_are_found(crm: Gateway) ->
     assert (len(found.revived), found.orphans, found.clean) == (2, 0, False)
 
 
-def test_an_entry_in_the_chain_of_somebody_who_was_erased_is_found(crm: Gateway) -> None:
+def by_an_auditor(crm: Gateway, folder: Path) -> Finding:
+    """Publish a map, export everything, and check it without the store."""
+    maps.publish(crm)
+    Sequencer(crm).drain()
+    directory = PlainDirectory(folder)
+    export(crm, directory)
+    export_map(crm, directory)
+    files = [path.read_bytes() for path in (folder / "maps").iterdir()]
+    return verify_directory(crm.signer.vkey, folder, maps=files)
+
+
+def test_an_entry_in_the_chain_of_somebody_who_was_erased_is_found(crm: Gateway, tmp_path: Path) -> None:
     """A place to hide another person's entry in: nobody can open that chain any more, and the sum is right."""
     held, who = keys_of(crm, 1, 2, 3), id_of(crm, ref(3))
     (key, *_), (ends, *_) = held[id_of(crm, ref(1))], held[who]
     forget(crm, 3)
     Sequencer(crm).drain()
     assert check(crm).unequal == ()
+    assert by_an_auditor(crm, tmp_path).ok
     with crm.work() as work:
         work.record_about(EntryKind.HOLD_ENDED, {"hold": 1, "reason": "request"}, id_of(crm, ref(1)), key, b"{}")
         ((uid, entry, _),) = work.entries
@@ -313,3 +329,6 @@ def test_an_entry_in_the_chain_of_somebody_who_was_erased_is_found(crm: Gateway)
     found = check(crm)
     assert (found.unequal, found.phantoms) == ((chain_key(chain_secret(ends)),), ())
     assert not found.clean
+    seen = by_an_auditor(crm, tmp_path)
+    assert (seen.ok, seen.code) == (False, "map")
+    assert "but ended with" in seen.message

@@ -117,6 +117,7 @@ def _tree_options(tree: ArgumentParser) -> None:
     tree.add_argument("--checkpoint", metavar="NOTE", help="compare with this one, not with DIR/checkpoint")
     tree.add_argument("--epoch", action="append", default=[], metavar="STATEMENT", help="of each epoch, in order")
     tree.add_argument("--strict", action="store_true", help="also the form of every entry, and doubled uids")
+    tree.add_argument("--map", action="append", default=[], metavar="LEAVES", help="a file of a map; --strict as well")
     tree.add_argument(
         "--jobs", type=_count, default=1, metavar="N", help="processes that share the hashing (default 1)"
     )
@@ -150,6 +151,7 @@ def _tree(given: Namespace) -> Finding:
         witnesses=given.witness,
         policy=_policy(given),
         strict=given.strict,
+        maps=[_content(name, _MAX_MAP) for name in given.map],
         jobs=given.jobs,
     )
 

@@ -27,6 +27,7 @@ from consent_gateway.audit.verifier.epochs import (
 )
 from consent_gateway.audit.verifier.files import LogFiles
 from consent_gateway.audit.verifier.findings import Finding, FoundError
+from consent_gateway.audit.verifier.published import MapFiles
 from consent_gateway.audit.verifier.strict import EntryFacts
 from consent_gateway.audit.verifier.trust import Trust, head_details, trust_in
 from consent_gateway.audit.verifier.walk import (
@@ -53,6 +54,7 @@ def verify_directory(
     witnesses: Sequence[str] = (),
     policy: bytes | None = None,
     strict: bool = False,
+    maps: Sequence[bytes] = (),
     jobs: int = 1,
 ) -> Finding:
     """Re-hash a whole log kept in the tlog-tiles layout and compare it with its newest checkpoint.
@@ -62,9 +64,10 @@ def verify_directory(
     `earlier` are checkpoints (signed notes) that the auditor kept: the log must extend each of them. `exports` are
     whole directories that were kept: the log must extend them too, and the entry that differs is named. `statements`
     are those of its epochs, in order, `vkey` being the key of the first: what they name as lost is no fault. `strict`
-    also reads every entry: its form, and that no uid stands there twice. `jobs` processes share the hashing. The
-    finding names the first bad entry where one can be named; where nothing tells, the first that nothing kept vouches
-    for.
+    also reads every entry: its form, and that no uid stands there twice; so do `maps`, files of maps of chains that the
+    log must have published, in which no chain goes on after the erasure that ended it. `jobs` processes share the
+    hashing. The finding names the first bad entry where one can be named; where nothing tells, the first that nothing
+    kept vouches for.
     """
     try:
         trust = trust_in(vkey, witnesses, policy, statements)
@@ -75,8 +78,9 @@ def verify_directory(
         kept = _kept(trust, head, [*notes, *map(_note_in, exports)])
         steps = steps_of(trust.epochs, statements, head.size)
         sizes = (*(known.size for known in kept), *(step.opened.surviving for step in steps))
-        job = Job(directory, head.size, sizes, strict)
-        facts = _check_directory(job, head, kept, (trust.epochs, steps), progress, jobs)
+        job = Job(directory, head.size, sizes, strict or bool(maps))
+        files = MapFiles(maps) if maps else None
+        facts = _check_directory(job, head, kept, (trust.epochs, steps), files, progress, jobs)
         for step in steps:
             index = step.opened.surviving
             check_first_entry(read_entry(job, index), step.epoch, step.statement, index)
@@ -119,13 +123,14 @@ def _check_directory(
     head: Checkpoint,
     kept: Sequence[Checkpoint],
     followed: tuple[Sequence[Epoch], Sequence[Step]],
+    maps: MapFiles | None,
     progress: Progress | None,
     jobs: int,
 ) -> dict[str, object]:
     """Raise the first thing that is wrong with the tree of `head`, or with it as a successor of those kept."""
     epochs, steps = followed
     with ExitStack() as stack:
-        facts = EntryFacts(stack) if job.strict else None
+        facts = EntryFacts(stack, maps) if job.strict else None
         runs = runs_spread(stack.enter_context(worker_processes(jobs)), job, jobs) if jobs > 1 else runs_in_order(job)
         root, roots = Walk(job).go(runs, facts, progress)
         if epochs:
@@ -134,7 +139,7 @@ def _check_directory(
         check_steps(steps, roots)
         if facts is None:
             return {}
-        facts.check_uids()
+        facts.check()
         return {"strict": facts.details}
 
 

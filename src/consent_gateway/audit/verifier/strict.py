@@ -25,9 +25,10 @@ from consent_gateway.audit.entries import Entry, parse_entry
 from consent_gateway.audit.maps import MAP_PUBLISHED, SumCheck
 from consent_gateway.audit.merkle import HASH_BYTES
 from consent_gateway.audit.verifier.findings import FoundError
+from consent_gateway.audit.verifier.published import Ended, MapFiles, chains_ended
 
-Fact = tuple[bytes, int, tuple[str, ...], Mapping[str, object] | None]
-"""Uid, time (epoch milliseconds) and names of the commitments of an entry; what it says if it publishes a map."""
+Fact = tuple[bytes, int, tuple[str, ...], Mapping[str, object] | None, Ended]
+"""Uid, time (epoch ms) and names of the commitments of an entry; what it says of a map; which chains it ended."""
 _NO_FIELD = " is no field of "
 _INDEX_BYTES = 8
 _FACT_BYTES = UID_BYTES + _INDEX_BYTES
@@ -40,11 +41,12 @@ def entry_facts(first: int, entries: Sequence[bytes]) -> list[Fact]:
     for index, entry in enumerate(entries, first):
         try:
             read = parse_entry(entry)
+            ended = chains_ended(read)
         except ValueError as error:
             raise FoundError("entry", f"entry {index}: {_reason(error)}", index) from None
         if found := problems(read):
             raise FoundError("entry", f"entry {index}: {_problem(found)}", index)
-        facts.append((read.uid, read.at, tuple(read.commitments), _published(read)))
+        facts.append((read.uid, read.at, tuple(read.commitments), _published(read), ended))
     return facts
 
 
@@ -53,7 +55,8 @@ def _published(entry: Entry) -> Mapping[str, object] | None:
     said = entry.fields
     if entry.kind != MAP_PUBLISHED:
         return None
-    return {"size": said["size"], "entries": said["entries"], "root": str(said["root"])[: 2 * HASH_BYTES]}
+    counts = {name: said[name] for name in ("size", "entries", "chains")}
+    return counts | {"root": str(said["root"])[: 2 * HASH_BYTES]}
 
 
 def _problem(found: Sequence[str]) -> str:
@@ -70,9 +73,10 @@ def _reason(error: ValueError) -> str:
 class EntryFacts:
     """Takes the facts of all entries in order; its temporary files are closed with `stack`."""
 
-    def __init__(self, stack: ExitStack) -> None:
+    def __init__(self, stack: ExitStack, maps: MapFiles | None = None) -> None:
         self._shares: list[IO[bytes]] = [stack.enter_context(_share()) for _ in range(_SHARES)]
         self._sums = SumCheck()
+        self._maps = maps
         self._latest = 0
         self._count = 0
         self.step_back = 0
@@ -80,19 +84,28 @@ class EntryFacts:
 
     def take(self, facts: Iterable[Fact]) -> None:
         """Add the facts of the next entries."""
-        for uid, at, commitments, published in facts:
+        for uid, at, commitments, published, ended in facts:
             try:
                 self._sums.take(commitments, published)
             except ValueError as error:
                 raise FoundError("map", str(error), self._count) from None
+            if self._maps is not None:
+                self._maps.ended(self._count, ended)
+                if published is not None:
+                    self._maps.published(self._count, published)
             self._shares[hash(uid) % _SHARES].write(uid + self._count.to_bytes(_INDEX_BYTES, "big"))
             if self._latest - at > self.step_back:
                 self.step_back, self.step_back_index = self._latest - at, self._count
             self._latest = max(self._latest, at)
             self._count += 1
 
-    def check_uids(self) -> None:
-        """Raise FoundError at the first entry whose uid an earlier one has."""
+    def check(self) -> None:
+        """Raise FoundError at the first entry whose uid an earlier one has; then for a file of a map that is wrong."""
+        self._check_uids()
+        if self._maps is not None:
+            self._maps.check()
+
+    def _check_uids(self) -> None:
         again = [index for share in self._shares if (index := _first_repeated(share)) is not None]
         if again:
             raise FoundError("uid", f"entry {min(again)} has the uid of an earlier one", min(again))
