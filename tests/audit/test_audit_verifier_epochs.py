@@ -141,6 +141,35 @@ def test_statements_are_followed_or_refused() -> None:
     assert verify_epochs("no key", [note]).code == "epoch"
 
 
+def test_each_epoch_and_each_loss_is_told() -> None:
+    second = statement()
+    said = Succession(NEW.key.name, 3, THIRD.vkey, 340, bytes(32), Loss(330, 350, bytes(32)))
+    assert verify_epochs(OLD.vkey, [second, NEW.sign_text(said.text)]) == Finding(
+        ok=True,
+        code="ok",
+        message=f"epoch 3, vkey {THIRD.vkey}; lost: 300 to 499, 330 to 349",
+        details={
+            "epochs": [
+                {"epoch": 1, "vkey": OLD.vkey},
+                {"epoch": 2, "vkey": NEW.vkey, "surviving": 300, "lost": {"from": 300, "until": 500}},
+                {"epoch": 3, "vkey": THIRD.vkey, "surviving": 340, "lost": {"from": 330, "until": 350}},
+            ]
+        },
+    )
+    refused = verify_epochs(OLD.vkey, [second, second])
+    assert refused == Finding(ok=False, code="epoch", message="no signature by a known key")
+    assert verify_epochs(OLD.vkey, []) == Finding(
+        ok=True, code="ok", message=f"epoch 1, vkey {OLD.vkey}; lost: nothing",
+        details={"epochs": [{"epoch": 1, "vkey": OLD.vkey}]},
+    )  # fmt: skip
+
+
+def test_the_first_entry_of_an_epoch_that_is_another_is_told_with_its_epoch(tmp_path: Path) -> None:
+    finding = check(gone_on(tmp_path, [*PUBLISHED[:300], entry(1)]), statement())
+    message = "entry 300 does not record the statement that opened epoch 2"
+    assert finding == Finding(ok=False, code="epoch", message=message, index=300)
+
+
 # --- maps
 
 
@@ -163,9 +192,16 @@ def test_a_file_of_a_map_is_the_one_that_was_published() -> None:
     logged, data = publishing(5, newer, 9), b"".join(write_leaves(newer))
     kept = b"".join(write_leaves(older))
     finding = verify_published_map(logged, data, [kept])
-    assert finding.ok
-    assert finding.message == "3 chains with 8 entries, at 9 entries of the log"
-    assert finding.details == {"chains": 3, "entries": 8}
+    said = "3 chains with 8 entries, at 9 entries of the log"
+    assert finding == Finding(ok=True, code="ok", message=said, details={"chains": 3, "entries": 8})
+    none = verify_published_map(entry(1), data)
+    assert none == Finding(ok=False, code="map", message="the entry does not publish a map")
+    lost = verify_published_map(publishing(6, older, 9), kept, [data])
+    first = min(
+        leaf(1, 3).key, leaf(3, 4).key
+    )  # one shrank and one is gone: the first in the order of the keys is told
+    message = f"the chain {first.hex()} lost entries that were published"
+    assert lost == Finding(ok=False, code="map", message=message)
     for bad in (
         verify_published_map(entry(1), data),
         verify_published_map(b"{}", data),

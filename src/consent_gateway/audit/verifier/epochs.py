@@ -65,13 +65,12 @@ def steps_of(epochs: Sequence[Epoch], statements: Sequence[bytes], size: int) ->
     An epoch that the store was set back to before is none of them: its first entry is lost. FoundError unless the
     statement that goes on from before it says so, and for a step beyond the end of the log.
     """
+    each = zip(epochs[1:], statements, strict=True)
     steps = list[Step]()
-    for epoch, statement in zip(epochs[1:], statements, strict=True):
-        if epoch.opened is None:
-            continue
-        while steps and steps[-1].opened.surviving >= epoch.opened.surviving:
-            _require_lost(steps.pop(), epoch.number, epoch.opened)
-        steps.append(Step(epoch, epoch.opened, statement))
+    for step in (Step(epoch, epoch.opened, statement) for epoch, statement in each if epoch.opened is not None):
+        while steps and steps[-1].opened.surviving >= step.opened.surviving:
+            _require_lost(steps.pop(), step.epoch.number, step.opened)
+        steps.append(step)
     for step in steps:
         if step.opened.surviving > size:
             message = f"epoch {step.epoch.number} went on from {step.opened.surviving} entries, the log has {size}"
