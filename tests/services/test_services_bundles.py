@@ -44,7 +44,7 @@ from consent_gateway.domain.purposes import OWN
 from consent_gateway.domain.segments import Everyone
 from consent_gateway.domain.subjects import Choice
 from consent_gateway.errors import ConflictError, ForbiddenError, NotFoundError, RaceError, UnavailableError
-from consent_gateway.services import audiences, audit_log, bundles, dek_rotation, maps, merges
+from consent_gateway.services import audiences, audit_log, bundles, canaries, dek_rotation, maps, merges
 from consent_gateway.services.audit_log import Sequencer
 from consent_gateway.services.bundles import Made, Wish, hand_out
 from consent_gateway.services.erasure import erase
@@ -233,6 +233,24 @@ def test_a_history_that_is_too_long_for_a_server_is_refused_before_anything(crm:
     assert bundles.before_erasure(crm, RIGHTS, name_of(crm, 2), most=1).why == "conflict"
     assert EntryKind.BUNDLE_DISCLOSED not in kinds_in(bundle_of(crm, 2, most=2))[:-1]
     assert made_of(crm, 2, most=None).finding.ok
+
+
+def test_a_canary_is_handed_out_like_everybody_and_is_an_alarm(crm: Gateway) -> None:
+    """The key is suspended for bundles too, until an officer lets it go on."""
+    with crm.work() as work:
+        planted = canaries.plant(work, "crm", a_person(77), "")
+    made = hand_out(crm, RIGHTS, planted.pseudonym, Wish())
+    assert (made.canaries, made.finding.ok) == (1, True)
+    assert made_of_alarm(crm) == [{"purpose": "access", "recipient": "self", "canaries": 1}]
+    with pytest.raises(ForbiddenError, match="suspended"):
+        made_of(crm, 2)
+    assert hand_out(crm, replace(RIGHTS, id="others"), name_of(crm, 2), Wish()).canaries == 0
+
+
+def made_of_alarm(gateway: Gateway) -> list[Any]:
+    Sequencer(gateway).drain()
+    with gateway.look() as work:
+        return [parse_entry(e).fields for e in log_store.entries_of_kind(work.session, EntryKind.CANARY_READ)]
 
 
 def test_a_map_that_changes_between_two_reads_is_a_race(crm: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:

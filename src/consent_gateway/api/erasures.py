@@ -76,6 +76,8 @@ def _attempted(desk: Desk, request: Call, pseudonym: str) -> Attempt:
     attempt = bundles.before_erasure(desk.gateway, principal, pseudonym)
     if attempt.bug is not None:
         desk.telemetry.log.error(Event.UNHANDLED, exc_info=attempt.bug, request_id=request_id(request.scope))
+    if attempt.made is not None and attempt.made.canaries:
+        desk.telemetry.canary_read(request_id(request.scope), attempt.made.canaries)
     return attempt
 
 

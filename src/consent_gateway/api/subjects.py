@@ -10,6 +10,7 @@ from litestar.params import FromPath, FromQuery
 
 from consent_gateway.api.auth import authenticate
 from consent_gateway.api.desk import JSON, body_as, desk_of, documented
+from consent_gateway.api.problems import request_id
 from consent_gateway.api.wire import BundleFileOut, LookupIn, LookupOut, instant
 from consent_gateway.db import intake as intake_rows
 from consent_gateway.domain.purposes import OWN
@@ -64,6 +65,8 @@ async def show_bundle(
         return bundles.hand_out(desk.gateway, principal, pseudonym, wish)
 
     made = await desk.run(hand_out)
+    if made.canaries:
+        desk.telemetry.canary_read(request_id(request.scope), made.canaries)
     headers = {"consent-gateway-entry": made.uid.hex(), "content-disposition": 'attachment; filename="bundle.json"'}
     return Response(made.content, media_type=JSON, headers=headers)
 

@@ -14,7 +14,7 @@ it. So whoever is asked to erase somebody hands it out with that (`before_erasur
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from consent_gateway.audit.bundle_files import disclosed
 from consent_gateway.audit.bundles import verify_bundle
@@ -36,9 +36,10 @@ from consent_gateway.errors import (
     NotFoundError,
     RaceError,
 )
-from consent_gateway.services import manifests, maps, people
+from consent_gateway.services import manifests, maps, people, quotas
 from consent_gateway.services.audit_log import Sequencer
 from consent_gateway.services.bundle_making import build
+from consent_gateway.services.canaries import alarm
 from consent_gateway.services.gateway import Gateway, Work
 from consent_gateway.services.vault import GATEWAY_ITSELF
 from consent_gateway.vault.envelope import derive_audit_key
@@ -67,12 +68,16 @@ class Wish:
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """A bundle, what its own check says, the entry that records it, and how many entries it has of each chain."""
+    """A bundle, what its own check says, the entry that records it, and how many entries it has of each chain.
+
+    `canaries`: how many of those it is about are made up, which the caller must not learn.
+    """
 
     content: bytes
     finding: Finding
     uid: bytes
     counts: Mapping[bytes, int]
+    canaries: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,8 +120,8 @@ def hand_out(gateway: Gateway, actor: Principal, pseudonym: str, wish: Wish) -> 
     """Record that a person's bundle is handed out, and return it.
 
     NotFoundError for nobody, and for an audience that is asked for and is not there; ConflictError for a history that
-    is too long; ForbiddenError for a key that is not our own or lacks the scope by name; RaceError where the person, or
-    the map, kept changing; UnavailableError while the log does not take the entry.
+    is too long; ForbiddenError for a key that is not our own, lacks the scope by name, or is suspended; RaceError where
+    the person, or the map, kept changing; UnavailableError while the log does not take the entry.
     """
     for _ in range(_ATTEMPTS - 1):
         try:
@@ -133,10 +138,12 @@ def _hand_out(gateway: Gateway, actor: Principal, pseudonym: str, wish: Wish) ->
         _require_fitting(work, members, wish)
         named = _audiences_of(work, members, wish)
     with gateway.work(actor) as work:
+        quotas.require_open(work, actor.id)
         uid = record(work, subject_id, named, wish.reason)
+        touched = alarm(work, named, ACCESS_SCOPE, OWN)
     _integrate(gateway, publishing=wish.mapped)
     with gateway.look(actor) as work:
-        return _made(work, subject_id, uid)
+        return replace(_made(work, subject_id, uid), canaries=touched)
 
 
 def _integrate(gateway: Gateway, *, publishing: bool) -> None:

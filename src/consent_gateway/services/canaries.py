@@ -6,12 +6,16 @@ no to nothing and yes to nothing, so it is in no audience that needs a consent.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from consent_gateway.audit.entries import EntryKind
 from consent_gateway.db import canaries
+from consent_gateway.domain.ids import SubjectId
 from consent_gateway.domain.purposes import OWN
+from consent_gateway.domain.quotas import QuotaKind
 from consent_gateway.errors import ForbiddenError, InputError
+from consent_gateway.services import quotas
 from consent_gateway.services.gateway import Work
 from consent_gateway.services.intake import Incoming
 from consent_gateway.services.items import SubjectItem, SubjectRef
@@ -25,6 +29,19 @@ class Canary:
 
     pseudonym: str
     uid: bytes
+
+
+def alarm(work: Work, people: Collection[SubjectId], purpose: str, recipient: str) -> int:
+    """Record the canaries among those whom somebody asked for, and suspend the key, if that is set; returns how many.
+
+    The caller must not learn it: whoever carries the call out tells the operating log.
+    """
+    touched = len(canaries.among(work.session, set(people)))
+    if touched:
+        work.record(EntryKind.CANARY_READ, {"purpose": purpose, "recipient": recipient, "canaries": touched})
+        if work.gateway.rules.canary_suspends:
+            quotas.suspend(work, work.actor.id, QuotaKind.REVEAL)
+    return touched
 
 
 def plant(work: Work, source: str, person: SubjectItem, content_sha256: str) -> Canary:

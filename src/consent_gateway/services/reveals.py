@@ -17,15 +17,14 @@ from dataclasses import dataclass, replace
 
 from consent_gateway.audit.commitments import NO_DETAILS
 from consent_gateway.audit.entries import EntryKind
-from consent_gateway.db import canaries
 from consent_gateway.domain.approvals import Approval
 from consent_gateway.domain.ids import SubjectId
 from consent_gateway.domain.merges import Clusters
 from consent_gateway.domain.purposes import Purpose
-from consent_gateway.domain.quotas import QuotaKind
 from consent_gateway.domain.reveals import TICKET, Grounds, View, not_allowed, not_reached
 from consent_gateway.errors import AuthenticationError, FieldProblem, ForbiddenError, InputError
-from consent_gateway.services import quotas, reveal_windows
+from consent_gateway.services import reveal_windows
+from consent_gateway.services.canaries import alarm
 from consent_gateway.services.decisions import Decision, decide_about
 from consent_gateway.services.disclosure import Values, open_fields
 from consent_gateway.services.gateway import Work
@@ -69,7 +68,7 @@ def reveal(work: Work, use: Use, grounds: Grounds, pseudonyms: Sequence[str]) ->
     _check_fields(work, use, grounds)
     use = _with_sensitive(work, use, grounds)
     decisions = decide_about(work, use, named)
-    touched = _alarm(work, use, members)
+    touched = alarm(work, {i for found in members.values() for i in found}, use.purpose, use.recipient)
     permitted = {i: members[i] for i, d in zip(named, decisions, strict=True) if i is not None and d.answer.permitted}
     asked = work.gateway.decider.ask(use, work.registers, work.gateway.rules, work.now)
     opened = open_fields(work, asked, permitted, grounds.fields) if permitted else {}
@@ -147,16 +146,6 @@ def _purpose(work: Work, use: Use) -> Purpose:
 
 def _masked(values: Values) -> Values:
     return {name: list(dict.fromkeys(mask(name, value) for value in found)) for name, found in values.items()}
-
-
-def _alarm(work: Work, use: Use, members: Clusters) -> int:
-    """Record the canaries among the people and suspend the key, if that is set; returns how many there are."""
-    touched = len(canaries.among(work.session, {i for found in members.values() for i in found}))
-    if touched:
-        work.record(EntryKind.CANARY_READ, {"purpose": use.purpose, "recipient": use.recipient, "canaries": touched})
-        if work.gateway.rules.canary_suspends:
-            quotas.suspend(work, work.actor.id, QuotaKind.REVEAL)
-    return touched
 
 
 def _said(use: Use, grounds: Grounds, window: Approval | None) -> dict[str, object]:
