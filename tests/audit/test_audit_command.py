@@ -17,7 +17,7 @@ NOTHING: dict[str, Any] = {"witnesses": [], "policy": None}
 TRUST: dict[str, Any] = {"witnesses": ["W1", "W2"], "policy": POLICY}
 TRUSTING = ("--witness", "W1", "--policy", "p", "--witness", "W2")
 TREE: dict[str, Any] = NOTHING | {
-    "progress": None, "checkpoint": None, "earlier": [], "exports": [], "statements": [], "strict": False, "jobs": 1,
+    "progress": None, "checkpoint": None, "earlier": [], "exports": [], "statements": [], "strict": False, "maps": [], "jobs": 1,
 }  # fmt: skip
 
 
@@ -50,9 +50,9 @@ def asked(
     ("receipt V a b W3", "verify_receipt", ("V", A, B), NOTHING | {"witnesses": ["W3"]}),
     (("receipt", "V", "a", "b", "W3", *TRUSTING), "verify_receipt", ("V", A, B), TRUST | {"witnesses": ["W1", "W2", "W3"]}),
     ("tree V d", "verify_directory", ("V", Path("d")), TREE),
-    (("tree", "V", "d", "a", "d", *TRUSTING, "--checkpoint", "b", "--epoch", "c", "--epoch", "a", "--strict", "--jobs", "3"),
+    (("tree", "V", "d", "a", "d", *TRUSTING, "--checkpoint", "b", "--epoch", "c", "--epoch", "a", "--strict", "--jobs", "3", "--map", "b"),
      "verify_directory", ("V", Path("d")),
-     TREE | TRUST | {"checkpoint": B, "earlier": [A], "exports": [Path("d")], "statements": [C, A], "strict": True, "jobs": 3}),
+     TREE | TRUST | {"checkpoint": B, "earlier": [A], "exports": [Path("d")], "statements": [C, A], "strict": True, "maps": [B], "jobs": 3}),
     ("prefix V a b c", "verify_prefix", ("V", A, B, C), NOTHING),
     (("prefix", "V", "a", "b", "c", *TRUSTING), "verify_prefix", ("V", A, B, C), TRUST),
     ("checkpoint V a", "verify_checkpoint", ("V", A), NOTHING),
@@ -175,6 +175,7 @@ HELP: dict[str, tuple[str, str, list[str]]] = {
             "--checkpoint NOTE compare with this one, not with DIR/checkpoint",
             "--epoch STATEMENT of each epoch, in order",
             "--strict also the form of every entry, and doubled uids",
+            "--map LEAVES a file of a map; --strict as well",
             "--jobs N processes that share the hashing (default 1)",
         ],
     ),
