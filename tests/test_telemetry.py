@@ -20,13 +20,14 @@ from opentelemetry import trace
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from consent_gateway import redaction, telemetry
+from consent_gateway import access, redaction, telemetry
+from consent_gateway.access import AccessMiddleware, new_request_id
 from consent_gateway.api import problems
 from consent_gateway.api.guard import guarded
 from consent_gateway.clock import FixedClock
 from consent_gateway.errors import StoreError
 from consent_gateway.redaction import REDACTED, describe_exception, safe_fields
-from consent_gateway.telemetry import AccessMiddleware, Event, Telemetry, new_request_id
+from consent_gateway.telemetry import Event, Telemetry
 
 NOON = FixedClock(datetime(2026, 1, 31, 12, tzinfo=UTC))
 PEOPLE = [
@@ -386,7 +387,7 @@ def test_request_ids_are_uuids() -> None:
 
 
 def test_the_two_modules_agree_on_the_keys_of_the_state() -> None:
-    assert (telemetry.REQUEST_ID_KEY, telemetry.ERROR_KEY) == (problems.REQUEST_ID_KEY, problems.ERROR_KEY)
+    assert (access.REQUEST_ID_KEY, access.ERROR_KEY) == (problems.REQUEST_ID_KEY, problems.ERROR_KEY)
 
 
 def test_the_console_exporter_writes_to_standard_error_and_stops(capsys: pytest.CaptureFixture[str]) -> None:

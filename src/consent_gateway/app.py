@@ -20,6 +20,7 @@ from litestar.openapi import OpenAPIConfig
 from litestar.types import ASGIApp
 
 from consent_gateway import __version__
+from consent_gateway.access import AccessMiddleware
 from consent_gateway.api.batcher import DecisionBatcher
 from consent_gateway.api.desk import JSON, Desk
 from consent_gateway.api.fast import FastDecisions
@@ -32,7 +33,7 @@ from consent_gateway.errors import NotFoundError
 from consent_gateway.services import audit_log, policies
 from consent_gateway.services.gateway import Gateway
 from consent_gateway.settings import Settings
-from consent_gateway.telemetry import AccessMiddleware, Event, Telemetry
+from consent_gateway.telemetry import Event, Telemetry
 from consent_gateway.web import confirmations
 from consent_gateway.web.docs import docs_routes
 

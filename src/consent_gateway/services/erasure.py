@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from consent_gateway.audit.chains import chain_key, chain_secret
 from consent_gateway.audit.commitments import NO_DETAILS
 from consent_gateway.audit.entries import EntryKind
-from consent_gateway.db import erasures, holds, intake, log_store, merges, resealing, subjects, tombstones
+from consent_gateway.db import erasures, holds, intake, log_store, merges, resealing, strangers, subjects, tombstones
 from consent_gateway.db.erasures import ErasureRow
 from consent_gateway.db.holds import Waiting
 from consent_gateway.db.tombstones import Tombstone
@@ -177,4 +177,4 @@ def _bury(work: Work, forms: list[Normalised], reason: str) -> None:
     tombstones.put(work.session, stones)
     reachable = [lasting_names.names(work, f)[0] for f in forms if f.kind in _REACHABLE]
     rows = [{"token": t.value, "kind": t.kind, "reason": "erased", "at": work.now} for t in reachable]
-    subjects.suppress(work.session, rows)
+    strangers.suppress(work.session, rows)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from typing import TypeVar
 
-from consent_gateway.db import subjects, tombstones
+from consent_gateway.db import strangers, tombstones
 from consent_gateway.db.subjects import Token
 from consent_gateway.domain.generations import Generations
 from consent_gateway.domain.ids import SubjectId
@@ -50,10 +50,10 @@ def by_name(work: Work, held: Mapping[Normalised, Held]) -> dict[Token, Held]:
 
 def suppressed(work: Work, forms: Collection[Normalised]) -> set[Normalised]:
     """Return which identifiers are on the suppression list."""
-    if not forms or not subjects.any_suppressed(work.session):
+    if not forms or not strangers.any_suppressed(work.session):
         return set()
     asked = by_name(work, {form: form for form in forms})
-    return {asked[token] for token in subjects.suppressed(work.session, asked)}
+    return {asked[token] for token in strangers.suppressed(work.session, asked)}
 
 
 def erased(work: Work, forms: Iterable[Normalised]) -> set[Normalised]:

@@ -13,7 +13,7 @@ from typing import Any
 
 from consent_gateway.audit.commitments import NO_DETAILS
 from consent_gateway.audit.entries import EntryKind
-from consent_gateway.db import consents, subjects
+from consent_gateway.db import consents, strangers
 from consent_gateway.db.subjects import Token
 from consent_gateway.domain.ids import PurposeId, SubjectId
 from consent_gateway.domain.subjects import Choice
@@ -59,7 +59,7 @@ def keep_for_stranger(
     """
     if found not in (UNKNOWN, UNKNOWN_POINT) or not forms:
         return False
-    subjects.hold_strangers(work.session, arriving=False)
+    strangers.hold_strangers(work.session, arriving=False)
     # Somebody who was erased stays away by their tombstone; nothing more is kept about them.
     gone = lasting_names.erased(work, forms)
     forms = [form for form in forms if form not in gone]
@@ -74,23 +74,23 @@ def keep_for_stranger(
 
 def _wait(work: Work, tokens: Sequence[Token], fact: Fact, *, suppress: bool) -> None:
     written = json.dumps(fact)
-    subjects.put_waiting(
+    strangers.put_waiting(
         work.session, [{"kind": t.kind, "token": t.value, "fact": written, "at": work.now} for t in tokens]
     )
     # Who is on a do-not-call register has not refused texts and messages they agreed to: the fact alone waits.
     suppress = suppress and fact.get("choice") != Choice.DO_NOT_CALL
     reached = [t for t in tokens if suppress and t.kind in _CONTACT_KINDS]
     rows = [{"token": t.value, "kind": t.kind, "reason": "unsubscribe", "at": work.now} for t in reached]
-    subjects.suppress(work.session, rows)
+    strangers.suppress(work.session, rows)
 
 
 def apply_waiting(work: Work, holders: Mapping[Normalised, SubjectId]) -> None:
     """Apply the opt-outs that waited for these identifiers to the people who brought them; signals become theirs."""
     link_signals(work, holders)
-    if not subjects.any_waiting(work.session):
+    if not strangers.any_waiting(work.session):
         return
     named = lasting_names.by_name(work, holders)
-    waiting = subjects.take_waiting(work.session, named)
+    waiting = strangers.take_waiting(work.session, named)
     if not waiting:
         return
     facts = [(named[token], json.loads(fact)) for token, fact in waiting]

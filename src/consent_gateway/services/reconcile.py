@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from consent_gateway.audit.entries import EntryKind
-from consent_gateway.db import audience_rows, merges, subjects
+from consent_gateway.db import audience_rows, merges, strangers, subjects
 from consent_gateway.db.subjects import Token
 from consent_gateway.domain.ids import SubjectId
 from consent_gateway.services import lasting_names
@@ -112,7 +112,7 @@ def _check_links(work: Work, ids: Sequence[SubjectId], report: Report) -> None:
 def _check_suppressed(work: Work, ids: Sequence[SubjectId], report: Report) -> None:
     """Compare what a page's contact points say of themselves with the list, by the identifiers in the vault."""
     points = subjects.contact_points(work.session, ids, work.registers.index.counts.number)
-    listed = subjects.any_suppressed(work.session)
+    listed = strangers.any_suppressed(work.session)
     if not listed and not any(point.suppressed for held in points.values() for point in held):
         return
     forms = _forms(work, sorted(points), report) if listed else {}

@@ -14,6 +14,7 @@ from typing import Any
 from consent_gateway.audit.commitments import NO_DETAILS
 from consent_gateway.audit.entries import EntryKind
 from consent_gateway.db import audience_rows, events, merges, retention, subjects
+from consent_gateway.db import strangers as stranger_rows
 from consent_gateway.db.subjects import SealedGroup, Token
 from consent_gateway.domain.circumstances import Told
 from consent_gateway.domain.ids import RecipientId, SubjectId
@@ -56,7 +57,7 @@ def import_subjects(work: Work, source: str, rows: Sequence[Incoming[SubjectItem
     require_size(rows)
     refusals = Refusals()
     cleaned = clean_all(work, refusals, refusals.readable(rows))
-    subjects.hold_strangers(work.session, arriving=True)
+    stranger_rows.hold_strangers(work.session, arriving=True)
     # Locked before the tombstones are read: an erasure that is under way ends first, and its tombstones are seen.
     stored = _lock_known(work, cleaned)
     cleaned = _without_erased(work, refusals, cleaned)

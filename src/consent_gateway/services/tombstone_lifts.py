@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from consent_gateway.audit.entries import EntryKind
-from consent_gateway.db import erasures, subjects, tombstones
+from consent_gateway.db import erasures, strangers, subjects, tombstones
 from consent_gateway.db.erasures import ErasureRow
 from consent_gateway.db.tombstones import Tombstone
 from consent_gateway.domain.approvals import Action, Approval, Subject
@@ -141,7 +141,7 @@ def _record(work: Work, act: Act, stones: Mapping[bytes, Tombstone], approval: A
 def _lift(work: Work, uid: bytes, stones: Sequence[Tombstone], forms: Sequence[Normalised]) -> None:
     tombstones.lift(work.session, [stone.token for stone in stones], work.now)
     names = [name for form in forms for name in lasting_names.names(work, form)]
-    subjects.unsuppress_erased(work.session, names)
+    strangers.unsuppress_erased(work.session, names)
     burial = Burial(
         uid,
         work.now,

@@ -22,7 +22,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from consent_gateway.audit.entries import EntryKind
-from consent_gateway.db import audience_rows, erasures, intake, log_store, merges, subjects
+from consent_gateway.db import audience_rows, erasures, intake, log_store, merges, strangers, subjects
 from consent_gateway.db import tombstones as stones
 from consent_gateway.db.engine import Session
 from consent_gateway.db.erasures import ErasureRow
@@ -214,7 +214,7 @@ def _bury_again(work: Work, burials: Sequence[Burial]) -> None:
 def _lift_again(work: Work, lifts: Sequence[Burial]) -> None:
     for lift in lifts:
         stones.lift(work.session, [token for _, token in lift.points], lift.at)
-        subjects.unsuppress_erased(work.session, [Token(kind, token) for kind, _, token in lift.suppressed])
+        strangers.unsuppress_erased(work.session, [Token(kind, token) for kind, _, token in lift.suppressed])
 
 
 def _erase_returned(work: Work, ids: Sequence[SubjectId]) -> dict[SubjectId, int]:
@@ -246,4 +246,4 @@ def _serve_alone(work: Work, left: Sequence[SubjectId]) -> None:
 
 def _suppress(work: Work, found: Mapping[tuple[str, bytes], int]) -> None:
     rows = [{"token": token, "kind": kind, "reason": "erased", "at": at} for (kind, token), at in found.items()]
-    subjects.suppress(work.session, rows)
+    strangers.suppress(work.session, rows)
