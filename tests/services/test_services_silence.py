@@ -32,7 +32,7 @@ from templates import SEEDED, fresh_database
 DEADLINE = 0.6
 LATE = DEADLINE + 4.0
 POINTS = 5  # silences of a run of all tests
-CAMPAIGN = 300
+CAMPAIGN = 150
 
 pytestmark = pytest.mark.postgres
 
@@ -140,7 +140,7 @@ def silences(yard: Yard, chance: random.Random, number: int) -> None:
     sequencer = Sequencer(yard.gateway)
     yard.proxy.freeze_at(rb"", chance.randint(1, 40), heard=chance.random() < 0.5)
     for step in range(3):
-        yard.attempt(number * 10 + step)
+        yard.attempt(number * 100 + step)
         try:
             with yard.timed():
                 sequencer.run_once()
@@ -149,8 +149,12 @@ def silences(yard: Yard, chance: random.Random, number: int) -> None:
     if chance.random() < 0.3:
         yard.gateway.store.dispose()
     yard.proxy.thaw()
-    yard.attempt(number * 10 + 9)
-    assert yard.acknowledged[-1] == number * 10 + 9 or yard.doubtful[-1:] == [number * 10 + 9]
+    before = len(yard.acknowledged)
+    for last in range(20):
+        yard.attempt(number * 100 + 10 + last)
+        if len(yard.acknowledged) > before:
+            return
+    raise AssertionError("it did not come back")
 
 
 def test_silences_at_seeded_points_break_no_promise(yard: Yard, tmp_path: Path) -> None:
@@ -166,7 +170,7 @@ def test_many_silences_break_no_promise(yard: Yard, tmp_path: Path, capsys: pyte
     chance = random.Random(1130)  # noqa: S311
     for number in range(CAMPAIGN):
         silences(yard, chance, number)
-        if number % 50 == 49:
+        if number % 30 == 29:
             yard.check(tmp_path / "log")
     with capsys.disabled():
         print(

@@ -59,10 +59,8 @@ async def erase_subject(request: Call, pseudonym: FromPath[str]) -> Response[byt
 
     try:
         reply = await desk.write(request, _SCOPE, act, event=Event.SUBJECT_ERASED, putting_off=put_off)
-        if reply.status_code == _DONE:
-            await desk.run(
-                desk.gateway.file_tombstones
-            )  # a reply that is repeated may be of one that could not be written
+        if reply.status_code == _DONE:  # it may be the repeated reply of one that could not be written
+            await desk.run(desk.gateway.file_tombstones)
     except TombstoneError as error:
         if attempt is None:
             raise
