@@ -72,11 +72,12 @@ class OwnServer:
         finally:
             self._signal(processes, signal.SIGCONT)
 
-    def is_up(self) -> bool:
+    def has_room_for_its_log(self) -> bool:
+        """Have it begin another segment of its write-ahead log; it ends itself if it cannot."""
         try:
-            self.sql("SELECT 1")
+            self.sql("SELECT pg_logical_emit_message(false, 'room', 'room')", "SELECT pg_switch_wal()")
         except psycopg.OperationalError:
-            return False
+            return "PANIC" not in Path(self._server.log).read_text(errors="replace")
         return True
 
     def _processes(self) -> list[int]:

@@ -13,6 +13,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from backups import back_up, restore
+from consent_gateway.db.engine import Store
 from edge import Edge, running
 from replicas import waits
 from stalling import COMMIT, Proxy, stalling
@@ -174,3 +176,26 @@ def test_what_is_in_doubt_is_found_out_with_the_same_key(behind: Site, *, heard:
     assert behind.history() == ["given"]
     third = behind.say(A_YES, **headers)
     assert (third.content, third.headers["idempotent-replayed"]) == (again.content, "true")
+
+
+@pytest.mark.postgres
+def test_a_store_that_is_another_one_when_it_answers_again(tmp_path: Path, postgres_server: str) -> None:
+    """The failover went to a standby that was behind: nothing is written to it, and the no waits for the right one."""
+    with fresh_database(postgres_server) as url, a_site(tmp_path, url) as site:
+        real = Store(url)
+        back_up(real, tmp_path / "behind")
+        assert site.ask().is_success
+        site.edge.settle()
+        back_up(real, tmp_path / "right")
+        with site.hanging():
+            refused(site.ask())
+            assert site.say(A_NO).status_code == 202
+            restore(real, tmp_path / "behind")
+        waits(lambda: site.ask().json().get("code") == "log_halted")
+        assert site.edge.settings.spool_file().stat().st_size > 0
+        with site.hanging():
+            refused(site.ask())
+            restore(real, tmp_path / "right")
+        site.heals()
+        assert site.history() == ["withdrawn"]
+        real.dispose()

@@ -260,3 +260,20 @@ def test_a_tablespace_without_room(server: OwnServer, tmp_path: Path) -> None:
                 site.heals()
             site.check(tmp_path / "log")
         server.sql(f"DROP DATABASE {name} WITH (FORCE)", f"DROP TABLESPACE {name}")
+
+
+@pytest.mark.long
+def test_a_server_without_room_for_its_own_log(tmp_path: Path) -> None:
+    """Then PostgreSQL ends itself. It is started again when there is room; the gateway never is."""
+    with small_disk(160) as disk, own_server(disk) as server, a_site(tmp_path, server.create("small")) as site:
+        assert site.ask(site.edge.admin)
+        ballast = full(site, disk)
+        assert site.say_no(site.edge.admin) == 202
+        waits(lambda: not server.has_room_for_its_log())
+        assert not site.ask(site.edge.admin)
+        assert site.say_no(site.edge.admin) == 202
+        ballast.unlink()
+        server.kill()
+        server.start()
+        site.heals()
+        site.check(tmp_path / "log")

@@ -19,6 +19,7 @@ from consent_gateway.services import deferrals, spool
 from consent_gateway.services.checkpoint_copies import Copies
 from consent_gateway.services.gateway import Gateway
 from consent_gateway.services.log_gate import SPOOL, Fault, FaultKind, LogGate
+from consent_gateway.services.log_keeper import Care, LogKeeper
 from consent_gateway.services.self_check import SelfCheck
 from consent_gateway.vault.spool_file import AT_ONCE, SpoolFile
 
@@ -257,3 +258,20 @@ def test_without_a_store_nobody_is_known_who_was_not_seen(started: Callable[[], 
     stranger = replace(CRM, key=b"x" * 32)
     with pytest.raises(AuthenticationError), process.recall(stranger):
         pass
+
+
+def test_what_another_process_left_is_brought_in_while_this_one_runs(started: Callable[[], Gateway]) -> None:
+    """Not at once: whoever put it there may know of something against the log that this one is told within a check."""
+    process = started()
+    check = SelfCheck(process, Copies(process, []))
+    check.run()
+    keeper = LogKeeper(process, check, Care(), lambda error: pytest.fail(repr(error)))
+    keeper._checked()
+    keeps_a_no(started())
+    keeper._checked()
+    assert process.gate.fault is None
+    keeper._checked()
+    assert refused(process)
+    keeper._measured()
+    assert waiting(process)
+    assert not refused(process)
