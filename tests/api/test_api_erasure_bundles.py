@@ -55,6 +55,10 @@ def test_the_answer_has_all_up_to_the_erasure(edge: Edge) -> None:
     edge.settle()
     receipt, entry = (edge.admin.get(told[name]).content for name in ("receipt", "bytes"))
     assert verify_receipt(edge.gateway.signer.vkey, receipt, entry).ok
+    ended = verify_bundle(edge.gateway.signer.vkey, data, erasures=[(entry, receipt)])
+    assert (ended.ok, ended.details["erased"]) == (
+        True, {"index": ended.details["erased"]["index"], "after": 1, "chains_missing": 0, "chains_open": 0},  # type: ignore[index]
+    )  # fmt: skip
     last = parse_entry(entry)
     assert last.kind is EntryKind.SUBJECT_ERASED
     assert last.fields["chains"][0]["count"] == len(said) + 1  # type: ignore[index]

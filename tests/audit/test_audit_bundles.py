@@ -29,12 +29,13 @@ from consent_gateway.audit.chains import CHAIN_OF, UNFILLED, chain_key, chain_re
 from consent_gateway.audit.checkpoints import Signer
 from consent_gateway.audit.commitments import commit, opening_salt
 from consent_gateway.audit.entries import Entry, EntryKind, entry_bytes, parse_entry
-from consent_gateway.audit.log import sequence
+from consent_gateway.audit.log import make_receipt, sequence
 from consent_gateway.audit.manifests import manifest_leaves, member_leaves, witnesses_of
 from consent_gateway.audit.maps import MapLeaf, MapProof, Subtree, bounds, kept_node, prove, subtree
 from consent_gateway.audit.merkle import root_from_leaves
 from consent_gateway.audit.proofs import inclusion_proof
 from consent_gateway.audit.tiles import EMPTY_EDGE, grow
+from consent_gateway.audit.verifier import Finding
 
 ANNA, BEN, ANNA_BEFORE = (bytes([n]) * 32 for n in (1, 2, 3))
 VKEY = Signer(ORIGIN, SEED).vkey
@@ -508,6 +509,105 @@ def test_an_audience_without_a_manifest_shows_nobody() -> None:
 @given(st.integers(0, len(bundle_bytes(shown()[1])) * 8 - 1))
 def test_a_bit_of_a_bundle_with_audiences_never_passes_unseen(bit: int) -> None:
     assert not verify_bundle(VKEY, flip(bundle_bytes(shown()[1]), bit)).ok
+
+
+# -- the erasure that comes after ----------------------------------------------------------------------------------
+
+
+def erased(made: Company, *keys: bytes, **said: Any) -> tuple[bytes, bytes]:
+    """The entry that erases a subject of these chains, today's last, and its receipt."""
+    lengths = {chain_key(chain_secret(key)): made.store.heads[chain_key(chain_secret(key))][0] for key in keys}
+    lengths[chain_key(chain_secret(keys[-1]))] += 1
+    chains = [{"chain": key.hex(), "count": count} for key, count in lengths.items()]
+    uid = made.record(keys[-1], kind="subject.erased", **({"reason": "request", "chains": chains} | said))
+    logged = made.logged(uid)
+    assert made.store.checkpoint is not None
+    size = len(made.store.rows)
+    return logged.entry, make_receipt(logged.index, size, made.store.checkpoint, made.store.read_tile)
+
+
+def ended(bundle: Bundle, *files: tuple[bytes, bytes]) -> Finding:
+    return verify_bundle(VKEY, bundle_bytes(bundle), erasures=files)
+
+
+def test_the_erasure_says_how_much_came_after_the_bundle() -> None:
+    made = company()
+    bundle = made.bundle(ANNA_BEFORE, ANNA)
+    finding = ended(bundle, erased(made, ANNA_BEFORE, ANNA))
+    assert (finding.ok, finding.details["erased"]) == (
+        True, {"index": 11, "after": 1, "chains_missing": 0, "chains_open": 0},
+    )  # fmt: skip
+    assert finding.message.endswith(
+        "erased by entry 11: 1 entries are newer than the bundle, the erasure's own included"
+    )
+    made = company()
+    made.record(ANNA)
+    assert ended(bundle, erased(made, ANNA_BEFORE, ANNA)).details["erased"]["after"] == 2  # type: ignore[index]
+    assert "erased" not in ended(bundle).details
+
+
+def test_each_subject_is_erased_by_an_entry_of_its_own() -> None:
+    made = company()
+    bundle = made.bundle(BEN, ANNA_BEFORE, ANNA)
+    first = erased(made, BEN)
+    half = ended(bundle, first)
+    assert half.details["erased"] == {"index": 11, "after": 1, "chains_missing": 0, "chains_open": 2}
+    assert "2 chains of the bundle are not ended by it" in half.message
+    whole = ended(bundle, first, erased(made, ANNA_BEFORE, ANNA))
+    assert whole.details["erased"] == {"index": 12, "after": 2, "chains_missing": 0, "chains_open": 0}
+
+
+def test_a_chain_that_the_bundle_does_not_have_is_told() -> None:
+    made = company()
+    made.record(b"\x0a" * 32)
+    finding = ended(made.bundle(BEN), erased(made, b"\x0a" * 32, BEN))
+    assert finding.details["erased"] == {"index": 12, "after": 2, "chains_missing": 1, "chains_open": 0}
+    assert "1 chains that it ended are not in the bundle" in finding.message
+
+
+WRONG_ENDS: dict[str, tuple[Callable[[Company], tuple[bytes, bytes]], str, int | None]] = {
+    "somebody else's": (lambda c: erased(c, ANNA), "entry 11 erased somebody else", 11),
+    "one that names less": (
+        lambda c: erased(c, BEN, chains=[{"chain": chain_key(chain_secret(BEN)).hex(), "count": 2}]),
+        "entry 11 names fewer entries of a chain than the bundle has", 11,
+    ),
+    "one that names no chains": (lambda c: erased(c, BEN, chains=[]), "entry 11 erased somebody else", 11),
+    "one of a former release": (lambda c: erased(c, BEN, chains=None), "entry 11 erased somebody else", 11),
+    "chains of no form": (lambda c: erased(c, BEN, chains=[7]), "entry 11 does not say which chains it ended", 11),
+    "a key of no form": (
+        lambda c: erased(c, BEN, chains=[{"chain": "zz", "count": 9}]),
+        "a hash, salt or secret of the bundle is not 32 bytes in hex", None,
+    ),
+    "a count of no form": (
+        lambda c: erased(c, BEN, chains=[{"chain": "00" * 32, "count": "9"}]),
+        "entry 11 does not say which chains it ended", 11,
+    ),
+    "another entry": (
+        lambda c: (c.store.rows[3][1], make_receipt(3, 11, c.store.checkpoint or b"", c.store.read_tile)),
+        "entry 3 erases nobody", 3,
+    ),
+    "another's receipt": (
+        lambda c: (erased(c, BEN)[0], make_receipt(3, 12, c.store.checkpoint or b"", c.store.read_tile)),
+        "the erasure is not at index 3 of this log", 3,
+    ),
+    "no receipt": (lambda c: (erased(c, BEN)[0], b""), "a receipt is ASCII lines, a blank line and a checkpoint", None),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("wrong", WRONG_ENDS)
+def test_an_erasure_that_is_none_of_this_person_is_refused(wrong: str) -> None:
+    make, words, index = WRONG_ENDS[wrong]
+    made = company()
+    bundle = made.bundle(BEN)
+    finding = ended(bundle, make(made))
+    assert (finding.ok, finding.code, finding.message, finding.index) == (False, "erasure", words, index)
+
+
+def test_an_erasure_of_another_log_is_refused() -> None:
+    made, other = company(), company()
+    bundle = made.bundle(BEN)
+    other.signer = Signer(ORIGIN, bytes(32))
+    assert ended(bundle, erased(other, BEN)).code == "checkpoint"
 
 
 # -- what is no bundle ---------------------------------------------------------------------------------------------

@@ -57,8 +57,9 @@ def asked(
     (("prefix", "V", "a", "b", "c", *TRUSTING), "verify_prefix", ("V", A, B, C), TRUST),
     ("checkpoint V a", "verify_checkpoint", ("V", A), NOTHING),
     (("checkpoint", "V", "a", *TRUSTING), "verify_checkpoint", ("V", A), TRUST),
-    ("bundle V a", "verify_bundle", ("V", A), NOTHING),
-    (("bundle", "V", "a", *TRUSTING), "verify_bundle", ("V", A), TRUST),
+    ("bundle V a", "verify_bundle", ("V", A), NOTHING | {"erasures": []}),
+    (("bundle", "V", "a", *TRUSTING, "--erasure", "a", "b", "--erasure", "c", "a"), "verify_bundle", ("V", A),
+     TRUST | {"erasures": [(A, B), (C, A)]}),
     ("membership V a", "verify_membership", ("V", A), NOTHING),
     (("membership", "V", "a", *TRUSTING), "verify_membership", ("V", A), TRUST),
     ("payload a name 00ff b", "verify_payload", (A, "name", b"\x00\xff", B), {}),
@@ -181,7 +182,11 @@ HELP: dict[str, tuple[str, str, list[str]]] = {
     ),
     "prefix": ("does the new checkpoint extend the old?", "VKEY OLD_NOTE NEW_NOTE PROOF", [AS_JSON, *TRUSTED]),
     "checkpoint": ("who signed this checkpoint, and when?", "VKEY NOTE", [AS_JSON, *TRUSTED]),
-    "bundle": ("is this all that the log says about one person?", "VKEY BUNDLE", [AS_JSON, *TRUSTED]),
+    "bundle": ("is this all that the log says about one person?", "VKEY BUNDLE", [
+        AS_JSON, *TRUSTED,
+        "--erasure ENTRY PROOF the person's erasure and its receipt: how much came after the bundle? "
+        "Once for each subject they were",
+    ]),
     "payload": ("is this what the entry committed to?", "ENTRY NAME SALT_HEX PAYLOAD", [AS_JSON]),
     "consent": (
         "is this consent receipt as it was issued?", "DOCUMENT JWKS ENTRY the bytes of its entry in the log", [AS_JSON],

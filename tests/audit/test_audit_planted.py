@@ -99,6 +99,10 @@ BUGS: list[tuple[str, str, str, str, Test, dict[str, Any]]] = [
     ("leaves of somebody else", "manifests", "[found for _, found in places] == [leaf] if member", "bool(places) if member", bundles.test_what_is_changed_of_audiences_is_found, {"change": "out called in"}),
     ("manifests in another order", "manifests", 'if fields.get("manifest") != MANIFEST_VERSION:', "if False:", bundles.test_an_audience_without_a_manifest_shows_nobody, {}),
     ("disclosures in any spelling", "bundle_files", "if disclosed(audiences) == payload:", "if True:", bundles.test_a_disclosure_that_names_nothing_readable_is_found, {"payload": b'{"audiences": {}}'}),
+    ("erasures that are not in the log", "erasure_ends", "if not verify_inclusion(read.index,", "if not (read.index,", bundles.test_an_erasure_that_is_none_of_this_person_is_refused, {"wrong": "another's receipt"}),
+    ("any entry for an erasure", "erasure_ends", "if entry.kind is not EntryKind.SUBJECT_ERASED:", "if False:", bundles.test_an_erasure_that_is_none_of_this_person_is_refused, {"wrong": "another entry"}),
+    ("erasures of somebody else", "erasure_ends", "if lengths.keys().isdisjoint(held):", "if False:", bundles.test_an_erasure_that_is_none_of_this_person_is_refused, {"wrong": "somebody else's"}),
+    ("erasures that name less", "erasure_ends", "if any(lengths.get(key, count) < count", "if any(lengths.get(key, count) < 0", bundles.test_an_erasure_that_is_none_of_this_person_is_refused, {"wrong": "one that names less"}),
     ("bundles in any spelling", "bundle_files", "if canonical_json(read) != data:", "if False:", bundles.test_a_bundle_has_one_spelling, {"spelling": "a member twice"}),
     ("the exit status always good", "command", "return _HOLDS if finding.ok else _FAILS", "return _HOLDS", single.test_the_command_answers_with_its_status, {}),
 ]  # fmt: skip

@@ -45,6 +45,7 @@ from consent_gateway.audit.chains import (
 from consent_gateway.audit.checkpoints import Checkpoint
 from consent_gateway.audit.commitments import verify_opening
 from consent_gateway.audit.entries import Entry, EntryKind, parse_entry
+from consent_gateway.audit.erasure_ends import ErasureFiles, check_endings
 from consent_gateway.audit.manifests import check_manifest
 from consent_gateway.audit.maps import MapProof, verify_map
 from consent_gateway.audit.merkle import leaf_hash
@@ -68,12 +69,21 @@ class _Map:
     at: int
 
 
-def verify_bundle(vkey: str, data: bytes, *, witnesses: Sequence[str] = (), policy: bytes | None = None) -> Finding:
+def verify_bundle(
+    vkey: str,
+    data: bytes,
+    *,
+    witnesses: Sequence[str] = (),
+    policy: bytes | None = None,
+    erasures: Sequence[ErasureFiles] = (),
+) -> Finding:
     """Check a bundle: 1. the checkpoint, 2. the map, 3. every chain, 4. that none leads out of it, 5. the audiences.
 
+    With `erasures`, those of the person from after it, also 6. how far it reaches to them (`erasure_ends`).
     Codes: `vkey`, `policy`, `checkpoint`, `witness` as of any checkpoint; `bundle` for another form; `inclusion`,
     `chain`, `opening` with the index of the entry; `map` for a proof or a count that does not fit; `former` for a chain
-    that is not there; `audience` for one that is not the person's, does not hold, or is not there.
+    that is not there; `audience` for one that is not the person's, does not hold, or is not there; `erasure` for one
+    that is somebody else's, or contradicts.
     """
     try:
         trust = trust_in(vkey, witnesses, policy)
@@ -83,6 +93,7 @@ def verify_bundle(vkey: str, data: bytes, *, witnesses: Sequence[str] = (), poli
         after = sum(_check_chain(chain, opened.checkpoint, published) for chain in bundle.chains)
         _check_complete(bundle.chains)
         audiences = _check_audiences(bundle.chains, bundle.audiences or (), opened.checkpoint)
+        ending = check_endings(trust, bundle.chains, erasures) if erasures else None
     except FoundError as found:
         return found.finding
     size = 0 if published is None else published.size
@@ -96,7 +107,10 @@ def verify_bundle(vkey: str, data: bytes, *, witnesses: Sequence[str] = (), poli
     }
     message = f"{_counted(bundle.chains)}, {_upto(published, opened.checkpoint)}; {after} are newer than that"
     details = {**counts, **head_details(opened.checkpoint, opened.signatures)}
-    return Finding(ok=True, code="ok", message=f"{message}; {_audiences_told(audiences)}", details=details)
+    message += f"; {_audiences_told(audiences)}"
+    if ending is not None:
+        message, details = f"{message}; {ending}", details | {"erased": ending.told()}
+    return Finding(ok=True, code="ok", message=message, details=details)
 
 
 def _counted(chains: Sequence[ChainPart]) -> str:

@@ -97,7 +97,9 @@ def _parser(prog: str | None) -> ArgumentParser:
         command("prefix", _prefix, "does the new checkpoint extend the old?", "VKEY", "OLD_NOTE", "NEW_NOTE", "PROOF")
     )
     trusting(command("checkpoint", _checkpoint, "who signed this checkpoint, and when?", "VKEY", "NOTE"))
-    trusting(command("bundle", _bundle, "is this all that the log says about one person?", "VKEY", "BUNDLE"))
+    bundle = trusting(command("bundle", _bundle, "is this all that the log says about one person?", "VKEY", "BUNDLE"))
+    ended = "the person's erasure and its receipt: how much came after the bundle? Once for each subject they were"
+    bundle.add_argument("--erasure", nargs=2, action="append", default=[], metavar=("ENTRY", "PROOF"), help=ended)
     command("payload", _payload, "is this what the entry committed to?", "ENTRY", "NAME", "SALT_HEX", "PAYLOAD")
     consent = command("consent", _consent, "is this consent receipt as it was issued?", "DOCUMENT", "JWKS")
     consent.add_argument("entry", metavar="ENTRY", nargs="?", help="the bytes of its entry in the log")
@@ -168,10 +170,10 @@ def _checkpoint(given: Namespace) -> Finding:
 
 
 def _bundle(given: Namespace) -> Finding:
-    """Check the bundle of a person."""
-    return verify_bundle(
-        given.vkey, _content(given.bundle, _MAX_HISTORY), witnesses=given.witness, policy=_policy(given)
-    )
+    """Check the bundle of a person, and how far it reaches to their erasure."""
+    erasures = [(_content(entry), _content(proof)) for entry, proof in given.erasure]
+    bundle = _content(given.bundle, _MAX_HISTORY)
+    return verify_bundle(given.vkey, bundle, witnesses=given.witness, policy=_policy(given), erasures=erasures)
 
 
 def _payload(given: Namespace) -> Finding:

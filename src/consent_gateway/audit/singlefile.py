@@ -40,6 +40,7 @@ STANDALONE_MODULES = (
     "verifier.directory",
     "manifests",
     "bundle_files",
+    "erasure_ends",
     "bundles",
     "jws",
     "consent_receipts",
