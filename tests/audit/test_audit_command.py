@@ -184,8 +184,8 @@ HELP: dict[str, tuple[str, str, list[str]]] = {
     "checkpoint": ("who signed this checkpoint, and when?", "VKEY NOTE", [AS_JSON, *TRUSTED]),
     "bundle": ("is this all that the log says about one person?", "VKEY BUNDLE", [
         AS_JSON, *TRUSTED,
-        "--erasure ENTRY PROOF the person's erasure and its receipt: how much came after the bundle? "
-        "Once for each subject they were",
+        ("--erasure ENTRY PROOF the person's erasure and its receipt: how much came after the bundle? "
+        "Once for each subject they were"),
     ]),
     "payload": ("is this what the entry committed to?", "ENTRY NAME SALT_HEX PAYLOAD", [AS_JSON]),
     "consent": (
