@@ -104,6 +104,12 @@ def test_what_does_not_hold_says_where(tmp_path: Path) -> None:
             300,
         ),
         (
+            verify_directory(VKEY, bad, checkpoint=forged.checkpoint, earlier=[OLD, NOTE]),
+            "prefix",
+            "the first 600 entries are not those published before: one of 300 to 599 was changed",
+            300,
+        ),
+        (
             verify_directory(VKEY, bad, exports=[log]),
             "root",
             f"{unsigned}; entry 400 is not as it was exported before",

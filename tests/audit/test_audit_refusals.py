@@ -8,7 +8,7 @@ from hashlib import sha256
 from types import MappingProxyType
 
 import pytest
-from audit_fakes import ORIGIN, SEED, MemoryLogStore, filled, mth
+from audit_fakes import ORIGIN, SEED, MemoryLogStore, filled, mth, path, subproof
 
 from consent_gateway.audit.canonical import canonical_json
 from consent_gateway.audit.chains import chain_ref, extend
@@ -39,6 +39,9 @@ from consent_gateway.audit.maps import (
     write_leaves,
 )
 from consent_gateway.audit.merkle import CompactRange, leaf_hashes
+from consent_gateway.audit.notes import to_base64
+from consent_gateway.audit.proofs import verify_consistency, verify_inclusion
+from consent_gateway.audit.receipts import parse_receipt
 from consent_gateway.audit.tiles import EMPTY_EDGE, decode_bundle, encode_bundle, grow, load_edge
 from consent_gateway.audit.verifier import verify_receipt
 
@@ -199,6 +202,64 @@ def test_a_receipt_is_of_its_entry_and_size() -> None:
         proof = make_receipt(index, 300, store.checkpoint or b"", store.read_tile)
         found = verify_receipt(signer.vkey, proof, b"%d" % index)
         assert (found.ok, found.index) == (True, index)
+
+
+# -- proofs and receipts -------------------------------------------------------------------------------------------
+
+NODE, NOT_RECEIPT = to_base64(KEY), "a receipt is ASCII lines, a blank line and a checkpoint"
+HEADER_LINE = b"c2sp.org/tlog-proof@v1\n"
+
+
+@pytest.mark.parametrize(("data", "words"), [
+    (b"", NOT_RECEIPT), (HEADER_LINE + b"index 1\n", NOT_RECEIPT), (HEADER_LINE + "index ü\n\n".encode(), NOT_RECEIPT),
+    (HEADER_LINE + b"index 1\n\n" + b"x" * 2_000_000, NOT_RECEIPT),
+    (b"c2sp.org/tlog-proof@v2\nindex 1\n\n", "not a receipt of version 1"),
+    (HEADER_LINE[:-1] + b"\n\n", "the receipt has no index or empty extra data"),
+    (HEADER_LINE + b"extra \nindex 1\n\n", "the receipt has no index or empty extra data"),
+    (HEADER_LINE + b"extra AA==\n\n", "the receipt has no index or empty extra data"),
+    (HEADER_LINE + b"at 1\n\n", "the receipt lacks its index line"),
+    (HEADER_LINE + b"index 01\n\n", "not a canonical decimal number"),
+    (HEADER_LINE + b"index 1\nAAAA\n\n", "a hash of the proof has not 32 bytes"),
+    (HEADER_LINE + b"index 1\n" + f"{NODE}\n".encode() * 64 + b"\n", "the proof is longer than any tree is high"),
+])  # fmt: skip
+def test_receipts(data: bytes, words: str) -> None:
+    assert said(lambda: parse_receipt(data)) == words
+
+
+def test_the_longest_receipt_and_the_longest_path() -> None:
+    data = HEADER_LINE + b"index 1\n" + f"{NODE}\n".encode() * 63 + b"\n"
+    found = parse_receipt(data.ljust(2_000_000, b"x"))
+    assert (found.index, found.path, len(found.checkpoint)) == (1, (KEY,) * 63, 2_000_000 - len(data))
+
+
+LEAVES = leaf_hashes([b"%d" % n for n in range(7)])
+ROOT, PATH = mth(LEAVES), path(5, LEAVES)
+
+
+def test_what_no_inclusion_proof_is() -> None:
+    assert verify_inclusion(5, 7, LEAVES[5], PATH, ROOT)
+    for index, size, leaf, nodes, root in [
+        (7, 7, LEAVES[5], PATH, ROOT), (-1, 7, LEAVES[5], PATH, ROOT), (0, 0, ROOT, [], ROOT), (1, 1, ROOT, [], ROOT),
+        (0, 1, b"", [], b""), (0, 1, ROOT[1:], [], ROOT[1:]), (5, 7, LEAVES[5], PATH[:-1], ROOT),
+        (5, 7, LEAVES[5], [*PATH, KEY], ROOT), (5, 7, LEAVES[5], [*PATH[:-1], PATH[-1][1:]], ROOT),
+        (4, 7, LEAVES[5], PATH, ROOT), (5, 6, LEAVES[5], PATH, ROOT),
+    ]:  # fmt: skip
+        assert not verify_inclusion(index, size, leaf, nodes, root)
+
+
+def test_what_no_consistency_proof_is() -> None:
+    proof = subproof(3, LEAVES)
+    old = mth(LEAVES[:3])
+    assert verify_consistency(3, 7, old, ROOT, proof)
+    # a whole proof of a smaller tree, said to be of this one: it does not reach the top
+    assert verify_consistency(3, 4, old, mth(LEAVES[:4]), subproof(3, LEAVES[:4]))
+    assert not verify_consistency(3, 7, old, mth(LEAVES[:4]), subproof(3, LEAVES[:4]))
+    for first, second, roots, nodes in [
+        (0, 7, (old, ROOT), proof), (7, 3, (old, ROOT), proof), (3, 7, (old[1:], ROOT), proof), (7, 7, (old, ROOT), []),
+        (3, 7, (ROOT, old), proof), (3, 7, (old, ROOT), [*proof, KEY]), (7, 7, (ROOT, ROOT), [KEY]),
+        (1, 1, (b"", b""), []),
+    ]:  # fmt: skip
+        assert not verify_consistency(first, second, *roots, nodes)
 
 
 # -- keys and epochs -----------------------------------------------------------------------------------------------

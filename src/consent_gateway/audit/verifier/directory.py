@@ -156,8 +156,8 @@ def _check_roots(head: Checkpoint, root: bytes, kept: Sequence[Checkpoint], root
         raise FoundError("root", message + where, since if kept else None)
     if len(holding) < len(kept):
         size = kept[len(holding)].size
-        where = f": one of {since} to {size - 1} was changed" if size else ""
-        raise FoundError("prefix", f"the first {size} entries are not those published before{where}", since)
+        where = f"one of {since} to {size - 1} was changed"
+        raise FoundError("prefix", f"the first {size} entries are not those published before: {where}", since)
 
 
 def _located(finding: Finding, directory: Path, exports: Sequence[Path]) -> Finding:

@@ -206,7 +206,7 @@ def _whole_entries(data: bytes) -> list[bytes]:
     at = 0
     for _ in range(TILE_WIDTH):
         end = at + 2 + int.from_bytes(data[at : at + 2], "big")
-        if at + 2 > len(data) or end > len(data):
+        if end > len(data):
             break
         at = end
     return decode_bundle(data[:at])
