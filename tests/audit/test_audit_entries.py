@@ -14,7 +14,7 @@ from audit_fakes import flip
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from consent_gateway.audit.commitments import commit, opening_salt, verify_opening
+from consent_gateway.audit.commitments import commit, opening_salt, payload_name, verify_opening
 from consent_gateway.audit.entries import (
     MAX_ENTRY_BYTES,
     Entry,
@@ -182,6 +182,14 @@ def test_an_opening_holds_for_its_own_payload_only(payload: bytes, data: st.Data
     # a salt that takes bytes of the payload along must not open it
     assert not verify_opening(commitment, salt + payload[:1], payload[1:]) or not payload
     assert not verify_opening(b"", salt, payload)
+
+
+def test_what_a_payload_calls_a_thing_of_ours_is_the_persons_alone() -> None:
+    tag = b"consent-gateway/payload-name/v1\0"
+    named = hmac.new(KEY, tag + b"guardian\0" + (7).to_bytes(8, "big"), "sha256").digest()[:16].hex()
+    assert payload_name(KEY, "guardian", 7) == named
+    others = {payload_name(key, kind, n) for key in (KEY, bytes(32)) for kind in ("guardian", "merge") for n in (7, 8)}
+    assert len(others) == 8
 
 
 @pytest.mark.parametrize(("key", "uid"), [(b"", UID), (KEY[:31], UID), (KEY, UID[:15])])

@@ -14,6 +14,7 @@ from consent_gateway.audit.entries import Entry, EntryKind, entry_bytes
 from consent_gateway.audit.log import make_receipt
 from consent_gateway.audit.proofs import consistency_proof, inclusion_proof
 from consent_gateway.audit.receipts import Receipt
+from consent_gateway.audit.tiles import encode_bundle
 from consent_gateway.audit.verifier import (
     Finding,
     verify_checkpoint,
@@ -22,6 +23,7 @@ from consent_gateway.audit.verifier import (
     verify_prefix,
     verify_receipt,
 )
+from consent_gateway.audit.verifier.findings import FoundError
 from consent_gateway.audit.witness_policy import parse_policy
 
 VKEY = Signer(ORIGIN, SEED).vkey
@@ -157,3 +159,27 @@ def test_what_is_no_file_of_a_log_is_named_with_its_first_entry(tmp_path: Path) 
     assert found == Finding(ok=False, code="file", message="tile/0/001 is not a regular file", index=256)
     none = verify_checkpoint("-", NOTE, policy=b"quorum none")
     assert none == Finding(ok=False, code="policy", message="no log is pinned: the policy lists none")
+
+
+def test_what_is_wrong_with_a_file_of_a_log_is_told_at_the_entry_where_it_begins(tmp_path: Path) -> None:
+    log = STORE.export(tmp_path)
+    bundle, tile, above = log / "tile/entries/001", log / "tile/0/001", log / "tile/1/000.p/2"
+    for path, content, code, message, index in [
+        (bundle, encode_bundle(worked_entries(511)[256:]), "bundle", "the entry bundle 1 holds 255 entries, not 256", 511),
+        (bundle, bundle.read_bytes()[:-1], "bundle", "an entry bundle ends inside an entry (bundle 1)", 511),
+        (bundle, bundle.read_bytes()[:1], "bundle", "an entry bundle ends inside an entry (bundle 1)", 256),
+        (tile, tile.read_bytes()[:-32], "tile", "tile/0/001 has 8160 bytes", 511),
+        (tile, bytes(32) + tile.read_bytes()[32:], "tile", "entry 256 does not hash to its tile", 256),
+        (tile, tile.read_bytes()[:-1] + b"\0", "tile", "entry 511 does not hash to its tile", 511),
+        (above, above.read_bytes()[:-1] + b"\0", "tile", "entry 256 is the first below a wrong hash in tile/1/000.p/2", 256),
+        (above, above.read_bytes()[:-32], "tile", "tile/1/000.p/2 has 32 bytes", 256),
+    ]:  # fmt: skip
+        whole = path.read_bytes()
+        assert whole != content
+        path.write_bytes(content)
+        assert verify_directory(VKEY, log) == Finding(ok=False, code=code, message=message, index=index)
+        path.write_bytes(whole)
+    bundle.write_bytes(bytes(17_000_000))
+    found = verify_directory(VKEY, log)
+    assert (found.code, found.index) == ("file", 256)
+    assert str(FoundError("code", "message")) == "message"
