@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from consent_gateway.audit.canonical import canonical_json
 from consent_gateway.audit.catalogue import problems
 from consent_gateway.audit.entries import parse_entry
-from consent_gateway.db import log_store
+from consent_gateway.db import log_people, log_store
 from consent_gateway.db.engine import Session
 
 FOUND: list[str] = []
@@ -29,7 +29,7 @@ def watch() -> None:
     original = log_store.append
 
     def append(
-        session: Session, entries: Sequence[log_store.Recorded], openings: Sequence[log_store.Opening] = ()
+        session: Session, entries: Sequence[log_store.Recorded], openings: Sequence[log_people.Opening] = ()
     ) -> None:
         for _, raw, _ in entries[:_OF_ONE_CALL]:
             try:

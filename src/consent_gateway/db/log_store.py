@@ -10,21 +10,21 @@ moved the head.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import LargeBinary, Table, bindparam, delete, func, literal_column, select, text, union_all
+from sqlalchemy import Table, bindparam, delete, func, select, text
 
-from consent_gateway.audit.chains import CHAIN_REF_BYTES, ChainHead
+from consent_gateway.audit.chains import ChainHead
 from consent_gateway.audit.entries import EntryKind
 from consent_gateway.audit.epochs import FIRST_EPOCH
 from consent_gateway.audit.log import EMPTY_HEAD, NO_CHAIN, Head, Integration, Pending, load_head
 from consent_gateway.audit.proofs import root_at
-from consent_gateway.audit.tiles import TILE_WIDTH, encode_bundle, tile_width
-from consent_gateway.db.dialects import chunks, upsert
+from consent_gateway.audit.tiles import TILE_WIDTH, encode_bundle
+from consent_gateway.db.dialects import upsert
 from consent_gateway.db.engine import Session
+from consent_gateway.db.log_people import Opening, chain_heads
 from consent_gateway.db.tables import (
     audit_chains,
     audit_entries,
@@ -33,14 +33,11 @@ from consent_gateway.db.tables import (
     audit_pending,
     audit_tiles,
     log_epochs,
-    subject_keys,
 )
-from consent_gateway.domain.ids import SubjectId
 from consent_gateway.errors import AuditError, RaceError
 
 _SEQUENCER_LOCK = 0x636F6E73656E74  # "consent"
 _HASH = 32
-_KEYS_AT = (1, 1 + CHAIN_REF_BYTES)  # where keys of chains stand in `audit_pending.chains`, as SQL counts
 _REMEMBERED = 200_000  # chains: some 40 MB
 # Where the uid stands in the canonical bytes: `...,"uid":"<32 hex>","v":1}` is always the tail of an entry.
 _UID_TAIL = len('","v":1}')
@@ -75,8 +72,6 @@ _POSTGRESQL_INSERT = {
         "ON CONFLICT (chain_key) DO UPDATE SET count = excluded.count, link = excluded.link"
     ),
 }
-_HEADS = "SELECT chain_key, count, link FROM audit_chains WHERE chain_key "
-_ANY = "= ANY (%s::bytea[])"
 _TAKE = (
     select(audit_pending.c.id, audit_pending.c.entry, audit_pending.c.chains)
     .order_by(audit_pending.c.id)
@@ -86,16 +81,6 @@ _TAKE = (
 _HEAD = select(
     audit_head.c.size, audit_head.c.root, select(func.max(log_epochs.c.epoch)).scalar_subquery().label("epoch")
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Opening:
-    """What a commitment of an entry hides, kept until the person is erased."""
-
-    uid: bytes
-    name: str
-    subject_id: SubjectId
-    payload: bytes
 
 
 Recorded = tuple[bytes, bytes, bytes | None]
@@ -226,84 +211,12 @@ class SqlLogStore:
         )
 
 
-def chain_heads(session: Session, keys: Collection[bytes]) -> dict[bytes, ChainHead]:
-    """Return the heads of those of these chains that there are."""
-    found: dict[bytes, ChainHead] = {}
-    sqlite = session.dialect.name == "sqlite"
-    for part in chunks(keys):
-        values = tuple(part) if sqlite else (part,)
-        rows = session.exec_driver_sql(_HEADS + (f"IN ({','.join('?' * len(part))})" if sqlite else _ANY), values)
-        found.update({bytes(key): (count, bytes(link)) for key, count, link in rows})
-    return found
-
-
-def chain_counts(session: Session, keys: Collection[bytes]) -> Counter[bytes]:
-    """Return how many entries these chains have, those that wait for the sequencer included.
-
-    One statement, one snapshot: what the sequencer takes over meanwhile is counted once.
-    """
-    counts: Counter[bytes] = Counter()
-    waiting = [func.substr(audit_pending.c.chains, at, _HASH, type_=LargeBinary) for at in _KEYS_AT]
-    statement = union_all(
-        select(audit_chains.c.chain_key, audit_chains.c.count).where(audit_chains.c.chain_key.in_(keys)),
-        *(select(key, literal_column("1")).where(key.in_(keys)) for key in waiting),
-    )
-    for key, count in session.execute(statement):
-        counts[bytes(key)] += count
-    return counts
-
-
-def all_chains(session: Session) -> Iterator[tuple[bytes, int]]:
-    """Yield the key of every chain, and how many entries it has."""
-    for key, count in session.execute(select(audit_chains.c.chain_key, audit_chains.c.count)):
-        yield bytes(key), count
-
-
 def entries_of_kind(session: Session, kind: EntryKind) -> Iterator[bytes]:
     """Yield the integrated entries of a kind, in their order."""
     said = b',"kind":"%b","uid":"' % kind.value.encode()
     for entry in session.execute(select(audit_entries.c.entry).order_by(audit_entries.c.idx)).scalars():
         if said in bytes(entry):
             yield bytes(entry)
-
-
-def orphaned_openings(session: Session) -> int:
-    """Return how many openings there are of people who have no key: nobody could say of what."""
-    statement = (
-        select(func.count())
-        .select_from(audit_openings.outerjoin(subject_keys, subject_keys.c.subject_id == audit_openings.c.subject_id))
-        .where(subject_keys.c.subject_id.is_(None))
-    )
-    return session.execute(statement).scalar_one()
-
-
-@dataclass(frozen=True, slots=True)
-class AboutPerson:
-    """An integrated entry about a person: where and what it is, and what its commitment `name` hides."""
-
-    index: int
-    entry: bytes
-    uid: bytes
-    name: str
-    payload: bytes
-
-
-def about_person(session: Session, subject_id: SubjectId, size: int) -> list[AboutPerson]:
-    """Return what the first `size` entries of the log say about a person, in their order."""
-    statement = (
-        select(audit_entries.c.idx, audit_entries.c.entry, audit_openings)
-        .join(audit_openings, audit_openings.c.uid == audit_entries.c.uid)
-        .where(audit_openings.c.subject_id == subject_id, audit_entries.c.idx < size)
-        .order_by(audit_entries.c.idx, audit_openings.c.name)
-    )
-    rows = session.execute(statement)
-    return [AboutPerson(r.idx, bytes(r.entry), bytes(r.uid), r.name, bytes(r.payload)) for r in rows]
-
-
-def opening_count(session: Session, subject_id: SubjectId) -> int:
-    """Return how many commitments about a person can still be opened."""
-    statement = select(func.count()).select_from(audit_openings).where(audit_openings.c.subject_id == subject_id)
-    return session.execute(statement).scalar_one()
 
 
 def uid_of(entry: bytes) -> bytes:
@@ -363,13 +276,6 @@ def find_entry(session: Session, uid: bytes) -> tuple[int, bytes] | None:
     return None if row is None else (row.idx, bytes(row.entry))
 
 
-def find_opening(session: Session, uid: bytes, name: str) -> tuple[SubjectId, bytes] | None:
-    """Return whose an opening is, and its payload; None once the person is erased, or if there never was one."""
-    statement = select(audit_openings.c.subject_id, audit_openings.c.payload)
-    row = session.execute(statement.where(audit_openings.c.uid == uid, audit_openings.c.name == name)).first()
-    return None if row is None else (SubjectId(row.subject_id), bytes(row.payload))
-
-
 def is_pending(session: Session, uid: bytes) -> bool:
     """Tell whether the entry was acknowledged and is not integrated yet."""
     return session.execute(select(audit_pending.c.id).where(audit_pending.c.uid == uid)).first() is not None
@@ -398,8 +304,3 @@ def bundle(session: Session, index: int, width: int) -> bytes:
     if len(entries) != width:
         raise AuditError(f"entries of bundle {index} are missing; run consent-gateway audit verify")
     return encode_bundle(entries)
-
-
-def published_width(size: int, level: int, index: int) -> int:
-    """Return how many hashes a tile has in a tree of `size`, 0 if it does not exist."""
-    return tile_width(size, level, index)

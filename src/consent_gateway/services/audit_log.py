@@ -13,6 +13,7 @@ from pathlib import Path
 from consent_gateway.audit.checkpoints import Checkpoint, open_checkpoint
 from consent_gateway.audit.epochs import FIRST_EPOCH
 from consent_gateway.audit.log import make_receipt, sequence
+from consent_gateway.audit.tiles import tile_width
 from consent_gateway.db import log_state, log_store
 from consent_gateway.db.engine import Session
 from consent_gateway.db.log_store import Edge, SetBackError, SqlLogStore
@@ -138,7 +139,7 @@ def receipt(session: Session, uid: bytes) -> bytes:
 def tile(session: Session, level: int, index: int, width: int) -> bytes:
     """Return a tile as it is published; NotFoundError for one that does not exist at the current size."""
     size = (log_store.checkpoint(session) or (0, b""))[0]
-    if not 0 < width <= log_store.published_width(size, level, index):
+    if not 0 < width <= tile_width(size, level, index):
         raise NotFoundError
     return log_store.read_tile(session, level, index, width)
 
@@ -146,7 +147,7 @@ def tile(session: Session, level: int, index: int, width: int) -> bytes:
 def entry_bundle(session: Session, index: int, width: int) -> bytes:
     """Return an entry bundle as it is published; NotFoundError for one that does not exist at the current size."""
     size = (log_store.checkpoint(session) or (0, b""))[0]
-    if not 0 < width <= log_store.published_width(size, 0, index):
+    if not 0 < width <= tile_width(size, 0, index):
         raise NotFoundError
     return log_store.bundle(session, index, width)
 

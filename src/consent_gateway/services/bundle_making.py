@@ -15,9 +15,9 @@ from consent_gateway.audit.commitments import opening_salt, verify_opening
 from consent_gateway.audit.entries import parse_entry
 from consent_gateway.audit.maps import MapProof, verify_map
 from consent_gateway.audit.proofs import inclusion_proof
-from consent_gateway.db import log_store, map_store
+from consent_gateway.db import log_people, log_store, map_store
 from consent_gateway.db.engine import Session
-from consent_gateway.db.log_store import AboutPerson
+from consent_gateway.db.log_people import AboutPerson
 from consent_gateway.domain.ids import SubjectId
 from consent_gateway.errors import NotFoundError, RaceError, UnavailableError
 from consent_gateway.services import audiences, audit_log, manifests, maps
@@ -74,7 +74,7 @@ def _chains(
 ) -> Iterator[ChainPart]:
     """Yield the chains of one subject that have entries, the former ones first, as they followed each other."""
     today, *former = work.gateway.vault.audit_keys(work.session, subject_id)
-    about = log_store.about_person(work.session, subject_id, reader.size)
+    about = log_people.about_person(work.session, subject_id, reader.size)
     for key in (*reversed(former), today):
         told = tuple(_told(key, found, reader) for found in about if _is_under(key, found))
         if told:

@@ -22,7 +22,7 @@ from consent_gateway.audit.chains import chain_key
 from consent_gateway.audit.entries import EntryKind
 from consent_gateway.audit.verifier.findings import Finding
 from consent_gateway.db import audiences as audience_db
-from consent_gateway.db import log_store
+from consent_gateway.db import log_people
 from consent_gateway.db.audiences import AudienceRow
 from consent_gateway.db.merges import clusters
 from consent_gateway.domain.ids import RecipientId, SubjectId
@@ -173,7 +173,7 @@ def _require_access(actor: Principal) -> None:
 
 
 def _require_fitting(work: Work, members: Sequence[SubjectId], wish: Wish) -> None:
-    if wish.most is not None and sum(log_store.opening_count(work.session, m) for m in members) > wish.most:
+    if wish.most is not None and sum(log_people.opening_count(work.session, m) for m in members) > wish.most:
         raise ConflictError(f"more than {wish.most} entries: use consent-gateway audit bundle, or erase --bundle")
 
 

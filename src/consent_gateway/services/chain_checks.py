@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from consent_gateway.audit.chains import chain_key, chain_secret
 from consent_gateway.audit.entries import EntryKind, parse_entry
-from consent_gateway.db import key_jobs, log_store
+from consent_gateway.db import key_jobs, log_people, log_store
 from consent_gateway.domain.ids import SubjectId
 from consent_gateway.services.gateway import Gateway, Work
 from consent_gateway.services.vault import GATEWAY_ITSELF
@@ -43,7 +43,7 @@ class ChainReport:
 def check(gateway: Gateway) -> ChainReport:
     """Return what the chains of the log are; drain the sequencer before, so that every erasure is in the log."""
     with gateway.look() as work:
-        held = dict(log_store.all_chains(work.session))
+        held = dict(log_people.all_chains(work.session))
         named = dict(_named_by_erasures(work))
         living = {key for subject_id in _people(work) for key in _chains_of(work, subject_id)}
         return ChainReport(
@@ -52,7 +52,7 @@ def check(gateway: Gateway) -> ChainReport:
             tuple(sorted(held.keys() - living - named.keys())),
             tuple(sorted(living & named.keys())),
             tuple(sorted(key for key, count in named.items() if key not in living and held.get(key, 0) != count)),
-            log_store.orphaned_openings(work.session),
+            log_people.orphaned_openings(work.session),
         )
 
 

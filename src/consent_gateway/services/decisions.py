@@ -16,7 +16,7 @@ from consent_gateway.audit.commitments import commit
 from consent_gateway.audit.entries import EntryKind, EntryWriter, new_uid
 from consent_gateway.db import audience_rows
 from consent_gateway.db.audience_rows import Person
-from consent_gateway.db.log_store import Opening
+from consent_gateway.db.log_people import Opening
 from consent_gateway.domain.decisions import Answer, deny_by_default
 from consent_gateway.domain.ids import SubjectId
 from consent_gateway.domain.registers import Principal

@@ -15,7 +15,17 @@ from dataclasses import dataclass
 from consent_gateway.audit.chains import chain_key, chain_secret
 from consent_gateway.audit.commitments import NO_DETAILS
 from consent_gateway.audit.entries import EntryKind
-from consent_gateway.db import erasures, holds, intake, log_store, merges, resealing, strangers, subjects, tombstones
+from consent_gateway.db import (
+    erasures,
+    holds,
+    intake,
+    log_people,
+    merges,
+    resealing,
+    strangers,
+    subjects,
+    tombstones,
+)
 from consent_gateway.db.erasures import ErasureRow
 from consent_gateway.db.holds import Waiting
 from consent_gateway.db.tombstones import Tombstone
@@ -147,10 +157,10 @@ def _unopenable(work: Work, subject_id: SubjectId) -> tuple[int, dict[bytes, int
     It is the last of them: what is under way about them is done anew and finds nobody (`log_store.append`).
     """
     today, *former = (chain_key(chain_secret(k)) for k in work.gateway.vault.audit_keys(work.session, subject_id))
-    counts = log_store.chain_counts(work.session, [today, *former])
+    counts = log_people.chain_counts(work.session, [today, *former])
     counts.update(work.queued_chains())
     counts[today] += 1
-    openings = log_store.opening_count(work.session, subject_id)
+    openings = log_people.opening_count(work.session, subject_id)
     openings += sum(opening.subject_id == subject_id for opening in work.openings)
     return openings, {key: counts[key] for key in (*reversed(former), today) if counts[key]}
 

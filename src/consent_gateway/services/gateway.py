@@ -23,7 +23,7 @@ from consent_gateway.audit.epochs import FIRST_EPOCH
 from consent_gateway.audit.log import NO_CHAIN, chain_keys_of
 from consent_gateway.audit.log_keys import LogKeys
 from consent_gateway.clock import Clock
-from consent_gateway.db import log_store
+from consent_gateway.db import log_people, log_store
 from consent_gateway.db import registers as register_rows
 from consent_gateway.db.engine import Session, Store
 from consent_gateway.db.subjects import Token
@@ -77,7 +77,7 @@ class Work:
     actor: Principal
     registers: Registers
     entries: list[log_store.Recorded] = field(default_factory=list)
-    openings: list[log_store.Opening] = field(default_factory=list)
+    openings: list[log_people.Opening] = field(default_factory=list)
     cited: dict[str, Standing] = field(default_factory=dict)  # sets of packs that entries name, not known to be kept
     seen: Counter[Seen] = field(default_factory=Counter)  # what candidates in shadow would have answered
     points: dict[str, int] = field(default_factory=dict)  # facts that openings name, by digest, not known to be kept
@@ -143,13 +143,13 @@ class Work:
         uid = uid or new_uid(self.now_ms)
         writer = entry_writer(kind, self.actor.id)
         sealed, refs = commit(audit_key, uid, SUBJECT, payload), chain_ref(audit_key, uid)
-        self.openings.append(log_store.Opening(uid, SUBJECT, subject_id, payload))
+        self.openings.append(log_people.Opening(uid, SUBJECT, subject_id, payload))
         if former is None:
             entry = writer.write_encoded(self.now_ms, uid, canonical_json(dict(fields)), unfilled(sealed))
         else:
             both = {SUBJECT: sealed, CHAIN: UNFILLED, OTHER: commit(former, uid, OTHER, payload), OTHER_CHAIN: UNFILLED}
             entry, refs = writer.write(self.now_ms, uid, fields, both), refs + chain_ref(former, uid, OTHER_CHAIN)
-            self.openings.append(log_store.Opening(uid, OTHER, subject_id, payload))
+            self.openings.append(log_people.Opening(uid, OTHER, subject_id, payload))
         self.entries.append((uid, entry, refs))
         return uid
 

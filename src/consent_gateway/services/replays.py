@@ -21,7 +21,7 @@ from typing import Any
 
 from consent_gateway.audit.commitments import commit
 from consent_gateway.audit.entries import Entry, EntryKind, parse_entry
-from consent_gateway.db import log_store, replays
+from consent_gateway.db import log_people, log_store, replays
 from consent_gateway.db import policies as policy_rows
 from consent_gateway.domain.decisions import Answer
 from consent_gateway.domain.ids import SubjectId
@@ -98,7 +98,7 @@ def _opened(work: Work, entry: Entry) -> Facts | Replay:
     """Return the facts of a decision, or what is to be said instead of them."""
     if not entry.commitments:
         return Replay(entry, ReplayState.NO_FACTS)
-    opening = log_store.find_opening(work.session, entry.uid, "subject")
+    opening = log_people.find_opening(work.session, entry.uid, "subject")
     if opening is None:
         return Replay(entry, ReplayState.ERASED)
     if not _opens(work, entry, *opening):
