@@ -117,6 +117,22 @@ def test_a_bundle_has_everything_about_the_person_and_nothing_else(crm: Gateway)
     assert (other.details["entries"], other.details["chains"]) == (3, 1)
 
 
+def test_a_map_that_the_log_has_not_taken_yet_is_waited_for(crm: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing could be proven against the map before it any more: the bundle would have none, and say so."""
+    integrated(crm)
+    build, late = bundles.build, [True]
+
+    def overtaken(*given: Any) -> Any:
+        if late and late.pop():
+            assert maps.publish(twin(crm)) is not None
+        with crm.look(RIGHTS) as work:
+            return build(work, *given[1:])
+
+    monkeypatch.setattr(bundles, "build", overtaken)
+    found = checked(crm, bundle_of(crm, 2))
+    assert "complete up to the map at" in found.message
+
+
 def test_payloads_hold_no_number_that_we_count_by(crm: Gateway) -> None:
     """A guardian and a contact point are named by what only the person's key gives (promise P9)."""
     take(crm, [replace(a_person(5), birth_date="2014-05-01"), replace(a_person(6), birth_date="1980-05-01")])
@@ -172,9 +188,8 @@ def test_nothing_is_held_against_a_map_that_the_log_has_not_taken(
     integrated(crm)
     made = made_of(crm, 2)
     maps.publish(crm)
-    with crm.look(RIGHTS) as work:
-        again = bundles._made(work, subject_id(work, ref(2)), made.uid)
-    assert (again.finding.ok, again.finding.details["complete_to"]) == (True, 0)
+    with crm.look(RIGHTS) as work, pytest.raises(RaceError):
+        bundles._made(work, subject_id(work, ref(2)), made.uid)
     monkeypatch.setattr(Sequencer, "drain", lambda _: 0)
     with pytest.raises(UnavailableError, match="disclosure"):
         made_of(crm, 2)

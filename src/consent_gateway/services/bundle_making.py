@@ -30,7 +30,7 @@ def build(work: Work, members: Sequence[SubjectId], uid: bytes) -> tuple[bytes, 
     """Return the file of a person who is these subjects, and the chains in it.
 
     `uid` is that of the disclosure: UnavailableError while the log has not taken it. RaceError where a map, or an
-    audience that is to be shown, is not there any more.
+    audience that is to be shown, is not there any more, or the newest map not yet in the log.
     """
     head = log_store.checkpoint(work.session)
     reader = _Reader(work.session, 0 if head is None else head[0])
@@ -38,6 +38,8 @@ def build(work: Work, members: Sequence[SubjectId], uid: bytes) -> tuple[bytes, 
         raise UnavailableError("the log has not taken the entry of the disclosure yet", retry_after=1)
     published = map_store.newest(work.session)
     mapped = None if published is None else reader.find(published.uid)
+    if published is not None and mapped is None:
+        raise RaceError  # the log takes the newest map in a moment, and nothing can be proven against the one before
     proven = None if mapped is None else published
     chains = [part for member in members for part in _chains(work, member, reader, proven)]
     shown = tuple(_audience(work, reader, *named) for named in sorted(named_audiences(chains)))

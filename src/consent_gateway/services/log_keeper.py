@@ -155,13 +155,18 @@ class LogKeeper:
 
     def _mapped(self) -> bool:
         """Publish the next map of chains when it is due; in a thread of its own, since every chain is looked at."""
-        gateway = self._gateway
-        if gateway.store.is_silent or gateway.gate.refusal is not None or not maps.due(gateway):
+        if not self._may_map():
             return True
-        for _ in maps.publishing(gateway):
+        for _ in maps.publishing(self._gateway):
             if self._mapping.stops:
                 break
         return True
+
+    def _may_map(self) -> bool:
+        """Tell whether a map is due and can be made; not by who was woken to end and would leave what is begun."""
+        gateway = self._gateway
+        free = not (self._mapping.stops or gateway.store.is_silent) and gateway.gate.refusal is None
+        return free and maps.due(gateway)
 
     def _measured(self) -> bool:
         if self._gateway.store.is_silent:
