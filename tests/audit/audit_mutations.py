@@ -1,10 +1,11 @@
 """Random changes to what an auditor is given, and what counts as one.
 
-A change *counts* when it changes anything that the check must answer for. Three kinds of change do not, and each of
+A change *counts* when it changes anything that the check must answer for. Four kinds of change do not, and each of
 them must be accepted, not refused:
 
 - the order of the signature lines of a note, and lines by keys that nobody pinned: they sign nothing for us;
 - the newline at the end of a proof file of base64 lines;
+- the order of the chains of a bundle;
 - what tlog-tiles lets a growing log do: a partial tile or bundle replaced by the full one with the same beginning;
   files that a log of this size does not have; and the `extra` line of a receipt, which nothing authenticates.
 
@@ -14,6 +15,7 @@ are pinned and must have signed, every file of the log is one that its size asks
 
 from __future__ import annotations
 
+import json
 import random  # noqa: TID251 - seeded: which changes a campaign tries
 import shutil
 from base64 import b64encode
@@ -21,9 +23,10 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from audit_fakes import ORIGIN, SEED, Witness, filled
-from test_audit_bundles import ANNA, ANNA_BEFORE, company
+from test_audit_bundles import ANNA, ANNA_BEFORE, shown
 from test_audit_bundles import VKEY as BUNDLE_VKEY
 
 from consent_gateway.audit.bundle_files import bundle_bytes
@@ -276,8 +279,9 @@ def subjects(folder: Path) -> dict[str, Subject]:
         ),
         "opening": Subject(opening, lambda c: verify_payload(logged, "payload", c["salt"] or b"", c["payload"] or b"")),
         "bundle": Subject(
-            {"bundle": bundle_bytes(company().bundle(ANNA_BEFORE, ANNA))},
+            {"bundle": bundle_bytes(shown()[0].bundle(ANNA_BEFORE, ANNA))},
             lambda c: verify_bundle(BUNDLE_VKEY, c["bundle"] or b""),
+            same_files,
         ),
         "consent receipt": Subject({"document": document}, lambda c: verify_document(c["document"] or b"", jwks)),
     }
@@ -306,8 +310,55 @@ def _a_consent_receipt() -> dict[str, object]:
 # --- the campaign
 
 
+def change_values(rng: Random, data: bytes) -> bytes:
+    """Change what a bundle says, and spell it as it has to be: one value by another of the file, or a list."""
+    whole = json.loads(data)
+    texts, places = list[str](), list[tuple[Any, Any]]()
+
+    def walk(value: Any) -> None:
+        for key, item in value.items() if isinstance(value, dict) else enumerate(value):
+            places.append((value, key))
+            if isinstance(item, (dict, list)):
+                walk(item)
+            elif isinstance(item, str):
+                texts.append(item)
+
+    walk(whole)
+    where, key = rng.choice(places)
+    held = where[key]
+    if isinstance(held, list):
+        change = rng.choice((list.reverse, list.clear, rng.shuffle, lambda v: v.pop(), lambda v: v.extend(v[:1])))
+        held and change(held)  # type: ignore[func-returns-value]
+    elif isinstance(held, bool):
+        where[key] = not held
+    elif isinstance(held, int):
+        where[key] = max(0, held + rng.choice((-1, 1, 256)))
+    else:
+        where[key] = rng.choice(texts)
+    return canonical_json(whole)
+
+
+def same_bundles(before: Contents, after: Contents) -> bool:
+    """Tell whether two bundles say the same: nothing depends on which chain of the person comes first."""
+    try:
+        one, two = (json.loads((found["bundle"] or b"").decode()) for found in (before, after))
+        return all(
+            sorted(one[n], key=str) == sorted(two[n], key=str) if n == "chains" else one[n] == two[n] for n in one
+        )
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return False
+
+
+def same_files(before: Contents, after: Contents) -> bool:
+    """Tell whether two bundles are the same to the byte, or differ in the order of their chains alone."""
+    data = after["bundle"] or b""
+    return before == after or (same_bundles(before, after) and canonical_json(json.loads(data)) == data)
+
+
 def mutate(rng: Random, kind: str, contents: Contents) -> tuple[str, Contents]:
     """Return the name of a change and the changed contents."""
+    if kind == "bundle" and rng.random() < 0.5:
+        return "change_values bundle", {"bundle": change_values(rng, contents["bundle"] or b"")}
     if kind == "log" and rng.random() < 0.4:
         change = rng.choice((change_entries, change_files))
         return change.__name__, change(rng, contents)

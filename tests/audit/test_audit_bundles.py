@@ -392,6 +392,7 @@ AUDIENCES: dict[str, tuple[str, Callable[[Company, Bundle], Bundle]]] = {
     "all left out": ("audience", lambda _, b: replace(b, audiences=())),
     "called version 1": ("audience", lambda _, b: replace(b, audiences=None)),
     "one twice": ("audience", lambda _, b: replace(b, audiences=(*parts_of(b), parts_of(b)[0]))),
+    "two swapped": ("audience", lambda _, b: replace(b, audiences=parts_of(b)[::-1])),
     "another's proof": (
         "audience",
         lambda c, b: replace(b, audiences=(c.audience(*next(iter(c.named[ANNA].items()))), *parts_of(b)[1:])),

@@ -234,19 +234,21 @@ def _goes_on(chain: ChainPart) -> bool:
 def _check_audiences(
     chains: Sequence[ChainPart], parts: Sequence[AudiencePart], head: Checkpoint
 ) -> list[dict[str, object]]:
-    """Check that every audience holds, is the person's, and is there once, and that none is missing."""
+    """Check that every audience holds, is the person's, and stands in its place once, and that none is missing."""
     to_show = parsed("audience", named_audiences, chains)
     named = {item for chain in chains for told in _disclosures(chain) for item in _named_by(told)}
     shown: set[tuple[str, str]] = set()
-    found = []
+    found, before = [], ("", "")
     for part in parts:
         told = _check_audience(part, head)
         item = (str(told["audience"]), part.pseudonym)
         if item not in named:
             message = f"nothing in the chains says that the audience of entry {part.logged.index} knew the person so"
             raise FoundError("audience", message, part.logged.index)
-        if item in shown:
-            raise FoundError("audience", f"the audience of entry {part.logged.index} is there twice", part.logged.index)
+        if item <= before:
+            message = f"the audience of entry {part.logged.index} is there twice, or out of order"
+            raise FoundError("audience", message, part.logged.index)
+        before = item
         shown.add(item)
         found.append(told)
     if missing := to_show - shown:
