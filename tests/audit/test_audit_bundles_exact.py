@@ -253,6 +253,14 @@ def test_what_is_changed_of_audiences_is_told() -> None:
     assert made.signer.vkey == VKEY
 
 
+def test_an_older_disclosure_that_names_nothing_readable_is_told_as_well() -> None:
+    made = company()
+    made.record(BEN, kind="bundle.disclosed")
+    made.disclose(BEN, made.resolve(BEN))
+    words = "the payload does not say which audiences are shown"
+    assert checked(made.bundle(BEN)) == refused("audience", words)
+
+
 AUDIENCE_FORM = "an audience of the bundle is not of the format"
 
 
