@@ -183,3 +183,21 @@ def test_what_is_wrong_with_a_file_of_a_log_is_told_at_the_entry_where_it_begins
     found = verify_directory(VKEY, log)
     assert (found.code, found.index) == ("file", 256)
     assert str(FoundError("code", "message")) == "message"
+
+
+def test_the_newest_of_several_checkpoints_counts_where_none_is_replaced(tmp_path: Path) -> None:
+    log = STORE.export(tmp_path / "log")
+    (log / "checkpoint").unlink()
+    for name, note in (("300", OLD), ("600", NOTE), ("99", b"x"), ("9x", b"x"), ("9" * 20, b"x")):
+        (log / f"checkpoint.{name}").write_bytes(note)
+    assert verify_directory(VKEY, log).details["size"] == 600
+    (log / "checkpoint").write_bytes(b"x")
+    assert verify_directory(VKEY, log).code == "checkpoint"
+
+
+def test_a_folder_of_a_log_is_a_real_one(tmp_path: Path) -> None:
+    log = STORE.export(tmp_path / "log")
+    (log / "tile/entries").rename(tmp_path / "elsewhere")
+    (log / "tile/entries").symlink_to(tmp_path / "elsewhere")
+    found = verify_directory(VKEY, log)
+    assert found == Finding(ok=False, code="file", message="tile/entries is not a directory")

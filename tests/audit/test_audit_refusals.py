@@ -39,8 +39,8 @@ from consent_gateway.audit.maps import (
     write_leaves,
 )
 from consent_gateway.audit.merkle import CompactRange, leaf_hashes
-from consent_gateway.audit.notes import to_base64
-from consent_gateway.audit.proofs import verify_consistency, verify_inclusion
+from consent_gateway.audit.notes import MAX_NOTE_BYTES, parse_note, parse_vkey, to_base64
+from consent_gateway.audit.proofs import inclusion_proof, verify_consistency, verify_inclusion
 from consent_gateway.audit.receipts import parse_receipt
 from consent_gateway.audit.tiles import EMPTY_EDGE, decode_bundle, encode_bundle, grow, load_edge
 from consent_gateway.audit.verifier import verify_receipt
@@ -230,6 +230,40 @@ def test_the_longest_receipt_and_the_longest_path() -> None:
     data = HEADER_LINE + b"index 1\n" + f"{NODE}\n".encode() * 63 + b"\n"
     found = parse_receipt(data.ljust(2_000_000, b"x"))
     assert (found.index, found.path, len(found.checkpoint)) == (1, (KEY,) * 63, 2_000_000 - len(data))
+
+
+SIGNER = Signer(ORIGIN, SEED)
+SIGNED = SIGNER.sign_checkpoint(7, KEY)
+TWICE = SIGNED + SIGNED.rpartition(b"\n\n")[2]
+NO_NOTE, NO_HEAD = (
+    "a note is text, a blank line and signature lines",
+    "a checkpoint is an origin, a size and a root, without empty lines",
+)
+
+
+@pytest.mark.parametrize(("call", "words"), [
+    (lambda: parse_note(b"x"), NO_NOTE),
+    (lambda: parse_note(b"x\n\n- a AAAAAAAA\n"), "a signature line is malformed"),
+    (lambda: parse_note("x\n\n— a\n".encode()), "a signature line is malformed"),
+    (lambda: parse_note("x\n\n— a AAAA\n".encode()), "a signature line holds no signature"),
+    (lambda: parse_note(b"\xff\n\n"), "the note is not UTF-8"),
+    (lambda: parse_note(b"\t\n\n"), "the note holds a control character"),
+    (lambda: parse_note(b"x" * (MAX_NOTE_BYTES + 1)), "the note is too long"),
+    (lambda: parse_note(b"x" * MAX_NOTE_BYTES), NO_NOTE),
+    (lambda: parse_vkey("a+00000000+AQ=="), "the verifier key has a wrong length for its type"),
+    (lambda: parse_vkey("a+00000000+"), "the verifier key is empty"),
+    (lambda: parse_vkey(f"a+00000000+{to_base64(b'x' + KEY)}"), "the key id does not belong to this name and key"),
+    (lambda: open_checkpoint(TWICE, SIGNER.key), "a signature by a known key stands there twice"),
+    (lambda: open_checkpoint(SIGNER.sign_text("a\n7\n"), SIGNER.key), NO_HEAD),
+    (lambda: open_checkpoint(SIGNER.sign_text(f"a\n7\n{NODE}\n\nx\n"), SIGNER.key), NO_HEAD),
+])  # fmt: skip
+def test_notes_and_checkpoints(call: Callable[[], object], words: str) -> None:
+    assert said(call) == words
+
+
+def test_a_tile_of_another_length_is_told() -> None:
+    words = "tile 0/0 has 31 bytes instead of 224"
+    assert said(lambda: inclusion_proof(3, 7, lambda *_: bytes(31))) == words
 
 
 LEAVES = leaf_hashes([b"%d" % n for n in range(7)])
