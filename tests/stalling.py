@@ -2,7 +2,7 @@
 
 Bytes go through until the proxy is frozen. From then on it accepts whoever comes, reads what is sent, and hands on
 nothing in either direction until it thaws; then what it held goes on its way, also of a client that has gone since, as
-in a network that delays. A test freezes it at once, or at a *point*: the n-th time that a client sends what matches,
+in a network that delays, or is lost, if the test says so. A test freezes it at once, or at a *point*: the n-th time that a client sends what matches,
 either before that is handed on (the server never hears of it) or after (it does, and its answer does not come).
 """
 
@@ -35,7 +35,7 @@ class Proxy:
         self._threads: list[threading.Thread] = []
         self.frozen = threading.Event()
         self.accepted = 0
-        self._closing = False
+        self._closing = self._drop = False
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self._start(self._accept)
@@ -51,10 +51,10 @@ class Proxy:
         with self._lock:
             self._point = re.compile(pattern), nth, heard
 
-    def thaw(self) -> None:
-        """Hand on what was held, and go on."""
+    def thaw(self, *, drop: bool = False) -> None:
+        """Hand on what was held, or cut the connections of which anything was held, and go on."""
         with self._lock:
-            self._point = None
+            self._point, self._drop = None, drop
         self.frozen.clear()
         self._open.set()
 
@@ -104,10 +104,12 @@ class Proxy:
                 heard = self._reached(data) if asking else None
                 if heard is False:
                     self.freeze()
-                if heard is not True:
-                    self._open.wait()
-                else:
+                if heard is True:
                     self.freeze()  # first, so that no answer slips through
+                elif not self._open.is_set():
+                    self._open.wait()
+                    if self._drop:
+                        break
                 target.sendall(data)
         self._open.wait()
         with contextlib.suppress(OSError):

@@ -23,6 +23,8 @@ from templates import fresh_database
 DEADLINE = 1.0
 LATE = 6.0  # seconds: the deadline, and what a busy machine adds
 ANNA = {"email": "anna@example.org"}
+BOB = {"email": "bob@example.org"}
+GPC = {"source": "crm", "items": [{"subject": ANNA, "raw": "1", "kind": "gpc", "at": "2026-01-31T12:00:00Z"}]}
 ASK = {"subject": ANNA, "purpose": "direct_marketing", "channel": "email", "recipient": "self"}
 SOURCE = {"id": "crm", "name": "CRM", "channel": "web", "party": "first"}
 A_NO = {
@@ -74,9 +76,10 @@ class Site:
 @contextmanager
 def a_site(place: Path, url: str) -> Iterator[Site]:
     where = nullcontext((None, url)) if url.startswith("sqlite") else stalling(url)
-    with where as (proxy, through), running(place / "store", through, store_deadline_seconds=DEADLINE) as edge:
+    more = {"store_deadline_seconds": DEADLINE, "log_check_seconds": 1}
+    with where as (proxy, through), running(place / "store", through, **more) as edge:
         assert edge.admin.post("/v1/sources", json=SOURCE).is_success
-        items = [{"email": ANNA["email"], "country": "DE", "birth_date": "1980-05-17"}]
+        items = [who | {"country": "DE", "birth_date": "1980-05-17"} for who in (ANNA, BOB)]
         assert edge.admin.post("/v1/subjects", json={"source": "crm", "items": items}).is_success
         edge.settle()
         yield Site(edge, proxy)
@@ -110,6 +113,7 @@ def refused(reply: httpx.Response) -> str:
 
 def test_everybody_is_answered_in_time_and_a_no_is_kept(site: Site) -> None:
     assert site.say(A_YES).is_success
+    bob = site.edge.admin.post("/v1/subjects/lookup", json={"identifier": BOB}).json()["pseudonym"]
     with site.hanging():
         assert refused(timed(site.ask)) == "store_unavailable"
         assert refused(timed(lambda: site.say(A_YES))) == "store_unavailable"
@@ -117,9 +121,18 @@ def test_everybody_is_answered_in_time_and_a_no_is_kept(site: Site) -> None:
         assert site.edge.admin.get("/health/live").is_success
         kept = timed(lambda: site.say(A_NO))
         assert (kept.status_code, kept.json()["deferred"], kept.json()["accepted"]) == (202, 1, 0), kept.text
+        signal = timed(lambda: site.edge.admin.post("/v1/signals", json=GPC))
+        assert (signal.status_code, signal.json()["deferred"]) == (202, 1), signal.text
+        erased = timed(lambda: site.edge.admin.post(f"/v1/subjects/{bob}/erase", json={"reason": "request"}))
+        assert erased.status_code == 202, erased.text
+        assert erased.json()["pending"]
+        stranger = timed(lambda: site.edge.client("cg_" + "0" * 43).post("/v1/signals", json=GPC))
+        assert stranger.status_code in (401, 503), "a key that was never seen cannot be known now"
     site.heals()
     assert site.history() == ["given", "withdrawn"]
     assert site.ask().json()["outcome"] == "deny"
+    assert site.edge.admin.post("/v1/subjects/lookup", json={"identifier": BOB}).status_code == 404
+    assert site.edge.admin.get("/v1/keys").json()["deferred"]["refused"] == 0
     uid = kept.json()["entries"][0]["uid"]
     waits(lambda: site.edge.admin.get(f"/v1/audit/entries/{uid}").is_success)
     assert {line["reason"] for line in logged(site.edge, "log.halted")} == {"silent"}
@@ -130,8 +143,10 @@ def logged(edge: Edge, event: str) -> list[dict[str, object]]:
     return [line for line in lines if line["event"] == event]
 
 
-def test_those_who_come_later_do_not_wait_for_those_who_wait(site: Site) -> None:
+@pytest.mark.postgres
+def test_those_who_come_later_do_not_wait_for_those_who_wait(behind: Site) -> None:
     """Forty at once on eight threads: their waits do not add up, and the noes among them are all kept."""
+    site = behind
     with site.hanging(), ThreadPoolExecutor(40) as crowd:
         begun = time.monotonic()
         noes = [crowd.submit(site.say, A_NO) for _ in range(20)]
@@ -143,30 +158,13 @@ def test_those_who_come_later_do_not_wait_for_those_who_wait(site: Site) -> None
     assert set(site.history()) == {"withdrawn"}
 
 
-def test_an_erasure_and_a_signal_are_kept_too(site: Site) -> None:
-    found = site.edge.admin.post("/v1/subjects/lookup", json={"identifier": ANNA}).json()["pseudonym"]
-    gpc = {"source": "crm", "items": [{"subject": ANNA, "raw": "1", "kind": "gpc", "at": "2026-01-31T12:00:00Z"}]}
-    with site.hanging():
-        signal = timed(lambda: site.edge.admin.post("/v1/signals", json=gpc))
-        assert (signal.status_code, signal.json()["deferred"]) == (202, 1), signal.text
-        erased = timed(lambda: site.edge.admin.post(f"/v1/subjects/{found}/erase", json={"reason": "request"}))
-        assert erased.status_code == 202, erased.text
-        assert erased.json()["pending"]
-        stranger = timed(lambda: site.edge.client("cg_" + "0" * 43).post("/v1/signals", json=gpc))
-        assert stranger.status_code in (401, 503), "a key that was never seen cannot be known now"
-    site.heals()
-    assert site.edge.admin.post("/v1/subjects/lookup", json={"identifier": ANNA}).status_code == 404
-    assert site.edge.admin.get("/v1/keys").json()["deferred"]["refused"] == 0
-
-
 @pytest.mark.postgres
-@pytest.mark.parametrize("heard", [True, False])
-def test_what_is_in_doubt_is_found_out_with_the_same_key(behind: Site, *, heard: bool) -> None:
+def test_what_is_in_doubt_is_found_out_with_the_same_key(behind: Site) -> None:
     """The answer to the COMMIT is lost; the same request later is carried out once, whatever became of the first."""
     assert behind.proxy is not None
     headers = {"idempotency-key": "in-doubt"}
     behind.edge.settle()
-    behind.proxy.freeze_at(COMMIT, heard=heard)
+    behind.proxy.freeze_at(COMMIT, heard=True)
     first = timed(lambda: behind.say(A_YES, **headers))
     assert refused(first) in {"commit_in_doubt", "store_unavailable"}, "unless the worker was asked first"
     behind.proxy.thaw()
