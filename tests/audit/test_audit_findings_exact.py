@@ -133,6 +133,10 @@ def test_refusals_of_a_caller_are_told_in_full() -> None:
             lambda: parse_policy(f"witness none {W1.vkey}".encode()),
             "line 1 of the policy: the name is taken",
         ),
+        (
+            lambda: parse_policy(f"witness a {W1.vkey}\ngroup g 2 a\nquorum g".encode()),
+            "line 2 of the policy: the threshold is not between 1 and the number of members",
+        ),
         (lambda: parse_policy(b""), "the policy has no quorum line"),
         (lambda: parse_policy(b"quorum x"), "line 1 of the policy: a name is not defined above"),
         (lambda: parse_policy(b"x"), "line 1 of the policy: not a log, witness, group or quorum line"),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from contextlib import ExitStack
 from hashlib import sha256
 from pathlib import Path
@@ -12,7 +13,7 @@ from audit_fakes import ORIGIN, SEED, filled, flip
 
 from consent_gateway.audit.checkpoints import Signer
 from consent_gateway.audit.entries import Entry, EntryKind, entry_bytes
-from consent_gateway.audit.verifier import Finding, verify_directory
+from consent_gateway.audit.verifier import Finding, verify_directory, walk
 from consent_gateway.audit.verifier.findings import FoundError
 from consent_gateway.audit.verifier.strict import EntryFacts, entry_facts
 
@@ -166,3 +167,28 @@ def test_a_wrong_hash_high_in_the_tree_is_found_by_the_first_entry_below_it(tmp_
         assert (finding.code, finding.index) == ("tile", index)
         assert finding.message == f"entry {index} is the first below a wrong hash in {path}"
         (root / path).write_bytes(data)
+
+
+def test_a_long_log_is_shared_in_order_and_a_few_runs_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
+    """More runs than are in work at once: one more is given out for each that is taken."""
+    job, given = walk.Job(Path("nowhere"), 64 * 256 * 20 + 1), list[int]()
+    monkeypatch.setattr(walk, "check_run", lambda asked, first: (asked, first))
+
+    class Pool:
+        def submit(self, act: Callable[[walk.Job, int], object], asked: walk.Job, first: int) -> Future[object]:
+            given.append(first)
+            done = Future[object]()
+            done.set_result(act(asked, first))
+            return done
+
+    wanted = list(range(0, 64 * 21, 64))
+    for at, run in enumerate(walk.runs_spread(Pool(), job, 2)):  # type: ignore[arg-type]
+        assert run == (job, wanted[at])
+        assert given == wanted[: 8 + at]
+    assert given == wanted
+
+
+def test_processes_start_afresh() -> None:
+    with walk.worker_processes(3) as pool:
+        assert pool._max_workers == 3
+        assert pool._mp_context.get_start_method() == "spawn"
