@@ -20,15 +20,22 @@ from consent_gateway.domain.purposes import OWN, Channel, Party, Recipient, Reci
 from consent_gateway.domain.registers import Principal
 from consent_gateway.domain.subjects import Choice
 from consent_gateway.policies.packs import load_builtin
-from consent_gateway.services import policies, principals, registers
-from consent_gateway.services.choices import record_choices
-from consent_gateway.services.consents import record_consents
-from consent_gateway.services.decider import Decider
-from consent_gateway.services.decisions import Ask, Decision, decide
-from consent_gateway.services.events import import_contacts, import_events
-from consent_gateway.services.gateway import SYSTEM, Gateway, Work
-from consent_gateway.services.intake import Incoming, Intake
-from consent_gateway.services.items import (
+from consent_gateway.services.deciding.decider import Decider
+from consent_gateway.services.deciding.questions import Use
+from consent_gateway.services.deciding.rules import Rules
+from consent_gateway.services.disclosing.decisions import Ask, Decision, decide
+from consent_gateway.services.identity.people import Resolver
+from consent_gateway.services.ledger.choices import record_choices
+from consent_gateway.services.ledger.consents import record_consents
+from consent_gateway.services.ledger.signals import record_signals
+from consent_gateway.services.persons.events import import_contacts, import_events
+from consent_gateway.services.persons.subjects import import_subjects
+from consent_gateway.services.policy import policies
+from consent_gateway.services.registry import registers
+from consent_gateway.services.rows.intake import Incoming, Intake
+from consent_gateway.services.work import principals
+from consent_gateway.services.work.gateway import SYSTEM, Gateway, Work
+from consent_gateway.services.work.items import (
     ChoiceItem,
     ConsentItem,
     ContactItem,
@@ -37,12 +44,7 @@ from consent_gateway.services.items import (
     SubjectItem,
     SubjectRef,
 )
-from consent_gateway.services.people import Resolver
-from consent_gateway.services.questions import Use
-from consent_gateway.services.rules import Rules
-from consent_gateway.services.signals import record_signals
-from consent_gateway.services.subjects import import_subjects
-from consent_gateway.services.vault import Vault, open_bytes, open_group
+from consent_gateway.services.work.vault import Vault, open_bytes, open_group
 from consent_gateway.vault.keyring import Keyring
 from consent_gateway.vault.protectors import SecretFileProtector
 

@@ -21,7 +21,7 @@ import templates
 from builders import a_gateway
 from consent_gateway.clock import FixedClock
 from consent_gateway.db.engine import Store, sqlite_url
-from consent_gateway.services.gateway import Gateway
+from consent_gateway.services.work.gateway import Gateway
 from templates import MIGRATED, SEEDED, fresh_database
 
 statements.share()

@@ -27,9 +27,9 @@ from consent_gateway.api.openapi import document
 from consent_gateway.app import build_app
 from consent_gateway.assembly import build_gateway
 from consent_gateway.clock import Clock, system_clock
-from consent_gateway.services import principals
-from consent_gateway.services.audit_log import Sequencer
-from consent_gateway.services.gateway import Gateway
+from consent_gateway.services.log.audit_log import Sequencer
+from consent_gateway.services.work import principals
+from consent_gateway.services.work.gateway import Gateway
 from consent_gateway.settings import Settings
 from consent_gateway.setup import create_store
 from consent_gateway.telemetry import Telemetry

@@ -26,12 +26,14 @@ from consent_gateway.audit.verifier import verify_directory
 from consent_gateway.db import key_jobs as job_rows
 from consent_gateway.db import tables
 from consent_gateway.db.destructions import INDEX_GENERATIONS, KEY_EPOCHS
-from consent_gateway.services import audit_log, principals, registers
-from consent_gateway.services.decisions import Ask, Decision, decide
-from consent_gateway.services.gateway import SYSTEM, Gateway
-from consent_gateway.services.items import SignalItem, SubjectItem
-from consent_gateway.services.people import Resolver
-from consent_gateway.services.replays import ReplayState, replay
+from consent_gateway.services.disclosing.decisions import Ask, Decision, decide
+from consent_gateway.services.identity.people import Resolver
+from consent_gateway.services.log import audit_log
+from consent_gateway.services.policy.replays import ReplayState, replay
+from consent_gateway.services.registry import registers
+from consent_gateway.services.work import principals
+from consent_gateway.services.work.gateway import SYSTEM, Gateway
+from consent_gateway.services.work.items import SignalItem, SubjectItem
 from consent_gateway.settings import Settings
 from consent_gateway.setup import create_store
 from dying import Host, hosting

@@ -25,9 +25,10 @@ from consent_gateway.audit.tiles import decode_bundle, entries_path
 from consent_gateway.audit.verifier import verify_directory
 from consent_gateway.db import log_store, tables
 from consent_gateway.errors import GatewayError
-from consent_gateway.services import audit_log, erasure
-from consent_gateway.services.gateway import Gateway, Work
-from consent_gateway.services.people import Resolver
+from consent_gateway.services.erasing import erasure
+from consent_gateway.services.identity.people import Resolver
+from consent_gateway.services.log import audit_log
+from consent_gateway.services.work.gateway import Gateway, Work
 from edge import store_settings
 
 PEOPLE = 40

@@ -11,7 +11,7 @@ from sqlalchemy import text
 
 from builders import a_gateway
 from consent_gateway.db.engine import Store
-from consent_gateway.services.gateway import Gateway, Work
+from consent_gateway.services.work.gateway import Gateway, Work
 
 
 @contextmanager

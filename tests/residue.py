@@ -12,7 +12,7 @@ from sqlalchemy import text
 from consent_gateway.db import subjects
 from consent_gateway.db.engine import Store
 from consent_gateway.domain.ids import SubjectId
-from consent_gateway.services.gateway import Gateway
+from consent_gateway.services.work.gateway import Gateway
 from consent_gateway.vault.keyring import SHARDS
 
 Needles = Mapping[str, bytes]

@@ -17,7 +17,7 @@ from sqlalchemy import create_engine, text
 from builders import a_gateway
 from consent_gateway.db.engine import Store, sqlite_url
 from consent_gateway.db.migrate import upgrade
-from consent_gateway.services import registers
+from consent_gateway.services.registry import registers
 
 MIGRATED, SEEDED = "migrated", "seeded"
 ROOMY_BYTES = 4 << 30

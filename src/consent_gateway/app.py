@@ -30,8 +30,9 @@ from consent_gateway.api.problems import exception_handlers
 from consent_gateway.api.routes import HANDLERS
 from consent_gateway.background import Jobs, build_jobs
 from consent_gateway.errors import NotFoundError
-from consent_gateway.services import audit_log, policies
-from consent_gateway.services.gateway import Gateway
+from consent_gateway.services.log import audit_log
+from consent_gateway.services.policy import policies
+from consent_gateway.services.work.gateway import Gateway
 from consent_gateway.settings import Settings
 from consent_gateway.telemetry import Event, Telemetry
 from consent_gateway.web import confirmations

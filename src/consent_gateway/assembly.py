@@ -17,14 +17,14 @@ from consent_gateway.domain.quotas import Limits
 from consent_gateway.errors import InputError
 from consent_gateway.policies.choices import AS_SHIPPED, Choices, read_choices
 from consent_gateway.policies.packs import load_builtin
-from consent_gateway.services.checkpoint_copies import Copies
-from consent_gateway.services.decider import Decider
-from consent_gateway.services.gateway import Gateway
-from consent_gateway.services.log_keeper import Care
-from consent_gateway.services.rules import CapRule, Rules
-from consent_gateway.services.self_check import SelfCheck
-from consent_gateway.services.vault import Vault
-from consent_gateway.services.witnessing import Witnessing, witnesses_of
+from consent_gateway.services.deciding.decider import Decider
+from consent_gateway.services.deciding.rules import CapRule, Rules
+from consent_gateway.services.log.checkpoint_copies import Copies
+from consent_gateway.services.log.self_check import SelfCheck
+from consent_gateway.services.log.witnessing import Witnessing, witnesses_of
+from consent_gateway.services.threads.log_keeper import Care
+from consent_gateway.services.work.gateway import Gateway
+from consent_gateway.services.work.vault import Vault
 from consent_gateway.settings import Settings
 from consent_gateway.vault.custody import Custody
 from consent_gateway.vault.keyring import Keyring

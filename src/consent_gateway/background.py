@@ -14,16 +14,17 @@ from dataclasses import dataclass
 from consent_gateway.assembly import care, self_checked, witnessing_of
 from consent_gateway.db.revisions import require_head
 from consent_gateway.errors import TombstoneError
-from consent_gateway.services import own_key, tombstones
-from consent_gateway.services.audit_log import require_own_log
-from consent_gateway.services.custodian import Custodian
-from consent_gateway.services.gateway import Gateway
-from consent_gateway.services.key_keeper import KeyKeeper
-from consent_gateway.services.log_gate import Change
-from consent_gateway.services.log_keeper import CopyTroubleError, LogKeeper
-from consent_gateway.services.own_key import OwnKeyState
-from consent_gateway.services.self_check import SelfCheck
-from consent_gateway.services.worker import Worker
+from consent_gateway.services.erasing import tombstones
+from consent_gateway.services.log.audit_log import require_own_log
+from consent_gateway.services.log.self_check import SelfCheck
+from consent_gateway.services.threads.custodian import Custodian
+from consent_gateway.services.threads.key_keeper import KeyKeeper
+from consent_gateway.services.threads.log_keeper import CopyTroubleError, LogKeeper
+from consent_gateway.services.threads.worker import Worker
+from consent_gateway.services.work import own_key
+from consent_gateway.services.work.gateway import Gateway
+from consent_gateway.services.work.log_gate import Change
+from consent_gateway.services.work.own_key import OwnKeyState
 from consent_gateway.settings import Settings
 from consent_gateway.telemetry import Event, Telemetry
 

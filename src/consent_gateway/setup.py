@@ -16,9 +16,12 @@ from consent_gateway.db.engine import Store
 from consent_gateway.db.migrate import upgrade
 from consent_gateway.db.revisions import current
 from consent_gateway.errors import ConflictError, KeyringError
-from consent_gateway.services import policies, principals, registers, tombstones
-from consent_gateway.services.audit_log import Sequencer
-from consent_gateway.services.gateway import Gateway
+from consent_gateway.services.erasing import tombstones
+from consent_gateway.services.log.audit_log import Sequencer
+from consent_gateway.services.policy import policies
+from consent_gateway.services.registry import registers
+from consent_gateway.services.work import principals
+from consent_gateway.services.work.gateway import Gateway
 from consent_gateway.settings import Settings
 from consent_gateway.vault.keyring import Keyring
 from consent_gateway.vault.shares import Share, combine

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from backups import back_up, restore
 from consent_gateway.assembly import build_gateway
-from consent_gateway.services.holds import carry_out_due
+from consent_gateway.services.erasing.holds import carry_out_due
 from edge import JSON, Edge, client, running, serving, store_settings
 
 KEY = {"idempotency-key": "erase-1"}

@@ -17,7 +17,7 @@ from consent_gateway.audit.entries import EntryKind, parse_entry
 from consent_gateway.audit.verifier import verify_receipt
 from consent_gateway.db import tables
 from consent_gateway.errors import StoreError
-from consent_gateway.services import bundles
+from consent_gateway.services.log import bundles
 from edge import Edge, running
 
 SCOPES = ("erase", "access")

@@ -16,7 +16,7 @@ from sqlalchemy import BigInteger, Boolean, Column, Integer, SmallInteger, Strin
 
 from consent_gateway.api import wire
 from consent_gateway.db import tables
-from consent_gateway.services.vault import GATEWAY_ITSELF, open_bytes
+from consent_gateway.services.work.vault import GATEWAY_ITSELF, open_bytes
 from edge import Edge, running
 
 WHO = {"email": "anna@example.org"}

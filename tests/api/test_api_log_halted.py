@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from backups import back_up, restore
-from consent_gateway.services.log_gate import Fault, FaultKind
+from consent_gateway.services.work.log_gate import Fault, FaultKind
 from edge import Edge, running
 from replicas import waits
 

@@ -12,7 +12,7 @@ import pytest
 from consent_gateway.assembly import build_gateway
 from consent_gateway.clock import FixedClock
 from consent_gateway.domain.registers import Registers
-from consent_gateway.services import principals
+from consent_gateway.services.work import principals
 from edge import Edge, running
 
 NOON = datetime(2026, 11, 18, 12, 0, tzinfo=UTC)
@@ -194,7 +194,7 @@ def test_a_planted_shared_space_is_found(edge: Edge) -> None:
 
 def test_a_gateway_that_trusts_its_memory_is_noticed(edge: Edge, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the second look inside the transaction, a key revoked elsewhere would go on working."""
-    monkeypatch.setattr("consent_gateway.services.gateway.Work.is_live", lambda *_: True)
+    monkeypatch.setattr("consent_gateway.services.work.gateway.Work.is_live", lambda *_: True)
     with pytest.raises(AssertionError):
         test_a_key_that_another_process_revoked_changes_nothing(edge, "write")
 

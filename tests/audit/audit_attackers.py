@@ -18,9 +18,9 @@ from consent_gateway.audit.tiles import EMPTY_EDGE, encode_bundle, entries_path,
 from consent_gateway.db import log_store
 from consent_gateway.db.engine import Store
 from consent_gateway.db.tables import audit_entries, audit_head, audit_tiles
-from consent_gateway.services import audit_log
-from consent_gateway.services.audit_log import Sequencer
-from consent_gateway.services.gateway import Gateway
+from consent_gateway.services.log import audit_log
+from consent_gateway.services.log.audit_log import Sequencer
+from consent_gateway.services.work.gateway import Gateway
 
 TABLES = (audit_entries, audit_tiles, audit_head)
 

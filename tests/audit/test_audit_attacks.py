@@ -30,7 +30,7 @@ from consent_gateway.audit.verifier import (
 from consent_gateway.db import log_store
 from consent_gateway.db.engine import Store
 from consent_gateway.errors import AuditError
-from consent_gateway.services import audit_log
+from consent_gateway.services.log import audit_log
 
 pytestmark = pytest.mark.planted_entry  # only their bytes count here
 

@@ -34,12 +34,12 @@ from consent_gateway.db import tables
 from consent_gateway.db.engine import Store, sqlite_url
 from consent_gateway.db.migrate import upgrade
 from consent_gateway.domain.ids import SubjectId
-from consent_gateway.services import audit_log
-from consent_gateway.services.audit_log import Sequencer
-from consent_gateway.services.dek_rotation import rotate
-from consent_gateway.services.erasure import erase
-from consent_gateway.services.gateway import Gateway
-from consent_gateway.services.merges import merge
+from consent_gateway.services.erasing.erasure import erase
+from consent_gateway.services.keys.dek_rotation import rotate
+from consent_gateway.services.log import audit_log
+from consent_gateway.services.log.audit_log import Sequencer
+from consent_gateway.services.persons.merges import merge
+from consent_gateway.services.work.gateway import Gateway
 from consent_gateway.vault.envelope import derive_audit_key
 
 pytestmark = pytest.mark.planted_entry  # only their bytes count here

@@ -12,8 +12,8 @@ from click.testing import CliRunner, Result
 from builders import a_person, a_source, incoming
 from consent_gateway.cli.main import cli, main
 from consent_gateway.cli.opening import open_gateway
-from consent_gateway.services.registers import put_source
-from consent_gateway.services.subjects import import_subjects
+from consent_gateway.services.persons.subjects import import_subjects
+from consent_gateway.services.registry.registers import put_source
 
 
 def run(*arguments: str | Path, given: str = "") -> Result:

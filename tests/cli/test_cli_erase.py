@@ -17,8 +17,10 @@ from consent_gateway.domain.holds import HoldReason
 from consent_gateway.domain.ids import SubjectId
 from consent_gateway.domain.purposes import OWN
 from consent_gateway.errors import ForbiddenError, InputError, NotFoundError
-from consent_gateway.services import bundles, holds, principals
-from consent_gateway.services.gateway import Gateway
+from consent_gateway.services.erasing import holds
+from consent_gateway.services.log import bundles
+from consent_gateway.services.work import principals
+from consent_gateway.services.work.gateway import Gateway
 from consent_gateway.setup import create_store
 from edge import store_settings
 

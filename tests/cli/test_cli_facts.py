@@ -14,7 +14,7 @@ from consent_gateway.cli.docs import write_docs
 from consent_gateway.cli.facts import SOURCES, UNFED
 from consent_gateway.policies.facts import Question, Situation
 from consent_gateway.policies.vocabulary import BY_NAME
-from consent_gateway.services import questions, situations
+from consent_gateway.services.deciding import questions, situations
 
 DOC = Path(__file__).resolve().parents[2] / "docs" / "facts.md"
 ROOMS = {Question: questions, Situation: situations}

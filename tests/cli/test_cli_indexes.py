@@ -11,8 +11,8 @@ import pytest
 from builders import ref
 from consent_gateway.cli.opening import open_gateway
 from consent_gateway.errors import ConflictError, ForbiddenError
-from consent_gateway.services import index_rotation
-from consent_gateway.services.people import Resolver
+from consent_gateway.services.identity.people import Resolver
+from consent_gateway.services.keys import index_rotation
 
 run, told = partial(cli_builders.run, "keys"), partial(cli_builders.told, "keys")
 

@@ -10,7 +10,7 @@ from cli_builders import run, store_with_key_holders, told
 
 from builders import take
 from consent_gateway.cli.opening import open_gateway
-from consent_gateway.services.items import SubjectItem
+from consent_gateway.services.work.items import SubjectItem
 from edge import serving
 
 

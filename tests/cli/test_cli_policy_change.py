@@ -14,14 +14,14 @@ from consent_gateway.domain.ids import PurposeId, RecipientId
 from consent_gateway.domain.purposes import Channel
 from consent_gateway.errors import InputError
 from consent_gateway.policies.packs import builtin_texts
-from consent_gateway.services.audit_log import Sequencer
-from consent_gateway.services.decisions import Ask, Decision, decide
-from consent_gateway.services.gateway import SYSTEM
-from consent_gateway.services.intake import Incoming
-from consent_gateway.services.items import SubjectItem, SubjectRef
-from consent_gateway.services.questions import Use
-from consent_gateway.services.registers import put_source
-from consent_gateway.services.subjects import import_subjects
+from consent_gateway.services.deciding.questions import Use
+from consent_gateway.services.disclosing.decisions import Ask, Decision, decide
+from consent_gateway.services.log.audit_log import Sequencer
+from consent_gateway.services.persons.subjects import import_subjects
+from consent_gateway.services.registry.registers import put_source
+from consent_gateway.services.rows.intake import Incoming
+from consent_gateway.services.work.gateway import SYSTEM
+from consent_gateway.services.work.items import SubjectItem, SubjectRef
 
 
 @pytest.fixture

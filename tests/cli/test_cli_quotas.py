@@ -15,7 +15,7 @@ from consent_gateway.db import canaries as canary_rows
 from consent_gateway.domain.ids import RecipientId
 from consent_gateway.domain.purposes import OWN
 from consent_gateway.errors import ForbiddenError, InputError, NotFoundError
-from consent_gateway.services.registers import put_recipient
+from consent_gateway.services.registry.registers import put_recipient
 
 CANARY = {"source": "crm", "person": {"email": "carla.birdwell@example.org", "given_name": "Carla", "country": "DE"}}
 

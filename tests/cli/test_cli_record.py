@@ -14,7 +14,7 @@ from consent_gateway.cli.main import cli
 from consent_gateway.cli.opening import open_gateway
 from consent_gateway.domain.ids import PurposeId, RecipientId
 from consent_gateway.domain.records import Address, Controller, DataCategory, Processing
-from consent_gateway.services import records
+from consent_gateway.services.registry import records
 
 
 def run(*arguments: object) -> Result:

@@ -12,7 +12,7 @@ from consent_gateway.audit.entries import EntryKind, parse_entry
 from consent_gateway.cli.opening import open_gateway
 from consent_gateway.db import log_store
 from consent_gateway.errors import AuthenticationError, ForbiddenError, InputError, KeyringError
-from consent_gateway.services import recovery
+from consent_gateway.services.keys import recovery
 from consent_gateway.settings import PREFIX
 from consent_gateway.vault.keyring import Keyring
 from consent_gateway.vault.kms.port import Kms

@@ -13,8 +13,8 @@ from cli_builders import run, told
 from builders import a_person, id_of, ref, take, with_source
 from consent_gateway.cli.opening import open_gateway
 from consent_gateway.errors import TombstoneError
-from consent_gateway.services.erasure import erase
-from consent_gateway.services.gateway import Gateway
+from consent_gateway.services.erasing.erasure import erase
+from consent_gateway.services.work.gateway import Gateway
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from consent_gateway.domain.audiences import ClassKey
 from consent_gateway.domain.circumstances import Circumstance, PointFact, Recency, Subscriber, Told, point_facts
 from consent_gateway.domain.subjects import Choice, Flag, fold_choices
 from consent_gateway.policies import classes
-from consent_gateway.services.situations import situation
+from consent_gateway.services.deciding.situations import situation
 
 OWN = {"shop", "crm"}
 SOLD = Told(

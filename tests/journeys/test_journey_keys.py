@@ -14,9 +14,10 @@ import pytest
 
 from builders import a_consent, a_person, a_source, ref, take
 from consent_gateway.domain.approvals import PROPOSAL_SECONDS, USE_SECONDS
-from consent_gateway.services import principals, registers
-from consent_gateway.services.epoch_destruction import DRAIN_SECONDS
-from consent_gateway.services.index_rotation import GRACE_SECONDS
+from consent_gateway.services.keys.epoch_destruction import DRAIN_SECONDS
+from consent_gateway.services.keys.index_rotation import GRACE_SECONDS
+from consent_gateway.services.registry import registers
+from consent_gateway.services.work import principals
 from consent_gateway.setup import create_store
 from dying import clocked
 from edge import client, serving, store_settings

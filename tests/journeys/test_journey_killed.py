@@ -13,7 +13,7 @@ from sqlalchemy import delete
 
 from consent_gateway.db import tables
 from consent_gateway.domain.key_jobs import LEASE_SECONDS
-from consent_gateway.services.epoch_destruction import ALIVE_SECONDS, DRAIN_SECONDS
+from consent_gateway.services.keys.epoch_destruction import ALIVE_SECONDS, DRAIN_SECONDS
 from consent_gateway.vault.failures import VaultError
 from dying import End
 from edge import free_port

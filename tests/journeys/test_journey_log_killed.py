@@ -15,7 +15,7 @@ from sqlalchemy import insert, select
 
 from builders import a_source
 from consent_gateway.db import tables
-from consent_gateway.services import registers
+from consent_gateway.services.registry import registers
 from consent_gateway.setup import create_store
 from dying import End, Host, hosting
 from edge import store_settings

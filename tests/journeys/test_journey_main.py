@@ -16,7 +16,7 @@ from consent_gateway.audit.manifests import member_leaves
 from consent_gateway.audit.merkle import root_from_leaves
 from consent_gateway.audit.verifier import verify_directory, verify_receipt
 from consent_gateway.clock import FixedClock
-from consent_gateway.services.audit_log import export
+from consent_gateway.services.log.audit_log import export
 from edge import CSV, NDJSON, SHARED, Edge, running
 
 NOON = datetime(2026, 11, 18, 12, 0, tzinfo=UTC)

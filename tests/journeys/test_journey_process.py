@@ -15,8 +15,8 @@ import pytest
 from consent_gateway.assembly import build_gateway
 from consent_gateway.audit.verifier import verify_receipt
 from consent_gateway.db import log_store
-from consent_gateway.services import principals
-from consent_gateway.services.gateway import Gateway
+from consent_gateway.services.work import principals
+from consent_gateway.services.work.gateway import Gateway
 from edge import NDJSON, Served, client, environment, run_cli, serving, store_settings
 
 SOURCE = {"id": "crm", "name": "CRM", "channel": "web", "party": "first"}

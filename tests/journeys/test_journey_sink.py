@@ -19,7 +19,7 @@ import httpx
 import pytest
 
 from consent_gateway.audit.verifier import verify_directory, verify_receipt
-from consent_gateway.services import audit_log
+from consent_gateway.services.log import audit_log
 from edge import Edge, client, running
 from own_server import OwnServer, fill, own_server, small_disk
 

@@ -1,7 +1,7 @@
 """Whatever happens in whatever order: the audience row is what recomputing it from the truth gives.
 
 A state machine drives the use cases over a few people. After each step every stored row is compared with
-`services.reconcile.truth`, no row speaks of somebody who does not exist, and what a small model knows for certain
+`services.identity.reconcile.truth`, no row speaks of somebody who does not exist, and what a small model knows for certain
 (who was erased, who said no to everything last) is what the gateway says.
 """
 
@@ -42,11 +42,14 @@ from consent_gateway.domain.ids import PurposeId, TraitId
 from consent_gateway.domain.purposes import Channel, Party, PurposeKind, RecipientKind
 from consent_gateway.domain.segments import TraitOrigin, TraitType
 from consent_gateway.domain.subjects import Choice
-from consent_gateway.services import choices, circumstances, events, registers, subjects
-from consent_gateway.services.erasure import erase
-from consent_gateway.services.gateway import Gateway
-from consent_gateway.services.items import ConsentItem, ContactItem, EventItem, SubjectItem
-from consent_gateway.services.reconcile import reconcile, truth
+from consent_gateway.services.erasing.erasure import erase
+from consent_gateway.services.identity import circumstances
+from consent_gateway.services.identity.reconcile import reconcile, truth
+from consent_gateway.services.ledger import choices
+from consent_gateway.services.persons import events, subjects
+from consent_gateway.services.registry import registers
+from consent_gateway.services.work.gateway import Gateway
+from consent_gateway.services.work.items import ConsentItem, ContactItem, EventItem, SubjectItem
 
 ALL_HEALTH = list(HealthCheck)
 BASE = settings(derandomize=True, deadline=None, suppress_health_check=ALL_HEALTH, print_blob=False)

@@ -37,10 +37,12 @@ from consent_gateway.audit.merkle import leaf_hash
 from consent_gateway.db import map_store, tables
 from consent_gateway.db.log_store import Edge
 from consent_gateway.domain.ids import SubjectId
-from consent_gateway.services import bundles, chain_checks, dek_rotation, maps, merges
-from consent_gateway.services.audit_log import Sequencer
-from consent_gateway.services.erasure import erase
-from consent_gateway.services.gateway import Gateway
+from consent_gateway.services.erasing.erasure import erase
+from consent_gateway.services.keys import dek_rotation
+from consent_gateway.services.log import bundles, chain_checks, maps
+from consent_gateway.services.log.audit_log import Sequencer
+from consent_gateway.services.persons import merges
+from consent_gateway.services.work.gateway import Gateway
 from fakes import PowerCutError, faults_of
 
 PEOPLE = 4

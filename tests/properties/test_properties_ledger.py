@@ -48,11 +48,13 @@ from consent_gateway.errors import (
     GatewayError,
     OvertakenError,
 )
-from consent_gateway.services import confirmations, history, notices, registers
-from consent_gateway.services.gateway import Gateway
-from consent_gateway.services.items import ConsentItem, SubjectItem
-from consent_gateway.services.questions import Use
-from consent_gateway.services.reconcile import reconcile
+from consent_gateway.services.deciding.questions import Use
+from consent_gateway.services.identity.reconcile import reconcile
+from consent_gateway.services.ledger import confirmations, notices
+from consent_gateway.services.persons import history
+from consent_gateway.services.registry import registers
+from consent_gateway.services.work.gateway import Gateway
+from consent_gateway.services.work.items import ConsentItem, SubjectItem
 from ledger_model import (
     ENDS,
     EXPIRED,

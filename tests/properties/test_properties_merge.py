@@ -44,15 +44,17 @@ from consent_gateway.domain.purposes import Basis, Channel, Purpose, PurposeKind
 from consent_gateway.domain.segments import Everyone, TraitOrigin, TraitType
 from consent_gateway.domain.subjects import CHOICE_FLAG, Choice, Flag
 from consent_gateway.errors import RaceError
-from consent_gateway.services import audience_rows as row_writers
-from consent_gateway.services import audiences, clusters, registers
-from consent_gateway.services import events as event_writers
-from consent_gateway.services import people as people_module
-from consent_gateway.services.erasure import erase
-from consent_gateway.services.gateway import Gateway
-from consent_gateway.services.items import ConsentItem, ContactItem, EventItem
-from consent_gateway.services.merges import merge, unmerge
-from consent_gateway.services.reconcile import reconcile
+from consent_gateway.services.disclosing import audiences
+from consent_gateway.services.erasing.erasure import erase
+from consent_gateway.services.identity import audience_rows as row_writers
+from consent_gateway.services.identity import clusters
+from consent_gateway.services.identity import people as people_module
+from consent_gateway.services.identity.reconcile import reconcile
+from consent_gateway.services.persons import events as event_writers
+from consent_gateway.services.persons.merges import merge, unmerge
+from consent_gateway.services.registry import registers
+from consent_gateway.services.work.gateway import Gateway
+from consent_gateway.services.work.items import ConsentItem, ContactItem, EventItem
 
 BASE = settings(derandomize=True, deadline=None, suppress_health_check=list(HealthCheck), print_blob=False)
 PEOPLE = 4

@@ -13,8 +13,8 @@ from consent_gateway.audit.log import EMPTY_HEAD, NO_CHAIN, integrate
 from consent_gateway.db import tables
 from consent_gateway.db.engine import Store, sqlite_url
 from consent_gateway.db.migrate import upgrade
-from consent_gateway.services.audit_log import Sequencer
-from consent_gateway.services.gateway import Gateway
+from consent_gateway.services.log.audit_log import Sequencer
+from consent_gateway.services.work.gateway import Gateway
 from consent_gateway.vault.keyring import Keyring
 
 

@@ -35,9 +35,10 @@ from consent_gateway.errors import (
     NotFoundError,
     StoreError,
 )
-from consent_gateway.services import approvals, principals, registers
-from consent_gateway.services.gateway import SYSTEM, Gateway
-from consent_gateway.services.worker import Worker
+from consent_gateway.services.registry import registers
+from consent_gateway.services.threads.worker import Worker
+from consent_gateway.services.work import approvals, principals
+from consent_gateway.services.work.gateway import SYSTEM, Gateway
 from replicas import impatient
 
 EPOCH_1 = {"epoch": 1}

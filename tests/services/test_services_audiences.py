@@ -32,13 +32,14 @@ from consent_gateway.domain.purposes import Channel
 from consent_gateway.domain.segments import Everyone, Segment, TraitOrigin, TraitType, parse_text
 from consent_gateway.domain.subjects import Choice
 from consent_gateway.errors import InputError, NotFoundError
-from consent_gateway.services import audiences, registers
-from consent_gateway.services.audiences import Audience
-from consent_gateway.services.erasure import erase
-from consent_gateway.services.gateway import Gateway
-from consent_gateway.services.items import SubjectItem
-from consent_gateway.services.questions import Use
-from consent_gateway.services.rules import Rules
+from consent_gateway.services.deciding.questions import Use
+from consent_gateway.services.deciding.rules import Rules
+from consent_gateway.services.disclosing import audiences
+from consent_gateway.services.disclosing.audiences import Audience
+from consent_gateway.services.erasing.erasure import erase
+from consent_gateway.services.registry import registers
+from consent_gateway.services.work.gateway import Gateway
+from consent_gateway.services.work.items import SubjectItem
 
 PEOPLE = 12
 

@@ -58,33 +58,21 @@ from consent_gateway.domain.segments import Everyone, TraitOrigin, TraitType
 from consent_gateway.domain.subjects import Choice
 from consent_gateway.errors import ConflictError, NotFoundError, StoreError
 from consent_gateway.policies.signals.effects import PurposeRule, TcfMapping
-from consent_gateway.services import (
-    audiences,
-    audit_log,
-    canaries,
-    confirmations,
-    exports,
-    history,
-    merges,
-    notices,
-    policies,
-    principals,
-    quotas,
-    receipts,
-    records,
-    registers,
-    reveals,
-    signal_mappings,
-    subjects,
-)
-from consent_gateway.services.audit_log import Sequencer
-from consent_gateway.services.decisions import decide_batch
-from consent_gateway.services.erasure import erase
-from consent_gateway.services.gateway import Gateway, Work
-from consent_gateway.services.items import ContactItem, EventItem, NoticeShownItem, SignalItem
-from consent_gateway.services.log_search import Query, search_about
-from consent_gateway.services.questions import Use
-from consent_gateway.services.reconcile import reconcile
+from consent_gateway.services.deciding.questions import Use
+from consent_gateway.services.disclosing import audiences, exports, reveals
+from consent_gateway.services.disclosing.decisions import decide_batch
+from consent_gateway.services.erasing.erasure import erase
+from consent_gateway.services.identity.reconcile import reconcile
+from consent_gateway.services.ledger import confirmations, notices, receipts, signal_mappings
+from consent_gateway.services.log import audit_log
+from consent_gateway.services.log.audit_log import Sequencer
+from consent_gateway.services.log.log_search import Query, search_about
+from consent_gateway.services.persons import canaries, history, merges, subjects
+from consent_gateway.services.policy import policies
+from consent_gateway.services.registry import records, registers
+from consent_gateway.services.work import principals, quotas
+from consent_gateway.services.work.gateway import Gateway, Work
+from consent_gateway.services.work.items import ContactItem, EventItem, NoticeShownItem, SignalItem
 from consent_gateway.vault.keyring import Keyring
 from fakes import Faults, PowerCutError, faults_of
 from replicas import same_database

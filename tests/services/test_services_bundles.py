@@ -44,12 +44,15 @@ from consent_gateway.domain.purposes import OWN
 from consent_gateway.domain.segments import Everyone
 from consent_gateway.domain.subjects import Choice
 from consent_gateway.errors import ConflictError, ForbiddenError, NotFoundError, RaceError, UnavailableError
-from consent_gateway.services import audiences, audit_log, bundles, canaries, dek_rotation, maps, merges
-from consent_gateway.services.audit_log import Sequencer
-from consent_gateway.services.bundles import Made, Wish, hand_out
-from consent_gateway.services.erasure import erase
-from consent_gateway.services.gateway import SYSTEM, Gateway, Work
-from consent_gateway.services.registers import put_recipient
+from consent_gateway.services.disclosing import audiences
+from consent_gateway.services.erasing.erasure import erase
+from consent_gateway.services.keys import dek_rotation
+from consent_gateway.services.log import audit_log, bundles, maps
+from consent_gateway.services.log.audit_log import Sequencer
+from consent_gateway.services.log.bundles import Made, Wish, hand_out
+from consent_gateway.services.persons import canaries, merges
+from consent_gateway.services.registry.registers import put_recipient
+from consent_gateway.services.work.gateway import SYSTEM, Gateway, Work
 from consent_gateway.vault.envelope import derive_audit_key
 
 

@@ -43,13 +43,15 @@ from consent_gateway.db import tables
 from consent_gateway.db.engine import Store
 from consent_gateway.domain.ids import SubjectId
 from consent_gateway.domain.subjects import Choice
-from consent_gateway.services import audit_log, dek_rotation, maps, merges
-from consent_gateway.services.audit_log import Sequencer
-from consent_gateway.services.chain_checks import check
-from consent_gateway.services.erasure import erase
-from consent_gateway.services.gateway import Gateway
-from consent_gateway.services.log_directories import PlainDirectory
-from consent_gateway.services.log_exports import export, export_map
+from consent_gateway.services.erasing.erasure import erase
+from consent_gateway.services.keys import dek_rotation
+from consent_gateway.services.log import audit_log, maps
+from consent_gateway.services.log.audit_log import Sequencer
+from consent_gateway.services.log.chain_checks import check
+from consent_gateway.services.log.log_directories import PlainDirectory
+from consent_gateway.services.log.log_exports import export, export_map
+from consent_gateway.services.persons import merges
+from consent_gateway.services.work.gateway import Gateway
 from fakes import PowerCutError, faults_of
 from replicas import same_database
 

@@ -38,11 +38,11 @@ from consent_gateway.domain.subjects import Choice, Flag
 from consent_gateway.policies.engine import decide_for
 from consent_gateway.policies.facts import Question, Situation
 from consent_gateway.policies.packs import load_builtin
-from consent_gateway.services import registers
-from consent_gateway.services.gateway import Gateway
-from consent_gateway.services.items import ContactItem, SubjectItem
-from consent_gateway.services.questions import Use, choices_read, facts_read
-from consent_gateway.services.reconcile import reconcile
+from consent_gateway.services.deciding.questions import Use, choices_read, facts_read
+from consent_gateway.services.identity.reconcile import reconcile
+from consent_gateway.services.registry import registers
+from consent_gateway.services.work.gateway import Gateway
+from consent_gateway.services.work.items import ContactItem, SubjectItem
 
 SALE = Told(in_sale=True, opt_out_offered=True)
 SOFT = replace(EMAIL_MARKETING, purpose=PurposeId("post_sale"))
@@ -312,7 +312,7 @@ def test_what_a_question_does_not_read_changes_no_answer(q: Question, who: Situa
 
 
 def _read(q: Question) -> set[str]:
-    """The facts that `services.questions` lets a question read, by the same choice of columns and bits."""
+    """The facts that `services.deciding.questions` lets a question read, by the same choice of columns and bits."""
     from_decider = _readings(q)
     names: set[str] = set()
     if from_decider[0] & PointFact.CORPORATE:

@@ -25,12 +25,12 @@ from builders import (
 from consent_gateway.db import tables
 from consent_gateway.domain.consents import ConsentKind, ConsentProperty
 from consent_gateway.errors import AlreadyConfirmedError, NotFoundError, OvertakenError, StoreError
-from consent_gateway.services import confirmations
-from consent_gateway.services.consents import record_consents
-from consent_gateway.services.erasure import erase
-from consent_gateway.services.gateway import Gateway, Work
-from consent_gateway.services.merges import merge
-from consent_gateway.services.reconcile import reconcile
+from consent_gateway.services.erasing.erasure import erase
+from consent_gateway.services.identity.reconcile import reconcile
+from consent_gateway.services.ledger import confirmations
+from consent_gateway.services.ledger.consents import record_consents
+from consent_gateway.services.persons.merges import merge
+from consent_gateway.services.work.gateway import Gateway, Work
 from replicas import a_replica, impatient
 
 pytestmark = [

@@ -41,12 +41,13 @@ from consent_gateway.errors import (
     NotFoundError,
     OvertakenError,
 )
-from consent_gateway.services import confirmations, registers
-from consent_gateway.services.erasure import erase
-from consent_gateway.services.gateway import Gateway
-from consent_gateway.services.questions import Use
-from consent_gateway.services.reconcile import reconcile
-from consent_gateway.services.vault import open_bytes
+from consent_gateway.services.deciding.questions import Use
+from consent_gateway.services.erasing.erasure import erase
+from consent_gateway.services.identity.reconcile import reconcile
+from consent_gateway.services.ledger import confirmations
+from consent_gateway.services.registry import registers
+from consent_gateway.services.work.gateway import Gateway
+from consent_gateway.services.work.vault import open_bytes
 
 PENDING, ONE_STEP = ConsentKind.PENDING, ALL_PROPERTIES & ~ConsentProperty.TWO_STEP
 

@@ -25,9 +25,9 @@ from builders import (
 from consent_gateway.clock import FixedClock
 from consent_gateway.domain.consents import ConsentKind, ConsentProperty
 from consent_gateway.errors import ConfirmationExpiredError, OvertakenError
-from consent_gateway.services import confirmations, consents
-from consent_gateway.services.gateway import Gateway
-from consent_gateway.services.reconcile import reconcile
+from consent_gateway.services.identity.reconcile import reconcile
+from consent_gateway.services.ledger import confirmations, consents
+from consent_gateway.services.work.gateway import Gateway
 
 HOURS, DAYS = timedelta(hours=2), timedelta(days=2)
 JUMPS = [HOURS, -HOURS, DAYS, -DAYS]

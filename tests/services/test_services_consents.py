@@ -27,10 +27,10 @@ from builders import (
 from consent_gateway.db import tables
 from consent_gateway.domain.consents import ConsentKind, ConsentProperty
 from consent_gateway.domain.ids import NoticeId
-from consent_gateway.services import consent_checks, notices
-from consent_gateway.services.erasure import erase
-from consent_gateway.services.gateway import Gateway
-from consent_gateway.services.reconcile import reconcile
+from consent_gateway.services.erasing.erasure import erase
+from consent_gateway.services.identity.reconcile import reconcile
+from consent_gateway.services.ledger import consent_checks, notices
+from consent_gateway.services.work.gateway import Gateway
 
 GIVEN, RENEWED, PENDING = ConsentKind.GIVEN, ConsentKind.RENEWED, ConsentKind.PENDING
 WITHDRAWN, EXPIRED, INVALIDATED = ConsentKind.WITHDRAWN, ConsentKind.EXPIRED, ConsentKind.INVALIDATED

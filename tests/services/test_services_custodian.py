@@ -7,8 +7,8 @@ import threading
 import pytest
 
 from consent_gateway.errors import KeyServiceError
-from consent_gateway.services import custodian as module
-from consent_gateway.services.custodian import Custodian
+from consent_gateway.services.threads import custodian as module
+from consent_gateway.services.threads.custodian import Custodian
 from consent_gateway.vault.custody import Custody
 from consent_gateway.vault.keyring import Keyring
 

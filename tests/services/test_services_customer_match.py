@@ -44,13 +44,15 @@ from consent_gateway.errors import (
     QuotaError,
     WeakPseudonymError,
 )
-from consent_gateway.services import approvals, audiences, customer_match, pseudonyms, quotas, registers
-from consent_gateway.services.customer_match import Digests, Grounds
-from consent_gateway.services.erasure import erase
-from consent_gateway.services.gateway import Gateway, Work
-from consent_gateway.services.items import SubjectRef
-from consent_gateway.services.merges import merge
-from consent_gateway.services.questions import Use
+from consent_gateway.services.deciding.questions import Use
+from consent_gateway.services.disclosing import audiences, customer_match, pseudonyms
+from consent_gateway.services.disclosing.customer_match import Digests, Grounds
+from consent_gateway.services.erasing.erasure import erase
+from consent_gateway.services.persons.merges import merge
+from consent_gateway.services.registry import registers
+from consent_gateway.services.work import approvals, quotas
+from consent_gateway.services.work.gateway import Gateway, Work
+from consent_gateway.services.work.items import SubjectRef
 from consent_gateway.vault.customer_match import MatchField, Platform
 
 SHARING = PurposeId("third_party_audience_sharing")

@@ -11,8 +11,8 @@ from builders import EMAIL_MARKETING, NOW_S, a_person, answer_for, ref, take, wi
 from consent_gateway.db import registers as rows
 from consent_gateway.domain.ids import PurposeId
 from consent_gateway.domain.purposes import Basis, Channel
-from consent_gateway.services import registers
-from consent_gateway.services.gateway import Gateway, Work
+from consent_gateway.services.registry import registers
+from consent_gateway.services.work.gateway import Gateway, Work
 
 PURPOSE = EMAIL_MARKETING.purpose
 

@@ -40,12 +40,13 @@ from consent_gateway.domain.purposes import Basis, Channel, Mark, PurposeKind, R
 from consent_gateway.domain.segments import Everyone
 from consent_gateway.domain.subjects import Flag, month_of
 from consent_gateway.errors import InputError
-from consent_gateway.services import audiences, registers
-from consent_gateway.services.decisions import MAX_BATCH, Ask, Decision, decide, decide_batch
-from consent_gateway.services.gateway import SYSTEM, Gateway, Work
-from consent_gateway.services.items import ContactItem
-from consent_gateway.services.questions import Message, Use
-from consent_gateway.services.rules import CapRule, Rules
+from consent_gateway.services.deciding.questions import Message, Use
+from consent_gateway.services.deciding.rules import CapRule, Rules
+from consent_gateway.services.disclosing import audiences
+from consent_gateway.services.disclosing.decisions import MAX_BATCH, Ask, Decision, decide, decide_batch
+from consent_gateway.services.registry import registers
+from consent_gateway.services.work.gateway import SYSTEM, Gateway, Work
+from consent_gateway.services.work.items import ContactItem
 
 PEOPLE = 8
 MONTH = month_of(NOW_S)

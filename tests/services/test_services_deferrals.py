@@ -39,14 +39,17 @@ from consent_gateway.domain.registers import Principal
 from consent_gateway.domain.subjects import Choice
 from consent_gateway.errors import ConflictError, KeyServiceError
 from consent_gateway.policies.signals.detect import SignalKind
-from consent_gateway.services import approvals, deferrals, epoch_roll, registers
-from consent_gateway.services.deferrals import Kept, Letter
-from consent_gateway.services.epoch_destruction import DRAIN_SECONDS, EPOCHS
-from consent_gateway.services.gateway import Gateway
-from consent_gateway.services.items import ChoiceItem, SignalItem
-from consent_gateway.services.key_jobs import Runner
-from consent_gateway.services.key_keeper import KeyKeeper
-from consent_gateway.services.key_pages import PAGES
+from consent_gateway.services.keys import epoch_roll
+from consent_gateway.services.keys.epoch_destruction import DRAIN_SECONDS, EPOCHS
+from consent_gateway.services.keys.key_jobs import Runner
+from consent_gateway.services.keys.key_pages import PAGES
+from consent_gateway.services.log import deferrals
+from consent_gateway.services.log.deferrals import Kept, Letter
+from consent_gateway.services.registry import registers
+from consent_gateway.services.threads.key_keeper import KeyKeeper
+from consent_gateway.services.work import approvals
+from consent_gateway.services.work.gateway import Gateway
+from consent_gateway.services.work.items import ChoiceItem, SignalItem
 from consent_gateway.vault.keyring import Keyring
 
 CRM = Principal("crm_system", RecipientId("self"), frozenset({"ingest"}))

@@ -30,15 +30,16 @@ from consent_gateway.db.tables import CLASSIFICATION
 from consent_gateway.domain.ids import SubjectId
 from consent_gateway.domain.key_jobs import LEASE_SECONDS
 from consent_gateway.errors import NotFoundError
-from consent_gateway.services import dek_rotation, epoch_roll, erasure
-from consent_gateway.services.audit_log import Sequencer
-from consent_gateway.services.decisions import Ask, Decision, decide
-from consent_gateway.services.gateway import SYSTEM, Gateway
-from consent_gateway.services.items import SignalItem, SubjectItem
-from consent_gateway.services.key_jobs import Pace, Runner
-from consent_gateway.services.key_pages import PAGES
-from consent_gateway.services.replays import ReplayState, replay
-from consent_gateway.services.vault import GATEWAY_ITSELF, open_group
+from consent_gateway.services.disclosing.decisions import Ask, Decision, decide
+from consent_gateway.services.erasing import erasure
+from consent_gateway.services.keys import dek_rotation, epoch_roll
+from consent_gateway.services.keys.key_jobs import Pace, Runner
+from consent_gateway.services.keys.key_pages import PAGES
+from consent_gateway.services.log.audit_log import Sequencer
+from consent_gateway.services.policy.replays import ReplayState, replay
+from consent_gateway.services.work.gateway import SYSTEM, Gateway
+from consent_gateway.services.work.items import SignalItem, SubjectItem
+from consent_gateway.services.work.vault import GATEWAY_ITSELF, open_group
 from consent_gateway.vault.envelope import DataKey
 from consent_gateway.vault.failures import VaultError
 

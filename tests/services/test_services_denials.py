@@ -13,10 +13,11 @@ from consent_gateway.audit.entries import EntryKind, parse_entry
 from consent_gateway.clock import FixedClock
 from consent_gateway.db import tables
 from consent_gateway.errors import AuthenticationError, ForbiddenError
-from consent_gateway.services import denials, principals
-from consent_gateway.services.denial_counts import _MOST
-from consent_gateway.services.gateway import Gateway
-from consent_gateway.services.worker import Worker
+from consent_gateway.services.log import denials
+from consent_gateway.services.threads.worker import Worker
+from consent_gateway.services.work import principals
+from consent_gateway.services.work.denial_counts import _MOST
+from consent_gateway.services.work.gateway import Gateway
 from fakes import PowerCutError, faults_of
 
 

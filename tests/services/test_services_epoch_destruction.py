@@ -17,22 +17,16 @@ from consent_gateway.db import key_jobs as rows
 from consent_gateway.domain.approvals import Action
 from consent_gateway.domain.registers import Principal
 from consent_gateway.errors import ConflictError, ForbiddenError, KeyringError, NotFoundError
-from consent_gateway.services import (
-    approvals,
-    dek_rotation,
-    epoch_destruction,
-    epoch_roll,
-    epoch_schedule,
-    erasure,
-    principals,
-    registers,
-)
-from consent_gateway.services.epoch_destruction import ALIVE_SECONDS, DRAIN_SECONDS, EPOCHS
-from consent_gateway.services.gateway import Gateway
-from consent_gateway.services.key_jobs import Runner
-from consent_gateway.services.key_keeper import KeyKeeper
-from consent_gateway.services.key_pages import PAGES
-from consent_gateway.services.rules import Rules
+from consent_gateway.services.deciding.rules import Rules
+from consent_gateway.services.erasing import erasure
+from consent_gateway.services.keys import dek_rotation, epoch_destruction, epoch_roll, epoch_schedule
+from consent_gateway.services.keys.epoch_destruction import ALIVE_SECONDS, DRAIN_SECONDS, EPOCHS
+from consent_gateway.services.keys.key_jobs import Runner
+from consent_gateway.services.keys.key_pages import PAGES
+from consent_gateway.services.registry import registers
+from consent_gateway.services.threads.key_keeper import KeyKeeper
+from consent_gateway.services.work import approvals, principals
+from consent_gateway.services.work.gateway import Gateway
 from consent_gateway.vault.failures import VaultError
 from consent_gateway.vault.keyring import Keyring
 from consent_gateway.vault.keys import dek_context

@@ -19,12 +19,14 @@ from consent_gateway.db import key_jobs as rows
 from consent_gateway.db import subjects, tables
 from consent_gateway.domain.key_jobs import LEASE_SECONDS, START, JobKind, KeyJob
 from consent_gateway.errors import ConflictError, NotFoundError
-from consent_gateway.services import epoch_roll, erasure, registers
-from consent_gateway.services.gateway import Gateway
-from consent_gateway.services.key_jobs import Pace, Runner
-from consent_gateway.services.key_pages import PAGES
-from consent_gateway.services.own_key import own_key
-from consent_gateway.services.vault import CONTACT, open_group
+from consent_gateway.services.erasing import erasure
+from consent_gateway.services.keys import epoch_roll
+from consent_gateway.services.keys.key_jobs import Pace, Runner
+from consent_gateway.services.keys.key_pages import PAGES
+from consent_gateway.services.registry import registers
+from consent_gateway.services.work.gateway import Gateway
+from consent_gateway.services.work.own_key import own_key
+from consent_gateway.services.work.vault import CONTACT, open_group
 from consent_gateway.vault.keyring import Keyring
 
 PEOPLE = 25

@@ -41,14 +41,16 @@ from consent_gateway.domain.ids import NoticeId, SubjectId
 from consent_gateway.domain.segments import Everyone
 from consent_gateway.domain.subjects import Choice
 from consent_gateway.errors import NotFoundError
-from consent_gateway.services import audiences, audit_log, notices
-from consent_gateway.services.audit_log import Sequencer
-from consent_gateway.services.erasure import Erasure, erase
-from consent_gateway.services.gateway import Gateway
-from consent_gateway.services.items import ContactItem, EventItem, NoticeShownItem, SignalItem, SubjectItem
-from consent_gateway.services.merges import merge, unmerge
-from consent_gateway.services.vault import open_group
-from consent_gateway.services.worker import Worker
+from consent_gateway.services.disclosing import audiences
+from consent_gateway.services.erasing.erasure import Erasure, erase
+from consent_gateway.services.ledger import notices
+from consent_gateway.services.log import audit_log
+from consent_gateway.services.log.audit_log import Sequencer
+from consent_gateway.services.persons.merges import merge, unmerge
+from consent_gateway.services.threads.worker import Worker
+from consent_gateway.services.work.gateway import Gateway
+from consent_gateway.services.work.items import ContactItem, EventItem, NoticeShownItem, SignalItem, SubjectItem
+from consent_gateway.services.work.vault import open_group
 from consent_gateway.vault import phones
 from consent_gateway.vault.envelope import derive_audit_key
 from consent_gateway.vault.failures import VaultError

@@ -24,10 +24,10 @@ from consent_gateway.audit.entries import EntryKind, parse_entry
 from consent_gateway.db import log_store
 from consent_gateway.db.engine import Store, sqlite_url
 from consent_gateway.errors import AuditError, GatewayError, StoreError
-from consent_gateway.services import audit_log
-from consent_gateway.services.audit_log import Sequencer
-from consent_gateway.services.gateway import Gateway
-from consent_gateway.services.worker import Worker
+from consent_gateway.services.log import audit_log
+from consent_gateway.services.log.audit_log import Sequencer
+from consent_gateway.services.threads.worker import Worker
+from consent_gateway.services.work.gateway import Gateway
 from templates import SEEDED
 
 DEADLINE = 0.4

@@ -18,15 +18,17 @@ from consent_gateway.domain.holds import HoldReason
 from consent_gateway.domain.ids import NoticeId, PurposeId, SourceId
 from consent_gateway.domain.purposes import Party, Source
 from consent_gateway.domain.records import Processing
-from consent_gateway.services import field_retention, holds, notices, records, registers, retention
-from consent_gateway.services.fields import put_field
-from consent_gateway.services.gateway import Gateway
-from consent_gateway.services.items import SensitiveItem
-from consent_gateway.services.merges import merge
-from consent_gateway.services.reconcile import reconcile
-from consent_gateway.services.retention import run
-from consent_gateway.services.sensitive import held_in, record_sensitive
-from consent_gateway.services.vault import SENSITIVE, open_group
+from consent_gateway.services.disclosing.sensitive import held_in, record_sensitive
+from consent_gateway.services.erasing import field_retention, holds, retention
+from consent_gateway.services.erasing.retention import run
+from consent_gateway.services.identity.reconcile import reconcile
+from consent_gateway.services.ledger import notices
+from consent_gateway.services.persons.merges import merge
+from consent_gateway.services.registry import records, registers
+from consent_gateway.services.registry.fields import put_field
+from consent_gateway.services.work.gateway import Gateway
+from consent_gateway.services.work.items import SensitiveItem
+from consent_gateway.services.work.vault import SENSITIVE, open_group
 from consent_gateway.vault.failures import VaultError
 
 DAY = 86_400

@@ -29,10 +29,13 @@ from consent_gateway.domain.purposes import Channel, RecipientKind
 from consent_gateway.domain.registers import Principal
 from consent_gateway.domain.subjects import Choice
 from consent_gateway.errors import ConflictError, ForbiddenError, InputError, NotFoundError
-from consent_gateway.services import audience_rows, history, notices, registers
-from consent_gateway.services.gateway import Gateway
-from consent_gateway.services.items import NoticeShownItem
-from consent_gateway.services.reconcile import reconcile
+from consent_gateway.services.identity import audience_rows
+from consent_gateway.services.identity.reconcile import reconcile
+from consent_gateway.services.ledger import notices
+from consent_gateway.services.persons import history
+from consent_gateway.services.registry import registers
+from consent_gateway.services.work.gateway import Gateway
+from consent_gateway.services.work.items import NoticeShownItem
 
 PRIVACY = NoticeId("privacy")
 UNDER_ONE: dict[str, Any] = {"notice": "privacy", "notice_version": 1}

@@ -26,13 +26,13 @@ from consent_gateway.db import audience_rows, tables
 from consent_gateway.domain.holds import Hold, HoldEnd, HoldReason
 from consent_gateway.domain.subjects import Choice, Flag
 from consent_gateway.errors import HeldError, InputError, NotFoundError
-from consent_gateway.services import holds
-from consent_gateway.services.erasure import Deferred, Erasure, erase, erase_or_defer
-from consent_gateway.services.gateway import Gateway
-from consent_gateway.services.holds import carry_out_due
-from consent_gateway.services.merges import merge, unmerge
-from consent_gateway.services.reconcile import reconcile
-from consent_gateway.services.worker import Worker
+from consent_gateway.services.erasing import holds
+from consent_gateway.services.erasing.erasure import Deferred, Erasure, erase, erase_or_defer
+from consent_gateway.services.erasing.holds import carry_out_due
+from consent_gateway.services.identity.reconcile import reconcile
+from consent_gateway.services.persons.merges import merge, unmerge
+from consent_gateway.services.threads.worker import Worker
+from consent_gateway.services.work.gateway import Gateway
 
 
 @pytest.fixture

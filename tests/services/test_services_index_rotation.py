@@ -44,24 +44,22 @@ from consent_gateway.errors import (
     RaceError,
     StoreError,
 )
-from consent_gateway.services import (
-    approvals,
-    erasure,
-    index_rotation,
-    lasting_names,
-    merges,
-    registers,
-)
-from consent_gateway.services.gateway import Gateway
-from consent_gateway.services.index_destruction import GENERATIONS
-from consent_gateway.services.index_rotation import Progress
-from consent_gateway.services.intake import Incoming
-from consent_gateway.services.items import ChoiceItem, SubjectItem
-from consent_gateway.services.key_jobs import PAGE, Pace, Runner
-from consent_gateway.services.key_keeper import KeyKeeper
-from consent_gateway.services.key_pages import PAGES
-from consent_gateway.services.people import Resolver
-from consent_gateway.services.subjects import import_subjects
+from consent_gateway.services.erasing import erasure
+from consent_gateway.services.identity import lasting_names
+from consent_gateway.services.identity.people import Resolver
+from consent_gateway.services.keys import index_rotation
+from consent_gateway.services.keys.index_destruction import GENERATIONS
+from consent_gateway.services.keys.index_rotation import Progress
+from consent_gateway.services.keys.key_jobs import PAGE, Pace, Runner
+from consent_gateway.services.keys.key_pages import PAGES
+from consent_gateway.services.persons import merges
+from consent_gateway.services.persons.subjects import import_subjects
+from consent_gateway.services.registry import registers
+from consent_gateway.services.rows.intake import Incoming
+from consent_gateway.services.threads.key_keeper import KeyKeeper
+from consent_gateway.services.work import approvals
+from consent_gateway.services.work.gateway import Gateway
+from consent_gateway.services.work.items import ChoiceItem, SubjectItem
 from consent_gateway.vault import normalisers
 from consent_gateway.vault.keyring import Keyring
 from consent_gateway.vault.normal_forms import Normalised

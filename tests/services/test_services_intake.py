@@ -37,15 +37,15 @@ from consent_gateway.domain.ids import TraitId
 from consent_gateway.domain.segments import TraitOrigin, TraitType
 from consent_gateway.domain.subjects import Choice, Flag
 from consent_gateway.errors import FieldProblem, InputError
-from consent_gateway.services import registers
-from consent_gateway.services import subjects as subjects_module
-from consent_gateway.services.choices import record_choices
-from consent_gateway.services.erasure import erase
-from consent_gateway.services.gateway import Gateway
-from consent_gateway.services.intake import MAX_ITEMS, Incoming, Intake
-from consent_gateway.services.items import ChoiceItem, ConsentItem, ContactItem, EventItem, SubjectItem, SubjectRef
-from consent_gateway.services.subjects import import_subjects
-from consent_gateway.services.vault import GATEWAY_ITSELF, open_bytes
+from consent_gateway.services.erasing.erasure import erase
+from consent_gateway.services.ledger.choices import record_choices
+from consent_gateway.services.persons import subjects as subjects_module
+from consent_gateway.services.persons.subjects import import_subjects
+from consent_gateway.services.registry import registers
+from consent_gateway.services.rows.intake import MAX_ITEMS, Incoming, Intake
+from consent_gateway.services.work.gateway import Gateway
+from consent_gateway.services.work.items import ChoiceItem, ConsentItem, ContactItem, EventItem, SubjectItem, SubjectRef
+from consent_gateway.services.work.vault import GATEWAY_ITSELF, open_bytes
 
 RULES = settings(derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))
 SQLITE, POSTGRES = settings(RULES, max_examples=60), settings(RULES, max_examples=15)

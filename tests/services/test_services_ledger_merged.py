@@ -10,10 +10,11 @@ from builders import ALL_PROPERTIES, NOW_S, a_consent, a_person, answer_for, may
 from consent_gateway.domain.consents import ConsentKind, ConsentProperty
 from consent_gateway.domain.ids import NoticeId
 from consent_gateway.errors import OvertakenError
-from consent_gateway.services import confirmations, history, notices
-from consent_gateway.services.gateway import Gateway
-from consent_gateway.services.merges import merge, unmerge
-from consent_gateway.services.reconcile import reconcile
+from consent_gateway.services.identity.reconcile import reconcile
+from consent_gateway.services.ledger import confirmations, notices
+from consent_gateway.services.persons import history
+from consent_gateway.services.persons.merges import merge, unmerge
+from consent_gateway.services.work.gateway import Gateway
 
 ONE, OTHER = ref(1), ref(2)
 TERMS = NoticeId("terms")

@@ -40,14 +40,16 @@ from consent_gateway.domain.segments import Everyone
 from consent_gateway.domain.subjects import Choice
 from consent_gateway.policies.cases.runner import answer_case
 from consent_gateway.policies.packs import load_builtin
-from consent_gateway.services import audiences, circumstances, registers
-from consent_gateway.services.decisions import Ask, Decision, decide, decide_batch
-from consent_gateway.services.erasure import erase
-from consent_gateway.services.exports import declare_exports
-from consent_gateway.services.gateway import SYSTEM, Gateway
-from consent_gateway.services.items import ConsentItem, ContactItem, SubjectItem
-from consent_gateway.services.questions import Message, Use
-from consent_gateway.services.rules import CapRule, Rules
+from consent_gateway.services.deciding.questions import Message, Use
+from consent_gateway.services.deciding.rules import CapRule, Rules
+from consent_gateway.services.disclosing import audiences
+from consent_gateway.services.disclosing.decisions import Ask, Decision, decide, decide_batch
+from consent_gateway.services.disclosing.exports import declare_exports
+from consent_gateway.services.erasing.erasure import erase
+from consent_gateway.services.identity import circumstances
+from consent_gateway.services.registry import registers
+from consent_gateway.services.work.gateway import SYSTEM, Gateway
+from consent_gateway.services.work.items import ConsentItem, ContactItem, SubjectItem
 
 FILE = Path(__file__).resolve().parents[2].parent / "shared" / "cases" / "law_cases.json"
 DOCUMENT = json.loads(FILE.read_text(encoding="utf-8")) if FILE.exists() else {"cases": []}

@@ -22,12 +22,13 @@ from consent_gateway.db.log_state import EpochRow
 from consent_gateway.db.tables import audit_entries
 from consent_gateway.domain.registers import Principal
 from consent_gateway.errors import ConflictError, ForbiddenError, LogHaltedError
-from consent_gateway.services import approvals, audit_log, log_epochs, principals
-from consent_gateway.services.audit_log import Sequencer
-from consent_gateway.services.checkpoint_copies import Copies
-from consent_gateway.services.gateway import Gateway
-from consent_gateway.services.log_gate import Fault, FaultKind
-from consent_gateway.services.self_check import SelfCheck
+from consent_gateway.services.log import audit_log, log_epochs
+from consent_gateway.services.log.audit_log import Sequencer
+from consent_gateway.services.log.checkpoint_copies import Copies
+from consent_gateway.services.log.self_check import SelfCheck
+from consent_gateway.services.work import approvals, principals
+from consent_gateway.services.work.gateway import Gateway
+from consent_gateway.services.work.log_gate import Fault, FaultKind
 
 REASON = "restored_backup"
 

@@ -23,11 +23,16 @@ from consent_gateway.audit.maps import read_leaves, subtree
 from consent_gateway.audit.tiles import tree_tiles
 from consent_gateway.db import tables
 from consent_gateway.errors import ConflictError
-from consent_gateway.services import log_directories, log_exports, maps
-from consent_gateway.services.audit_log import Sequencer
-from consent_gateway.services.gateway import Gateway
-from consent_gateway.services.log_directories import AppendOnlyDirectory, LogDirectory, PlainDirectory, open_directory
-from consent_gateway.services.log_exports import Piece, export, outgrown, pieces
+from consent_gateway.services.log import log_directories, log_exports, maps
+from consent_gateway.services.log.audit_log import Sequencer
+from consent_gateway.services.log.log_directories import (
+    AppendOnlyDirectory,
+    LogDirectory,
+    PlainDirectory,
+    open_directory,
+)
+from consent_gateway.services.log.log_exports import Piece, export, outgrown, pieces
+from consent_gateway.services.work.gateway import Gateway
 from edge import SHARED
 from fakes import PowerCutError
 

@@ -19,12 +19,12 @@ from consent_gateway.db import log_store, tables
 from consent_gateway.db.engine import Session, Store, sqlite_url
 from consent_gateway.db.migrate import upgrade
 from consent_gateway.errors import AuditError, ConflictError
-from consent_gateway.services import log_moves, maps
-from consent_gateway.services.audit_log import Sequencer, require_own_log
-from consent_gateway.services.gateway import Gateway
-from consent_gateway.services.log_directories import PlainDirectory
-from consent_gateway.services.log_exports import export
-from consent_gateway.services.log_moves import move_log
+from consent_gateway.services.log import log_moves, maps
+from consent_gateway.services.log.audit_log import Sequencer, require_own_log
+from consent_gateway.services.log.log_directories import PlainDirectory
+from consent_gateway.services.log.log_exports import export
+from consent_gateway.services.log.log_moves import move_log
+from consent_gateway.services.work.gateway import Gateway
 from fakes import PowerCutError, faults_of
 from templates import fresh_database
 

@@ -12,9 +12,9 @@ import pytest
 from log_builders import grow
 
 from consent_gateway.audit import verifier
-from consent_gateway.services.gateway import Gateway
-from consent_gateway.services.log_directories import AppendOnlyDirectory, PlainDirectory
-from consent_gateway.services.log_exports import export
+from consent_gateway.services.log.log_directories import AppendOnlyDirectory, PlainDirectory
+from consent_gateway.services.log.log_exports import export
+from consent_gateway.services.work.gateway import Gateway
 from kms_servers import an_aws
 
 BUCKET = "log"

@@ -17,12 +17,12 @@ from consent_gateway.domain.ids import RecipientId
 from consent_gateway.domain.purposes import OWN
 from consent_gateway.domain.registers import Principal
 from consent_gateway.errors import ForbiddenError
-from consent_gateway.services import log_search
-from consent_gateway.services.audit_log import Sequencer
-from consent_gateway.services.erasure import erase
-from consent_gateway.services.gateway import Gateway
-from consent_gateway.services.log_search import Page, Query, catch_up, index_some, rebuild, search, search_about
-from consent_gateway.services.people import PSEUDONYM
+from consent_gateway.services.erasing.erasure import erase
+from consent_gateway.services.identity.people import PSEUDONYM
+from consent_gateway.services.log import log_search
+from consent_gateway.services.log.audit_log import Sequencer
+from consent_gateway.services.log.log_search import Page, Query, catch_up, index_some, rebuild, search, search_about
+from consent_gateway.services.work.gateway import Gateway
 from edge import Edge, running
 
 pytestmark = pytest.mark.planted_entry  # the entries of the log that is searched say what no use case says

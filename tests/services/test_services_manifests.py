@@ -19,12 +19,13 @@ from consent_gateway.domain.ids import RecipientId
 from consent_gateway.domain.purposes import OWN
 from consent_gateway.domain.segments import Everyone
 from consent_gateway.errors import ConflictError, NotFoundError
-from consent_gateway.services import audiences, manifests
-from consent_gateway.services.audiences import Audience
-from consent_gateway.services.audit_log import Sequencer
-from consent_gateway.services.erasure import erase
-from consent_gateway.services.gateway import Gateway
-from consent_gateway.services.registers import put_recipient
+from consent_gateway.services.disclosing import audiences
+from consent_gateway.services.disclosing.audiences import Audience
+from consent_gateway.services.erasing.erasure import erase
+from consent_gateway.services.log import manifests
+from consent_gateway.services.log.audit_log import Sequencer
+from consent_gateway.services.registry.registers import put_recipient
+from consent_gateway.services.work.gateway import Gateway
 from edge import Edge, running
 
 PEOPLE, YES = 40, 25

@@ -24,13 +24,13 @@ from consent_gateway.audit.maps import (
 from consent_gateway.clock import FixedClock
 from consent_gateway.db import map_store, tables
 from consent_gateway.db.map_store import PublishedMap
-from consent_gateway.services import maps
-from consent_gateway.services.audit_log import Sequencer
-from consent_gateway.services.checkpoint_copies import Copies
-from consent_gateway.services.gateway import Gateway
-from consent_gateway.services.log_gate import Fault, FaultKind
-from consent_gateway.services.log_keeper import Care, LogKeeper
-from consent_gateway.services.self_check import SelfCheck
+from consent_gateway.services.log import maps
+from consent_gateway.services.log.audit_log import Sequencer
+from consent_gateway.services.log.checkpoint_copies import Copies
+from consent_gateway.services.log.self_check import SelfCheck
+from consent_gateway.services.threads.log_keeper import Care, LogKeeper
+from consent_gateway.services.work.gateway import Gateway
+from consent_gateway.services.work.log_gate import Fault, FaultKind
 from fakes import PowerCutError, faults_of
 
 

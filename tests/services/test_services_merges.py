@@ -35,14 +35,15 @@ from consent_gateway.domain.purposes import RecipientKind
 from consent_gateway.domain.segments import Everyone
 from consent_gateway.domain.subjects import Choice
 from consent_gateway.errors import ConflictError, ErasedError, InputError, NotFoundError
-from consent_gateway.services import audiences, registers
-from consent_gateway.services import merges as merging
-from consent_gateway.services.erasure import erase
-from consent_gateway.services.gateway import Gateway
-from consent_gateway.services.items import ContactItem, SubjectItem, SubjectRef
-from consent_gateway.services.merges import Done, merge, unmerge
-from consent_gateway.services.reconcile import reconcile
-from consent_gateway.services.subjects import lookup
+from consent_gateway.services.disclosing import audiences
+from consent_gateway.services.erasing.erasure import erase
+from consent_gateway.services.identity.reconcile import reconcile
+from consent_gateway.services.persons import merges as merging
+from consent_gateway.services.persons.merges import Done, merge, unmerge
+from consent_gateway.services.persons.subjects import lookup
+from consent_gateway.services.registry import registers
+from consent_gateway.services.work.gateway import Gateway
+from consent_gateway.services.work.items import ContactItem, SubjectItem, SubjectRef
 from consent_gateway.vault.envelope import derive_audit_key
 
 

@@ -19,10 +19,11 @@ from builders import (
 from consent_gateway.domain.consents import ConsentKind
 from consent_gateway.domain.policies import SOFTWARE
 from consent_gateway.errors import InputError
-from consent_gateway.services import confirmations, principals
-from consent_gateway.services.gateway import SYSTEM, Gateway
-from consent_gateway.services.merges import merge, unmerge
-from consent_gateway.services.reconcile import reconcile
+from consent_gateway.services.identity.reconcile import reconcile
+from consent_gateway.services.ledger import confirmations
+from consent_gateway.services.persons.merges import merge, unmerge
+from consent_gateway.services.work import principals
+from consent_gateway.services.work.gateway import SYSTEM, Gateway
 
 CHILD, GUARDIAN, OTHER = ref(1), ref(2), ref(3)
 _BARE = {"evidence": None, "notice": None, "notice_version": None, "method": None}

@@ -9,12 +9,12 @@ import pytest
 from builders import NOW_S, a_consent, a_person, answer_for, by, incoming, ref, subject_id, take, with_source
 from consent_gateway.db import audience_rows
 from consent_gateway.domain.subjects import Choice, Flag
-from consent_gateway.services.choices import record_choices
-from consent_gateway.services.consents import record_consents
-from consent_gateway.services.gateway import Gateway
-from consent_gateway.services.intake import Intake
-from consent_gateway.services.items import ChoiceItem
-from consent_gateway.services.reconcile import reconcile
+from consent_gateway.services.identity.reconcile import reconcile
+from consent_gateway.services.ledger.choices import record_choices
+from consent_gateway.services.ledger.consents import record_consents
+from consent_gateway.services.rows.intake import Intake
+from consent_gateway.services.work.gateway import Gateway
+from consent_gateway.services.work.items import ChoiceItem
 
 DIGEST = "0" * 64
 UNPROVEN: dict[str, Any] = {"evidence": None}

@@ -21,10 +21,10 @@ from consent_gateway.domain.consents import ConsentKind
 from consent_gateway.domain.ids import PurposeId, RecipientId
 from consent_gateway.domain.purposes import Channel, RecipientKind
 from consent_gateway.domain.subjects import Choice
-from consent_gateway.services import registers
-from consent_gateway.services.gateway import Gateway
-from consent_gateway.services.items import SubjectItem
-from consent_gateway.services.questions import Use
+from consent_gateway.services.deciding.questions import Use
+from consent_gateway.services.registry import registers
+from consent_gateway.services.work.gateway import Gateway
+from consent_gateway.services.work.items import SubjectItem
 
 TEXAS = "US-TX"  # an opt-out regime: where nothing is known, direct marketing is permitted
 NO, YES, ASKED = ConsentKind.WITHDRAWN, ConsentKind.GIVEN, ConsentKind.PENDING

@@ -11,9 +11,9 @@ from builders import NOW_S, a_consent, a_person, by, choose, id_of, may_write, r
 from consent_gateway.db import tables
 from consent_gateway.domain.consents import ConsentKind
 from consent_gateway.domain.subjects import Choice
-from consent_gateway.services import erasure
-from consent_gateway.services.gateway import Gateway
-from consent_gateway.services.reconcile import reconcile
+from consent_gateway.services.erasing import erasure
+from consent_gateway.services.identity.reconcile import reconcile
+from consent_gateway.services.work.gateway import Gateway
 
 FAR = 400 * 86_400
 ADA = ref(1)

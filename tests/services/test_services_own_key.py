@@ -16,13 +16,15 @@ from consent_gateway.db import key_jobs as job_rows
 from consent_gateway.db import resealing, tables
 from consent_gateway.db.engine import Store
 from consent_gateway.errors import ConflictError, ForbiddenError, KeyringError, OwnKeyLostError
-from consent_gateway.services import approvals, dek_rotation, epoch_roll, own_key, registers
-from consent_gateway.services.gateway import Gateway
-from consent_gateway.services.items import SignalItem, SubjectItem
-from consent_gateway.services.key_jobs import Runner
-from consent_gateway.services.key_pages import PAGES
-from consent_gateway.services.own_key import OwnKey, OwnKeyState
-from consent_gateway.services.vault import GATEWAY_ITSELF, SEALED_REPLY, open_bytes, seal_bytes
+from consent_gateway.services.keys import dek_rotation, epoch_roll
+from consent_gateway.services.keys.key_jobs import Runner
+from consent_gateway.services.keys.key_pages import PAGES
+from consent_gateway.services.registry import registers
+from consent_gateway.services.work import approvals, own_key
+from consent_gateway.services.work.gateway import Gateway
+from consent_gateway.services.work.items import SignalItem, SubjectItem
+from consent_gateway.services.work.own_key import OwnKey, OwnKeyState
+from consent_gateway.services.work.vault import GATEWAY_ITSELF, SEALED_REPLY, open_bytes, seal_bytes
 from consent_gateway.vault.keyring import Keyring
 
 STRANGER = by("device_id", "dev-0123456789abcdef")

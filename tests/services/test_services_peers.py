@@ -18,10 +18,10 @@ from consent_gateway.audit.entries import EntryKind
 from consent_gateway.db import consents, tables
 from consent_gateway.db.engine import Store
 from consent_gateway.domain.subjects import Choice
-from consent_gateway.services.audit_log import Sequencer
-from consent_gateway.services.erasure import erase
-from consent_gateway.services.gateway import Gateway, Work
-from consent_gateway.services.merges import merge, unmerge
+from consent_gateway.services.erasing.erasure import erase
+from consent_gateway.services.log.audit_log import Sequencer
+from consent_gateway.services.persons.merges import merge, unmerge
+from consent_gateway.services.work.gateway import Gateway, Work
 from consent_gateway.vault.envelope import derive_audit_key
 from fakes import PowerCutError, faults_of
 from residue import found_in_bytes

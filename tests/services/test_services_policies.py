@@ -37,10 +37,11 @@ from consent_gateway.domain.registers import Principal
 from consent_gateway.errors import ConflictError, ForbiddenError, GatewayError, InputError, NotFoundError
 from consent_gateway.policies.packs import builtin_texts, load_builtin
 from consent_gateway.policies.rules import Pack
-from consent_gateway.services import policies, principals
-from consent_gateway.services.decisions import decide_batch
-from consent_gateway.services.gateway import SYSTEM, Gateway, RegisterCache, Work
-from consent_gateway.services.law import read
+from consent_gateway.services.deciding.law import read
+from consent_gateway.services.disclosing.decisions import decide_batch
+from consent_gateway.services.policy import policies
+from consent_gateway.services.work import principals
+from consent_gateway.services.work.gateway import SYSTEM, Gateway, RegisterCache, Work
 
 AGAINST_EMAIL = {"channel": "email"}
 

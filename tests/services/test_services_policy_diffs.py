@@ -17,10 +17,10 @@ from consent_gateway.policies import engine
 from consent_gateway.policies.diff import Change, Edit, change_of
 from consent_gateway.policies.packs import builtin_texts
 from consent_gateway.policies.rules import PackSet
-from consent_gateway.services import policies
-from consent_gateway.services.gateway import Gateway, Work
-from consent_gateway.services.policy_diffs import UseDiff, Wanted, compare, side, side_of_text
-from consent_gateway.services.rules import Rules
+from consent_gateway.services.deciding.rules import Rules
+from consent_gateway.services.policy import policies
+from consent_gateway.services.policy.policy_diffs import UseDiff, Wanted, compare, side, side_of_text
+from consent_gateway.services.work.gateway import Gateway, Work
 
 PEOPLE = 24
 EMAIL = Wanted(["direct_marketing"], [Channel.EMAIL])
@@ -146,7 +146,7 @@ def test_a_planted_miscount_is_found(town: Gateway, monkeypatch: pytest.MonkeyPa
     def losing(*arguments: Any) -> list[Any]:
         return list(class_sizes(*arguments))[1:]
 
-    monkeypatch.setattr("consent_gateway.services.policy_diffs.class_sizes", losing)
+    monkeypatch.setattr("consent_gateway.services.policy.policy_diffs.class_sizes", losing)
     with town.look() as work:
         old, new = side(work, "active"), side_of_text(work, STRICTER)
         (use,) = compare(work, old, new, EMAIL).uses

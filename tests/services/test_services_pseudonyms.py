@@ -36,9 +36,12 @@ from consent_gateway.domain.purposes import RecipientKind
 from consent_gateway.domain.registers import Principal
 from consent_gateway.domain.segments import Everyone
 from consent_gateway.errors import GatewayError, InputError, NotFoundError, TooLargeError
-from consent_gateway.services import audiences, erasure, merges, pseudonyms, registers, subjects
-from consent_gateway.services.decisions import Ask, Decision, decide, decide_batch
-from consent_gateway.services.gateway import Gateway, Work
+from consent_gateway.services.disclosing import audiences, pseudonyms
+from consent_gateway.services.disclosing.decisions import Ask, Decision, decide, decide_batch
+from consent_gateway.services.erasing import erasure
+from consent_gateway.services.persons import merges, subjects
+from consent_gateway.services.registry import registers
+from consent_gateway.services.work.gateway import Gateway, Work
 from consent_gateway.vault.keys import LocalKeyProvider
 
 WEEK = 7 * 86_400

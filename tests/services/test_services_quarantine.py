@@ -13,12 +13,12 @@ from builders import SOURCE, a_person, id_of, ref, take, with_source
 from consent_gateway.db import intake, tables
 from consent_gateway.domain.ids import RecipientId
 from consent_gateway.errors import FieldProblem, StoreError
-from consent_gateway.services.consents import record_consents
-from consent_gateway.services.erasure import erase
-from consent_gateway.services.gateway import Gateway
-from consent_gateway.services.intake import Incoming
-from consent_gateway.services.people import identifiers_in
-from consent_gateway.services.subjects import import_subjects
+from consent_gateway.services.erasing.erasure import erase
+from consent_gateway.services.identity.people import identifiers_in
+from consent_gateway.services.ledger.consents import record_consents
+from consent_gateway.services.persons.subjects import import_subjects
+from consent_gateway.services.rows.intake import Incoming
+from consent_gateway.services.work.gateway import Gateway
 from replicas import a_replica, impatient
 
 WRONG = (FieldProblem("$.birth_date", "birth_date_impossible", "no such day"),)

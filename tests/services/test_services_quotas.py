@@ -12,8 +12,8 @@ from builders import NOW, an_officer
 from consent_gateway.clock import FixedClock
 from consent_gateway.domain.quotas import DAY, HOUR, QuotaKind, excess
 from consent_gateway.errors import ForbiddenError, InputError, QuotaError
-from consent_gateway.services import quotas
-from consent_gateway.services.gateway import SYSTEM, Gateway
+from consent_gateway.services.work import quotas
+from consent_gateway.services.work.gateway import SYSTEM, Gateway
 
 LIMITS = (3, 5)
 STEPS = st.lists(

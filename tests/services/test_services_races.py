@@ -35,18 +35,19 @@ from consent_gateway.domain.purposes import Basis, Channel, Purpose, PurposeKind
 from consent_gateway.domain.segments import TraitOrigin, TraitType
 from consent_gateway.domain.subjects import Choice
 from consent_gateway.errors import ConflictError, GatewayError, RaceError, StoreError
-from consent_gateway.services import chain_checks, registers
-from consent_gateway.services.audit_log import Sequencer
-from consent_gateway.services.choices import record_choices
-from consent_gateway.services.consents import record_consents
-from consent_gateway.services.decisions import Ask, Decision, decide
-from consent_gateway.services.erasure import erase
-from consent_gateway.services.events import import_contacts, import_events
-from consent_gateway.services.gateway import Gateway, Work
-from consent_gateway.services.items import ChoiceItem, ContactItem, EventItem
-from consent_gateway.services.questions import Use
-from consent_gateway.services.reconcile import reconcile
-from consent_gateway.services.subjects import import_subjects
+from consent_gateway.services.deciding.questions import Use
+from consent_gateway.services.disclosing.decisions import Ask, Decision, decide
+from consent_gateway.services.erasing.erasure import erase
+from consent_gateway.services.identity.reconcile import reconcile
+from consent_gateway.services.ledger.choices import record_choices
+from consent_gateway.services.ledger.consents import record_consents
+from consent_gateway.services.log import chain_checks
+from consent_gateway.services.log.audit_log import Sequencer
+from consent_gateway.services.persons.events import import_contacts, import_events
+from consent_gateway.services.persons.subjects import import_subjects
+from consent_gateway.services.registry import registers
+from consent_gateway.services.work.gateway import Gateway, Work
+from consent_gateway.services.work.items import ChoiceItem, ContactItem, EventItem
 from replicas import a_replica, impatient
 
 pytestmark = [

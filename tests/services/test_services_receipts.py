@@ -38,10 +38,11 @@ from consent_gateway.domain.records import Address, Controller, DataCategory, Pr
 from consent_gateway.domain.records.consent import Form
 from consent_gateway.domain.records.terms import EVENT_STATE, RENEWED
 from consent_gateway.errors import ConflictError, IncompleteError, InputError, NotFoundError, StoreError
-from consent_gateway.services import notices, receipts, records, registers
-from consent_gateway.services.consents import record_consents
-from consent_gateway.services.erasure import erase
-from consent_gateway.services.gateway import Gateway
+from consent_gateway.services.erasing.erasure import erase
+from consent_gateway.services.ledger import notices, receipts
+from consent_gateway.services.ledger.consents import record_consents
+from consent_gateway.services.registry import records, registers
+from consent_gateway.services.work.gateway import Gateway
 from replicas import a_replica, impatient
 
 ADDRESS = Address("Street 1, Berlin", "Ada", "privacy@acme.example", "+49 30 1", "https://acme.example")

@@ -19,11 +19,12 @@ from consent_gateway.domain.records import Address, Controller, DataCategory, Pr
 from consent_gateway.domain.records.parties import processing_of
 from consent_gateway.domain.segments import Everyone
 from consent_gateway.errors import ConflictError, InputError
-from consent_gateway.services import audiences, records, registers
-from consent_gateway.services.activities import activity_record, is_third
-from consent_gateway.services.gateway import Gateway
-from consent_gateway.services.questions import Use
-from consent_gateway.services.rules import Rules
+from consent_gateway.services.deciding.questions import Use
+from consent_gateway.services.deciding.rules import Rules
+from consent_gateway.services.disclosing import audiences
+from consent_gateway.services.registry import records, registers
+from consent_gateway.services.registry.activities import activity_record, is_third
+from consent_gateway.services.work.gateway import Gateway
 
 CONTROLLER = Controller(
     name="Acme GmbH",

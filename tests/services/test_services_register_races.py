@@ -37,13 +37,15 @@ from consent_gateway.domain.purposes import Basis, Channel, Party, Purpose, Purp
 from consent_gateway.domain.registers import Principal
 from consent_gateway.domain.segments import TraitDefinition, TraitOrigin, TraitType
 from consent_gateway.errors import AuthenticationError, ConflictError, NotFoundError, RaceError, StoreError
-from consent_gateway.services import notices, principals, registers
-from consent_gateway.services.consents import record_consents
-from consent_gateway.services.events import import_contacts, import_events
-from consent_gateway.services.gateway import SYSTEM, Gateway, Work
-from consent_gateway.services.items import ContactItem, EventItem
-from consent_gateway.services.reconcile import reconcile
-from consent_gateway.services.subjects import import_subjects
+from consent_gateway.services.identity.reconcile import reconcile
+from consent_gateway.services.ledger import notices
+from consent_gateway.services.ledger.consents import record_consents
+from consent_gateway.services.persons.events import import_contacts, import_events
+from consent_gateway.services.persons.subjects import import_subjects
+from consent_gateway.services.registry import registers
+from consent_gateway.services.work import principals
+from consent_gateway.services.work.gateway import SYSTEM, Gateway, Work
+from consent_gateway.services.work.items import ContactItem, EventItem
 from replicas import a_replica
 
 pytestmark = [

@@ -34,11 +34,13 @@ from consent_gateway.domain.registers import Principal
 from consent_gateway.domain.scopes import SCOPE_BITS
 from consent_gateway.domain.segments import TraitOrigin, TraitType
 from consent_gateway.errors import AuthenticationError, ConflictError, GatewayError, InputError, NotFoundError
-from consent_gateway.services import notices, principals, registers
-from consent_gateway.services.decisions import Ask, decide
-from consent_gateway.services.gateway import Gateway, Work
-from consent_gateway.services.questions import Use
-from consent_gateway.services.reconcile import reconcile
+from consent_gateway.services.deciding.questions import Use
+from consent_gateway.services.disclosing.decisions import Ask, decide
+from consent_gateway.services.identity.reconcile import reconcile
+from consent_gateway.services.ledger import notices
+from consent_gateway.services.registry import registers
+from consent_gateway.services.work import principals
+from consent_gateway.services.work.gateway import Gateway, Work
 from replicas import a_replica
 
 THIRD = RecipientKind.THIRD_PARTY

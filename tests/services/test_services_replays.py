@@ -36,12 +36,13 @@ from consent_gateway.errors import InputError, NotFoundError
 from consent_gateway.policies import points
 from consent_gateway.policies.facts import Facts, UnknownFactError
 from consent_gateway.policies.vocabulary import FACTS, VOCABULARY
-from consent_gateway.services import erasure, policies
-from consent_gateway.services.audit_log import Sequencer
-from consent_gateway.services.decisions import Ask, Decision, decide, decide_batch
-from consent_gateway.services.gateway import SYSTEM, Gateway
-from consent_gateway.services.questions import Use
-from consent_gateway.services.replays import Replay, ReplayState, replay
+from consent_gateway.services.deciding.questions import Use
+from consent_gateway.services.disclosing.decisions import Ask, Decision, decide, decide_batch
+from consent_gateway.services.erasing import erasure
+from consent_gateway.services.log.audit_log import Sequencer
+from consent_gateway.services.policy import policies
+from consent_gateway.services.policy.replays import Replay, ReplayState, replay
+from consent_gateway.services.work.gateway import SYSTEM, Gateway
 
 
 @pytest.fixture

@@ -30,17 +30,19 @@ from consent_gateway.db.engine import Store
 from consent_gateway.domain.fields import Category, FieldDefinition
 from consent_gateway.domain.ids import NoticeId, PurposeId, SourceId, SubjectId
 from consent_gateway.domain.purposes import Party, Source
-from consent_gateway.services import epoch_roll, notices, registers
-from consent_gateway.services.erasure import erase
-from consent_gateway.services.fields import put_field
-from consent_gateway.services.gateway import Gateway
-from consent_gateway.services.items import SensitiveItem
-from consent_gateway.services.key_jobs import Runner
-from consent_gateway.services.key_pages import PAGES
-from consent_gateway.services.sensitive import record_sensitive
-from consent_gateway.services.tombstones import settle
-from consent_gateway.services.vault import CONTACT, open_group
-from consent_gateway.services.worker import Worker
+from consent_gateway.services.disclosing.sensitive import record_sensitive
+from consent_gateway.services.erasing.erasure import erase
+from consent_gateway.services.erasing.tombstones import settle
+from consent_gateway.services.keys import epoch_roll
+from consent_gateway.services.keys.key_jobs import Runner
+from consent_gateway.services.keys.key_pages import PAGES
+from consent_gateway.services.ledger import notices
+from consent_gateway.services.registry import registers
+from consent_gateway.services.registry.fields import put_field
+from consent_gateway.services.threads.worker import Worker
+from consent_gateway.services.work.gateway import Gateway
+from consent_gateway.services.work.items import SensitiveItem
+from consent_gateway.services.work.vault import CONTACT, open_group
 from consent_gateway.vault.failures import VaultError
 from consent_gateway.vault.keyring import SHARDS, Keyring
 from consent_gateway.vault.keys import LocalKeyProvider, dek_context

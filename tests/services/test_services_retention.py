@@ -33,15 +33,16 @@ from consent_gateway.domain.purposes import RecipientKind, Source
 from consent_gateway.domain.quotas import QuotaKind
 from consent_gateway.domain.records import Processing
 from consent_gateway.domain.subjects import Choice
-from consent_gateway.services import holds, records, registers, retention
-from consent_gateway.services.gateway import Gateway
-from consent_gateway.services.holds import carry_out_due
-from consent_gateway.services.items import ContactItem, EventItem, SignalItem
-from consent_gateway.services.merges import merge
-from consent_gateway.services.reconcile import reconcile
-from consent_gateway.services.retained import KINDS, Outcome
-from consent_gateway.services.retention import due, run
-from consent_gateway.services.worker import Worker
+from consent_gateway.services.erasing import holds, retention
+from consent_gateway.services.erasing.holds import carry_out_due
+from consent_gateway.services.erasing.retained import KINDS, Outcome
+from consent_gateway.services.erasing.retention import due, run
+from consent_gateway.services.identity.reconcile import reconcile
+from consent_gateway.services.persons.merges import merge
+from consent_gateway.services.registry import records, registers
+from consent_gateway.services.threads.worker import Worker
+from consent_gateway.services.work.gateway import Gateway
+from consent_gateway.services.work.items import ContactItem, EventItem, SignalItem
 from fakes import faults_of
 
 DAY = 86_400

@@ -21,10 +21,11 @@ from consent_gateway.domain.quotas import QuotaKind
 from consent_gateway.domain.registers import Principal
 from consent_gateway.domain.reveals import Grounds, RevealReason, View
 from consent_gateway.errors import ForbiddenError
-from consent_gateway.services import approvals, principals, quotas, registers
-from consent_gateway.services.gateway import Gateway
-from consent_gateway.services.questions import Use
-from consent_gateway.services.reveals import Revealed, reveal
+from consent_gateway.services.deciding.questions import Use
+from consent_gateway.services.disclosing.reveals import Revealed, reveal
+from consent_gateway.services.registry import registers
+from consent_gateway.services.work import approvals, principals, quotas
+from consent_gateway.services.work.gateway import Gateway
 from replicas import a_replica
 
 USE = Use(PurposeId("service_delivery"), Channel.NONE, OWN)

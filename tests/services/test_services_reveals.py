@@ -39,15 +39,16 @@ from consent_gateway.domain.registers import Principal
 from consent_gateway.domain.reveals import Grounds, RevealReason, View
 from consent_gateway.domain.subjects import Choice
 from consent_gateway.errors import AuthenticationError, ForbiddenError, InputError, QuotaError, StoreError
-from consent_gateway.services import principals, quotas, registers
-from consent_gateway.services.canaries import plant
-from consent_gateway.services.consents import record_consents
-from consent_gateway.services.decisions import Ask, Decision, decide
-from consent_gateway.services.erasure import erase
-from consent_gateway.services.gateway import Gateway
-from consent_gateway.services.merges import merge
-from consent_gateway.services.questions import Use
-from consent_gateway.services.reveals import Revealed, reveal
+from consent_gateway.services.deciding.questions import Use
+from consent_gateway.services.disclosing.decisions import Ask, Decision, decide
+from consent_gateway.services.disclosing.reveals import Revealed, reveal
+from consent_gateway.services.erasing.erasure import erase
+from consent_gateway.services.ledger.consents import record_consents
+from consent_gateway.services.persons.canaries import plant
+from consent_gateway.services.persons.merges import merge
+from consent_gateway.services.registry import registers
+from consent_gateway.services.work import principals, quotas
+from consent_gateway.services.work.gateway import Gateway
 from fakes import PowerCutError, faults_of
 from replicas import a_replica, impatient
 

@@ -24,16 +24,16 @@ from consent_gateway.db import log_store
 from consent_gateway.db.engine import Store
 from consent_gateway.db.tables import audit_entries, audit_head, audit_tiles, log_epochs
 from consent_gateway.errors import AuditBacklogError, LogHaltedError
-from consent_gateway.services import log_view, self_check
-from consent_gateway.services.audit_log import Sequencer, pending
-from consent_gateway.services.checkpoint_copies import Copies
-from consent_gateway.services.gateway import Gateway
-from consent_gateway.services.log_gate import Change, Fault, FaultKind, LogGate
-from consent_gateway.services.log_keeper import Care, CopyTroubleError, LogKeeper, measure_backlog
-from consent_gateway.services.log_view import LogView
-from consent_gateway.services.loops import Loop
-from consent_gateway.services.self_check import SelfCheck
-from consent_gateway.services.worker import Worker
+from consent_gateway.services.log import log_view, self_check
+from consent_gateway.services.log.audit_log import Sequencer, pending
+from consent_gateway.services.log.checkpoint_copies import Copies
+from consent_gateway.services.log.log_view import LogView
+from consent_gateway.services.log.self_check import SelfCheck
+from consent_gateway.services.threads.log_keeper import Care, CopyTroubleError, LogKeeper, measure_backlog
+from consent_gateway.services.threads.loops import Loop
+from consent_gateway.services.threads.worker import Worker
+from consent_gateway.services.work.gateway import Gateway
+from consent_gateway.services.work.log_gate import Change, Fault, FaultKind, LogGate
 from consent_gateway.vault.keyring import Keyring
 
 

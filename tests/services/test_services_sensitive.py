@@ -36,17 +36,20 @@ from consent_gateway.domain.segments import TraitOrigin, TraitType, parse_text
 from consent_gateway.domain.subjects import Choice
 from consent_gateway.errors import ConflictError, InputError
 from consent_gateway.policies.regions import sensitivity
-from consent_gateway.services import dek_rotation, notices, registers, sensitive
-from consent_gateway.services.erasure import erase
-from consent_gateway.services.fields import put_field
-from consent_gateway.services.gateway import Gateway
-from consent_gateway.services.intake import Intake
-from consent_gateway.services.items import ContactItem, SensitiveItem, SubjectRef
-from consent_gateway.services.merges import merge
-from consent_gateway.services.questions import Use
-from consent_gateway.services.reveals import Revealed, reveal
-from consent_gateway.services.sensitive import held_in, record_sensitive
-from consent_gateway.services.vault import SENSITIVE, open_group
+from consent_gateway.services.deciding.questions import Use
+from consent_gateway.services.disclosing import sensitive
+from consent_gateway.services.disclosing.reveals import Revealed, reveal
+from consent_gateway.services.disclosing.sensitive import held_in, record_sensitive
+from consent_gateway.services.erasing.erasure import erase
+from consent_gateway.services.keys import dek_rotation
+from consent_gateway.services.ledger import notices
+from consent_gateway.services.persons.merges import merge
+from consent_gateway.services.registry import registers
+from consent_gateway.services.registry.fields import put_field
+from consent_gateway.services.rows.intake import Intake
+from consent_gateway.services.work.gateway import Gateway
+from consent_gateway.services.work.items import ContactItem, SensitiveItem, SubjectRef
+from consent_gateway.services.work.vault import SENSITIVE, open_group
 from consent_gateway.vault.failures import VaultError
 from residue import found_in_bytes
 

@@ -26,9 +26,11 @@ from consent_gateway.errors import ConflictError
 from consent_gateway.policies import engine
 from consent_gateway.policies.facts import Facts
 from consent_gateway.policies.rules import PackSet
-from consent_gateway.services import audiences, law, policies, shadows
-from consent_gateway.services.decisions import decide_batch
-from consent_gateway.services.gateway import Gateway
+from consent_gateway.services.deciding import law, shadows
+from consent_gateway.services.disclosing import audiences
+from consent_gateway.services.disclosing.decisions import decide_batch
+from consent_gateway.services.policy import policies
+from consent_gateway.services.work.gateway import Gateway
 
 PEOPLE = 10
 

@@ -32,14 +32,16 @@ from consent_gateway.domain.subjects import Choice, Flag
 from consent_gateway.errors import InputError
 from consent_gateway.policies.signals.detect import SignalKind
 from consent_gateway.policies.signals.effects import PurposeRule, TcfMapping
-from consent_gateway.services import erasure, registers, signal_mappings, signals
-from consent_gateway.services.consents import record_consents
-from consent_gateway.services.gateway import Gateway
-from consent_gateway.services.items import SignalItem, SubjectItem, SubjectRef
-from consent_gateway.services.questions import Use
-from consent_gateway.services.reconcile import reconcile
-from consent_gateway.services.signal_records import signals_of
-from consent_gateway.services.vault import GATEWAY_ITSELF, open_bytes
+from consent_gateway.services.deciding.questions import Use
+from consent_gateway.services.erasing import erasure
+from consent_gateway.services.identity.reconcile import reconcile
+from consent_gateway.services.ledger import signal_mappings, signals
+from consent_gateway.services.ledger.consents import record_consents
+from consent_gateway.services.ledger.signal_records import signals_of
+from consent_gateway.services.registry import registers
+from consent_gateway.services.work.gateway import Gateway
+from consent_gateway.services.work.items import SignalItem, SubjectItem, SubjectRef
+from consent_gateway.services.work.vault import GATEWAY_ITSELF, open_bytes
 from signals_encoder import Tc, gpp, us
 
 ADA = ref(1)

@@ -23,9 +23,9 @@ from consent_gateway.clock import FixedClock
 from consent_gateway.db.engine import Store
 from consent_gateway.db.log_store import SqlLogStore
 from consent_gateway.errors import CommitInDoubtError, RaceError, StoreError
-from consent_gateway.services import audit_log
-from consent_gateway.services.audit_log import Sequencer
-from consent_gateway.services.gateway import Gateway
+from consent_gateway.services.log import audit_log
+from consent_gateway.services.log.audit_log import Sequencer
+from consent_gateway.services.work.gateway import Gateway
 from stalling import COMMIT, Proxy, stalling
 from templates import SEEDED, fresh_database
 

@@ -15,12 +15,12 @@ from consent_gateway.db import deferrals as rows
 from consent_gateway.domain.ids import RecipientId
 from consent_gateway.domain.registers import Principal
 from consent_gateway.errors import AuthenticationError, LogHaltedError, StoreError
-from consent_gateway.services import deferrals, spool
-from consent_gateway.services.checkpoint_copies import Copies
-from consent_gateway.services.gateway import Gateway
-from consent_gateway.services.log_gate import SPOOL, Fault, FaultKind, LogGate
-from consent_gateway.services.log_keeper import Care, LogKeeper
-from consent_gateway.services.self_check import SelfCheck
+from consent_gateway.services.log import deferrals, spool
+from consent_gateway.services.log.checkpoint_copies import Copies
+from consent_gateway.services.log.self_check import SelfCheck
+from consent_gateway.services.threads.log_keeper import Care, LogKeeper
+from consent_gateway.services.work.gateway import Gateway
+from consent_gateway.services.work.log_gate import SPOOL, Fault, FaultKind, LogGate
 from consent_gateway.vault.spool_file import AT_ONCE, SpoolFile
 
 CRM = Principal("crm_system", RecipientId("self"), frozenset({"ingest"}))

@@ -17,11 +17,11 @@ from consent_gateway.domain.purposes import OWN
 from consent_gateway.domain.quotas import HOUR, Limits
 from consent_gateway.domain.registers import Principal
 from consent_gateway.errors import QuotaError
-from consent_gateway.services import quotas
-from consent_gateway.services.decisions import Ask, Decision, decide, decide_batch
-from consent_gateway.services.gateway import SYSTEM, Gateway
-from consent_gateway.services.items import SubjectRef
-from consent_gateway.services.subjects import lookup
+from consent_gateway.services.disclosing.decisions import Ask, Decision, decide, decide_batch
+from consent_gateway.services.persons.subjects import lookup
+from consent_gateway.services.work import quotas
+from consent_gateway.services.work.gateway import SYSTEM, Gateway
+from consent_gateway.services.work.items import SubjectRef
 
 
 @pytest.fixture

@@ -35,9 +35,11 @@ from consent_gateway.domain.purposes import OWN, Basis
 from consent_gateway.domain.registers import Principal
 from consent_gateway.domain.segments import Everyone
 from consent_gateway.errors import AuthenticationError, GatewayError, NotFoundError
-from consent_gateway.services import audiences, principals, registers
-from consent_gateway.services.gateway import SYSTEM, Gateway
-from consent_gateway.services.questions import Message, Use
+from consent_gateway.services.deciding.questions import Message, Use
+from consent_gateway.services.disclosing import audiences
+from consent_gateway.services.registry import registers
+from consent_gateway.services.work import principals
+from consent_gateway.services.work.gateway import SYSTEM, Gateway
 from edge import running
 
 PEOPLE = 6

@@ -41,14 +41,16 @@ from consent_gateway.domain.purposes import Party, Source
 from consent_gateway.domain.registers import Principal
 from consent_gateway.domain.tombstones import OwnAct
 from consent_gateway.errors import ForbiddenError, InputError
-from consent_gateway.services import approvals, holds, principals, registers
-from consent_gateway.services.erasure import erase, erase_or_defer
-from consent_gateway.services.gateway import Gateway
-from consent_gateway.services.intake import Intake
-from consent_gateway.services.items import EventItem
-from consent_gateway.services.reconcile import reconcile
-from consent_gateway.services.tombstone_lifts import Act, Lift, lift
-from consent_gateway.services.tombstones import Replay, compare, settle
+from consent_gateway.services.erasing import holds
+from consent_gateway.services.erasing.erasure import erase, erase_or_defer
+from consent_gateway.services.erasing.tombstone_lifts import Act, Lift, lift
+from consent_gateway.services.erasing.tombstones import Replay, compare, settle
+from consent_gateway.services.identity.reconcile import reconcile
+from consent_gateway.services.registry import registers
+from consent_gateway.services.rows.intake import Intake
+from consent_gateway.services.work import approvals, principals
+from consent_gateway.services.work.gateway import Gateway
+from consent_gateway.services.work.items import EventItem
 from consent_gateway.vault.tombstone_file import TombstoneFile
 from consent_gateway.vault.tombstones import LIFTED
 

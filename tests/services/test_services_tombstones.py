@@ -32,17 +32,19 @@ from consent_gateway.db.engine import Store
 from consent_gateway.domain.ids import RecipientId, SubjectId
 from consent_gateway.domain.segments import Everyone
 from consent_gateway.errors import NotFoundError, StoreError, TombstoneError
-from consent_gateway.services import audiences, registers, tombstones
-from consent_gateway.services.erasure import erase
-from consent_gateway.services.gateway import Gateway
-from consent_gateway.services.intake import Incoming
-from consent_gateway.services.items import SubjectItem
-from consent_gateway.services.merges import merge, unmerge
-from consent_gateway.services.people import normal_form
-from consent_gateway.services.reconcile import reconcile
-from consent_gateway.services.subjects import import_subjects
-from consent_gateway.services.tombstones import Replay, compare, rebuild, settle, settle_again
-from consent_gateway.services.worker import Worker
+from consent_gateway.services.disclosing import audiences
+from consent_gateway.services.erasing import tombstones
+from consent_gateway.services.erasing.erasure import erase
+from consent_gateway.services.erasing.tombstones import Replay, compare, rebuild, settle, settle_again
+from consent_gateway.services.identity.people import normal_form
+from consent_gateway.services.identity.reconcile import reconcile
+from consent_gateway.services.persons.merges import merge, unmerge
+from consent_gateway.services.persons.subjects import import_subjects
+from consent_gateway.services.registry import registers
+from consent_gateway.services.rows.intake import Incoming
+from consent_gateway.services.threads.worker import Worker
+from consent_gateway.services.work.gateway import Gateway
+from consent_gateway.services.work.items import SubjectItem
 from consent_gateway.vault.tombstone_file import TombstoneFile
 from consent_gateway.vault.tombstones import BEGUN, Burial
 from fakes import faults_of

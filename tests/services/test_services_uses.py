@@ -30,12 +30,13 @@ from consent_gateway.domain.registers import Exports
 from consent_gateway.domain.segments import Everyone, Segment, TraitOrigin, TraitType, parse_text
 from consent_gateway.domain.subjects import Choice
 from consent_gateway.errors import InputError
-from consent_gateway.services import audiences, registers
-from consent_gateway.services.decisions import decide_batch
-from consent_gateway.services.exports import declare_exports
-from consent_gateway.services.gateway import Gateway
-from consent_gateway.services.questions import Message, Use
-from consent_gateway.services.rules import Rules
+from consent_gateway.services.deciding.questions import Message, Use
+from consent_gateway.services.deciding.rules import Rules
+from consent_gateway.services.disclosing import audiences
+from consent_gateway.services.disclosing.decisions import decide_batch
+from consent_gateway.services.disclosing.exports import declare_exports
+from consent_gateway.services.registry import registers
+from consent_gateway.services.work.gateway import Gateway
 
 PLAIN = ConsentProperty.AFFIRMATIVE | ConsentProperty.EVIDENCE
 TO_MAILER = replace(EMAIL_MARKETING, recipient=RecipientId("mailer"))

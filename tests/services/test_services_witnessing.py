@@ -38,10 +38,10 @@ from consent_gateway.audit.witness_policy import parse_policy
 from consent_gateway.clock import system_clock
 from consent_gateway.db.tables import audit_entries
 from consent_gateway.errors import ConflictError, InputError
-from consent_gateway.services import audit_log
-from consent_gateway.services.gateway import Gateway
-from consent_gateway.services.log_gate import FaultKind
-from consent_gateway.services.witnessing import Witnessing, witnesses_of
+from consent_gateway.services.log import audit_log
+from consent_gateway.services.log.witnessing import Witnessing, witnesses_of
+from consent_gateway.services.work.gateway import Gateway
+from consent_gateway.services.work.log_gate import FaultKind
 from edge import free_port
 from peers import Asked, Peer, Told, peer
 
@@ -315,7 +315,7 @@ def test_a_larger_size_counts_only_against_a_head_that_was_read_afterwards(scene
 def test_an_epoch_names_what_only_a_witness_remembers(scene: Scene, tmp_path: Path) -> None:
     from test_services_log_epochs import officer, opened  # noqa: PLC0415
 
-    from consent_gateway.services import principals  # noqa: PLC0415
+    from consent_gateway.services.work import principals  # noqa: PLC0415
 
     with scene.gateway.work() as work:
         for name in ("first", "second"):
@@ -333,7 +333,7 @@ def test_an_epoch_names_what_only_a_witness_remembers(scene: Scene, tmp_path: Pa
 def test_an_epoch_without_evidence_of_the_loss_is_refused(scene: Scene, tmp_path: Path) -> None:
     from test_services_log_epochs import opened  # noqa: PLC0415
 
-    from consent_gateway.services import principals  # noqa: PLC0415
+    from consent_gateway.services.work import principals  # noqa: PLC0415
 
     with scene.gateway.work() as work:
         for name in ("first", "second"):

@@ -7,8 +7,8 @@ from pathlib import Path
 from builders import a_gateway
 from consent_gateway.clock import FixedClock
 from consent_gateway.db.engine import Store
-from consent_gateway.services.gateway import Gateway
-from consent_gateway.services.tombstones import settle
+from consent_gateway.services.erasing.tombstones import settle
+from consent_gateway.services.work.gateway import Gateway
 from consent_gateway.vault.keyring import Keyring
 from consent_gateway.vault.tombstone_file import TombstoneFile
 

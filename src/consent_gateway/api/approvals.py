@@ -11,8 +11,8 @@ from consent_gateway.api.desk import body_as, desk_of, documented
 from consent_gateway.api.wire import instant, seconds
 from consent_gateway.api.wire.approvals import AnswerIn, ApprovalIn, ApprovalOut, ApprovalsOut
 from consent_gateway.domain.approvals import Approval
-from consent_gateway.services import approvals
-from consent_gateway.services.gateway import Work
+from consent_gateway.services.work import approvals
+from consent_gateway.services.work.gateway import Work
 
 Call = Request[Any, Any, Any]
 SCOPE = "approve"

@@ -21,8 +21,9 @@ from consent_gateway.domain.purposes import OWN
 from consent_gateway.domain.registers import Principal
 from consent_gateway.domain.segments import Segment
 from consent_gateway.errors import FieldProblem, InputError, NotFoundError
-from consent_gateway.services import audiences, manifests
-from consent_gateway.services.gateway import Work
+from consent_gateway.services.disclosing import audiences
+from consent_gateway.services.log import manifests
+from consent_gateway.services.work.gateway import Work
 from consent_gateway.telemetry import Event
 
 Call = Request[Any, Any, Any]

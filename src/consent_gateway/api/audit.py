@@ -22,11 +22,11 @@ from consent_gateway.api.wire import EntriesOut, EntryFoundOut
 from consent_gateway.audit.entries import EntryKind
 from consent_gateway.db.engine import Session
 from consent_gateway.errors import FieldProblem, InputError, NotFoundError
-from consent_gateway.services import audit_log, log_search
-from consent_gateway.services.gateway import Work
-from consent_gateway.services.items import SubjectRef
-from consent_gateway.services.log_search import Page, Query
-from consent_gateway.services.people import PSEUDONYM
+from consent_gateway.services.identity.people import PSEUDONYM
+from consent_gateway.services.log import audit_log, log_search
+from consent_gateway.services.log.log_search import Page, Query
+from consent_gateway.services.work.gateway import Work
+from consent_gateway.services.work.items import SubjectRef
 
 Call = Request[Any, Any, Any]
 _PAGE, _MAX_INDEX = 100, (1 << 63) - 1

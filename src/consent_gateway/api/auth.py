@@ -11,8 +11,8 @@ from collections.abc import Iterable
 
 from consent_gateway.domain.registers import Principal
 from consent_gateway.errors import AuthenticationError, ForbiddenError
-from consent_gateway.services.gateway import Gateway
-from consent_gateway.services.principals import digest
+from consent_gateway.services.work.gateway import Gateway
+from consent_gateway.services.work.principals import digest
 
 _BEARER = b"Bearer "
 _MAX_KEY = 200
@@ -21,7 +21,7 @@ _MAX_KEY = 200
 def authenticate(gateway: Gateway, headers: Iterable[tuple[bytes, bytes]], scope: str) -> Principal:
     """Return the principal of a request that may do `scope`; AuthenticationError, ForbiddenError otherwise.
 
-    Who is turned away is counted, and the counts are in the log (`services.denials`).
+    Who is turned away is counted, and the counts are in the log (`services.log.denials`).
     """
     try:
         principal = _find(gateway, _key_of(headers))

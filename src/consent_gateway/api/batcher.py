@@ -2,8 +2,8 @@
 
 Each decision must be durable before it is answered, and the flush is the wall: one decision a transaction would be a
 few hundred a second. So the loop gathers questions while the previous batch commits (no timer, self-tuning), and one
-thread runs `services.decisions.decide` for all of them: one read, one append, one commit. Every question still gets
-its own answer and its own entry; a failed transaction fails exactly the questions that were in it.
+thread runs `services.disclosing.decisions.decide` for all of them: one read, one append, one commit. Every question
+still gets its own answer and its own entry; a failed transaction fails exactly the questions that were in it.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import asyncio
 from concurrent.futures import ThreadPoolExecutor
 
 from consent_gateway.errors import RaceError, UnavailableError
-from consent_gateway.services.decisions import Ask, Decision, decide
-from consent_gateway.services.gateway import Gateway
+from consent_gateway.services.disclosing.decisions import Ask, Decision, decide
+from consent_gateway.services.work.gateway import Gateway
 
 MAX_BATCH = 256
 MAX_WAITING = 4096

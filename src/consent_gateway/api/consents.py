@@ -20,8 +20,9 @@ from consent_gateway.domain.consents import ConsentProperty
 from consent_gateway.domain.dpv import STATUS_OF_KIND, status_of
 from consent_gateway.domain.ids import RecipientId
 from consent_gateway.errors import GatewayError
-from consent_gateway.services import confirmations, history, notices
-from consent_gateway.services.gateway import Work
+from consent_gateway.services.ledger import confirmations, notices
+from consent_gateway.services.persons import history
+from consent_gateway.services.work.gateway import Work
 
 Call = Request[Any, Any, Any]
 

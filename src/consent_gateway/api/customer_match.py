@@ -15,8 +15,8 @@ from consent_gateway.api.auth import authenticate
 from consent_gateway.api.desk import Desk, body_as, desk_of, documented
 from consent_gateway.api.wire.customer_match import CustomerMatchIn
 from consent_gateway.domain.registers import Principal
-from consent_gateway.services import customer_match
-from consent_gateway.services.customer_match import Disclosure
+from consent_gateway.services.disclosing import customer_match
+from consent_gateway.services.disclosing.customer_match import Disclosure
 
 Call = Request[Any, Any, Any]
 

@@ -16,9 +16,9 @@ from consent_gateway.domain.ids import PurposeId, RecipientId
 from consent_gateway.domain.purposes import OWN
 from consent_gateway.domain.registers import Principal
 from consent_gateway.errors import ForbiddenError, TooLargeError
-from consent_gateway.services.decisions import Ask, Decision, decide_batch
-from consent_gateway.services.gateway import Work
-from consent_gateway.services.questions import Message, Use
+from consent_gateway.services.deciding.questions import Message, Use
+from consent_gateway.services.disclosing.decisions import Ask, Decision, decide_batch
+from consent_gateway.services.work.gateway import Work
 
 _NO_MESSAGE = Message()
 _REMEMBERED = 4096

@@ -36,12 +36,12 @@ from consent_gateway.errors import (
     RaceError,
     StoreError,
 )
-from consent_gateway.services import deferrals, spool
-from consent_gateway.services.checkpoint_copies import Copies
-from consent_gateway.services.deferrals import Kept, Letter
-from consent_gateway.services.gateway import UID_BYTES, Gateway, Work
-from consent_gateway.services.own_key import own_key
-from consent_gateway.services.vault import GATEWAY_ITSELF, SEALED_REPLY, open_bytes, seal_bytes
+from consent_gateway.services.log import deferrals, spool
+from consent_gateway.services.log.checkpoint_copies import Copies
+from consent_gateway.services.log.deferrals import Kept, Letter
+from consent_gateway.services.work.gateway import UID_BYTES, Gateway, Work
+from consent_gateway.services.work.own_key import own_key
+from consent_gateway.services.work.vault import GATEWAY_ITSELF, SEALED_REPLY, open_bytes, seal_bytes
 from consent_gateway.telemetry import Event, Telemetry
 
 JSON = "application/json"
@@ -117,8 +117,8 @@ class Desk:
         """Answer a changing request: authenticate, repeat or carry out, keep the reply, commit, log `event`, answer.
 
         `kept`: False for a reply that tells about a person and would outlive them; it takes no idempotency key.
-        `putting_off`: what is kept, with 202, if the keys are away (`services.deferrals`). `curing`: what is done also
-        while the log does not stand, because it serves to put it right.
+        `putting_off`: what is kept, with 202, if the keys are away (`services.log.deferrals`). `curing`: what is done
+        also while the log does not stand, because it serves to put it right.
         """
         body = await request.body()
 

@@ -19,11 +19,13 @@ from consent_gateway.api.problems import MEDIA_TYPE, render, request_id
 from consent_gateway.api.wire import ErasureIn, ErasureOut
 from consent_gateway.domain.purposes import OWN
 from consent_gateway.errors import ForbiddenError, TombstoneError
-from consent_gateway.services import bundles, deferrals, erasure, people
-from consent_gateway.services.bundles import Attempt
-from consent_gateway.services.deferrals import Letter
-from consent_gateway.services.erasure import Deferred, Erasure
-from consent_gateway.services.gateway import Work
+from consent_gateway.services.erasing import erasure
+from consent_gateway.services.erasing.erasure import Deferred, Erasure
+from consent_gateway.services.identity import people
+from consent_gateway.services.log import bundles, deferrals
+from consent_gateway.services.log.bundles import Attempt
+from consent_gateway.services.log.deferrals import Letter
+from consent_gateway.services.work.gateway import Work
 from consent_gateway.telemetry import Event
 
 Call = Request[Any, Any, Any]

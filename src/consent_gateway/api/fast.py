@@ -21,10 +21,10 @@ from consent_gateway.api.guard import replaying
 from consent_gateway.api.problems import from_exception, send_problem
 from consent_gateway.domain.ids import PurposeId, RecipientId
 from consent_gateway.domain.purposes import Channel
-from consent_gateway.services.decisions import Ask
-from consent_gateway.services.items import SubjectRef
-from consent_gateway.services.people import PSEUDONYM
-from consent_gateway.services.questions import Use
+from consent_gateway.services.deciding.questions import Use
+from consent_gateway.services.disclosing.decisions import Ask
+from consent_gateway.services.identity.people import PSEUDONYM
+from consent_gateway.services.work.items import SubjectRef
 
 PATH = "/v1/decisions"
 _Slug = Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9_]{0,62}\Z")]  # `$` would let a line feed pass

@@ -15,8 +15,9 @@ from consent_gateway.domain.holds import Hold, HoldEnd
 from consent_gateway.domain.ids import SubjectId
 from consent_gateway.domain.purposes import OWN
 from consent_gateway.errors import ForbiddenError
-from consent_gateway.services import holds, people
-from consent_gateway.services.gateway import Work
+from consent_gateway.services.erasing import holds
+from consent_gateway.services.identity import people
+from consent_gateway.services.work.gateway import Work
 
 Call = Request[Any, Any, Any]
 SCOPE = "hold"

@@ -15,17 +15,18 @@ from consent_gateway.api.rows import Rows, csv_rows, ndjson_rows, read_item
 from consent_gateway.api.wire import ITEMS, BatchIn, IntakeOut, instant
 from consent_gateway.domain.ids import SourceId
 from consent_gateway.errors import FieldProblem, InputError, NotFoundError
-from consent_gateway.services import deferrals, strangers
-from consent_gateway.services.choices import record_choices
-from consent_gateway.services.consents import record_consents
-from consent_gateway.services.deferrals import Letter
-from consent_gateway.services.events import import_contacts, import_events
-from consent_gateway.services.gateway import Work
-from consent_gateway.services.intake import Confirmation, Intake
-from consent_gateway.services.notices import record_shown
-from consent_gateway.services.sensitive import record_sensitive
-from consent_gateway.services.signals import record_signals
-from consent_gateway.services.subjects import import_subjects
+from consent_gateway.services.disclosing.sensitive import record_sensitive
+from consent_gateway.services.ledger.choices import record_choices
+from consent_gateway.services.ledger.consents import record_consents
+from consent_gateway.services.ledger.notices import record_shown
+from consent_gateway.services.ledger.signals import record_signals
+from consent_gateway.services.log import deferrals
+from consent_gateway.services.log.deferrals import Letter
+from consent_gateway.services.persons.events import import_contacts, import_events
+from consent_gateway.services.persons.subjects import import_subjects
+from consent_gateway.services.rows import strangers
+from consent_gateway.services.rows.intake import Confirmation, Intake
+from consent_gateway.services.work.gateway import Work
 from consent_gateway.telemetry import Event
 
 _USE_CASES: dict[str, Callable[..., Intake]] = {

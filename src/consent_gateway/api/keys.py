@@ -24,12 +24,13 @@ from consent_gateway.api.wire.keys import (
 )
 from consent_gateway.domain.key_jobs import JobKind, KeyJob
 from consent_gateway.errors import NotFoundError
-from consent_gateway.services import key_jobs, key_status, own_key
-from consent_gateway.services.epoch_destruction import EPOCHS
-from consent_gateway.services.gateway import Work
-from consent_gateway.services.index_destruction import GENERATIONS
-from consent_gateway.services.key_pages import STARTS
-from consent_gateway.services.own_key import OwnKey
+from consent_gateway.services.keys import key_jobs, key_status
+from consent_gateway.services.keys.epoch_destruction import EPOCHS
+from consent_gateway.services.keys.index_destruction import GENERATIONS
+from consent_gateway.services.keys.key_pages import STARTS
+from consent_gateway.services.work import own_key
+from consent_gateway.services.work.gateway import Work
+from consent_gateway.services.work.own_key import OwnKey
 
 Call = Request[Any, Any, Any]
 SCOPE = "keys"

@@ -13,10 +13,10 @@ from consent_gateway.api.wire import instant
 from consent_gateway.api.wire.log_epochs import EpochIn, EpochOut, EpochsOut
 from consent_gateway.db.log_state import EpochRow
 from consent_gateway.errors import LogHaltedError
-from consent_gateway.services import log_epochs
-from consent_gateway.services.checkpoint_copies import Copies
-from consent_gateway.services.gateway import Work
-from consent_gateway.services.log_epochs import Plan
+from consent_gateway.services.log import log_epochs
+from consent_gateway.services.log.checkpoint_copies import Copies
+from consent_gateway.services.log.log_epochs import Plan
+from consent_gateway.services.work.gateway import Work
 
 Call = Request[Any, Any, Any]
 OPENS = "approve"

@@ -15,9 +15,9 @@ from consent_gateway.db import merges as merge_rows
 from consent_gateway.domain.ids import SubjectId
 from consent_gateway.domain.purposes import OWN
 from consent_gateway.errors import ForbiddenError
-from consent_gateway.services import merges
-from consent_gateway.services.gateway import Work
-from consent_gateway.services.merges import Done
+from consent_gateway.services.persons import merges
+from consent_gateway.services.persons.merges import Done
+from consent_gateway.services.work.gateway import Work
 from consent_gateway.telemetry import Event
 
 Call = Request[Any, Any, Any]

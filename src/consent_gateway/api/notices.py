@@ -11,8 +11,8 @@ from consent_gateway.api.desk import body_as, desk_of, documented
 from consent_gateway.api.wire import NoticeIn, instant
 from consent_gateway.db import notices as notice_rows
 from consent_gateway.domain.ids import NoticeId, PurposeId
-from consent_gateway.services import notices
-from consent_gateway.services.gateway import Work
+from consent_gateway.services.ledger import notices
+from consent_gateway.services.work.gateway import Work
 
 Call = Request[Any, Any, Any]
 

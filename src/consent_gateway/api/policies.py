@@ -28,10 +28,11 @@ from consent_gateway.errors import NotFoundError
 from consent_gateway.policies.data import pack_as_data
 from consent_gateway.policies.render import EN, ZH, pack_as_text
 from consent_gateway.policies.rules import Pack, PackSet
-from consent_gateway.services import policies, policy_diffs, replays, shadows
-from consent_gateway.services.gateway import Work
-from consent_gateway.services.law import day_of
-from consent_gateway.services.policies import Text
+from consent_gateway.services.deciding import shadows
+from consent_gateway.services.deciding.law import day_of
+from consent_gateway.services.policy import policies, policy_diffs, replays
+from consent_gateway.services.policy.policies import Text
+from consent_gateway.services.work.gateway import Work
 
 Call = Request[Any, Any, Any]
 SCOPE, AUDIT = "policy", "audit"

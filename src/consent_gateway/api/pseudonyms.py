@@ -11,8 +11,8 @@ from consent_gateway.api.desk import body_as, desk_of, documented
 from consent_gateway.api.wire import instant
 from consent_gateway.api.wire.pseudonyms import ConvertIn, ConvertOut, EpochsOut, RollIn
 from consent_gateway.domain.ids import RecipientId
-from consent_gateway.services import pseudonyms
-from consent_gateway.services.gateway import Work
+from consent_gateway.services.disclosing import pseudonyms
+from consent_gateway.services.work.gateway import Work
 
 Call = Request[Any, Any, Any]
 

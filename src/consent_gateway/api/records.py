@@ -18,9 +18,10 @@ from consent_gateway.domain.purposes import OWN
 from consent_gateway.domain.records.activities import ActivityRecord
 from consent_gateway.domain.records.rendering import Language, as_csv, as_json, as_markdown
 from consent_gateway.errors import ForbiddenError
-from consent_gateway.services import receipts, records
-from consent_gateway.services.activities import activity_record
-from consent_gateway.services.gateway import Work
+from consent_gateway.services.ledger import receipts
+from consent_gateway.services.registry import records
+from consent_gateway.services.registry.activities import activity_record
+from consent_gateway.services.work.gateway import Work
 
 Call = Request[Any, Any, Any]
 

@@ -18,10 +18,10 @@ from consent_gateway.domain.ids import NoticeId, PurposeId, RecipientId, Segment
 from consent_gateway.domain.purposes import Recipient, Source
 from consent_gateway.domain.segments import Segment, parse_json, parse_text, to_text
 from consent_gateway.errors import FieldProblem, InputError
-from consent_gateway.services import records, registers
-from consent_gateway.services.exports import declare_exports
-from consent_gateway.services.fields import put_field
-from consent_gateway.services.gateway import Work
+from consent_gateway.services.disclosing.exports import declare_exports
+from consent_gateway.services.registry import records, registers
+from consent_gateway.services.registry.fields import put_field
+from consent_gateway.services.work.gateway import Work
 
 Call = Request[Any, Any, Any]
 

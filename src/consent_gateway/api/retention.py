@@ -10,8 +10,8 @@ from litestar import Request, Response, get
 from consent_gateway.api.desk import desk_of, documented
 from consent_gateway.api.wire import instant
 from consent_gateway.api.wire.retention import RetentionOut
-from consent_gateway.services import retention
-from consent_gateway.services.gateway import Work
+from consent_gateway.services.erasing import retention
+from consent_gateway.services.work.gateway import Work
 
 Call = Request[Any, Any, Any]
 

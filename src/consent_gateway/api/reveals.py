@@ -26,11 +26,12 @@ from consent_gateway.api.wire.reveals import (
 from consent_gateway.domain.ids import PurposeId
 from consent_gateway.domain.registers import Principal
 from consent_gateway.errors import ForbiddenError
-from consent_gateway.services import canaries, quotas
-from consent_gateway.services.gateway import Work
-from consent_gateway.services.questions import Use
-from consent_gateway.services.quotas import Usage
-from consent_gateway.services.reveals import Revealed, Revealing, reveal
+from consent_gateway.services.deciding.questions import Use
+from consent_gateway.services.disclosing.reveals import Revealed, Revealing, reveal
+from consent_gateway.services.persons import canaries
+from consent_gateway.services.work import quotas
+from consent_gateway.services.work.gateway import Work
+from consent_gateway.services.work.quotas import Usage
 from consent_gateway.telemetry import Event
 
 Call = Request[Any, Any, Any]

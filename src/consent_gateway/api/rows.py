@@ -18,7 +18,7 @@ from consent_gateway.api.guard import check_json_document
 from consent_gateway.api.problems import field_problems, plain_name
 from consent_gateway.api.wire import ITEMS
 from consent_gateway.errors import FieldProblem, InputError, TooLargeError
-from consent_gateway.services.intake import Incoming
+from consent_gateway.services.rows.intake import Incoming
 
 _CSV_COLUMNS = (
     "member_no", "email", "phone", "device_id", "openid",

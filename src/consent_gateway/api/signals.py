@@ -13,9 +13,9 @@ from consent_gateway.api.wire.signals import SignalMappingIn, SignalMappingOut, 
 from consent_gateway.db import subjects as subject_rows
 from consent_gateway.domain.purposes import OWN
 from consent_gateway.errors import ForbiddenError, NotFoundError
-from consent_gateway.services import signal_mappings, signal_records
-from consent_gateway.services.gateway import Work
-from consent_gateway.services.people import named_by
+from consent_gateway.services.identity.people import named_by
+from consent_gateway.services.ledger import signal_mappings, signal_records
+from consent_gateway.services.work.gateway import Work
 
 Call = Request[Any, Any, Any]
 _NEWEST = 100

@@ -15,9 +15,10 @@ from consent_gateway.api.wire import BundleFileOut, LookupIn, LookupOut, instant
 from consent_gateway.db import intake as intake_rows
 from consent_gateway.domain.purposes import OWN
 from consent_gateway.errors import FieldProblem, ForbiddenError, InputError, NotFoundError
-from consent_gateway.services import bundles, subjects
-from consent_gateway.services.bundles import Made
-from consent_gateway.services.gateway import Work
+from consent_gateway.services.log import bundles
+from consent_gateway.services.log.bundles import Made
+from consent_gateway.services.persons import subjects
+from consent_gateway.services.work.gateway import Work
 
 Call = Request[Any, Any, Any]
 _PAGE = 200

@@ -26,7 +26,7 @@ from consent_gateway.api.desk import Desk, desk_of
 from consent_gateway.audit.tiles import parse_tile_path
 from consent_gateway.db.engine import Session
 from consent_gateway.errors import NotFoundError
-from consent_gateway.services import audit_log
+from consent_gateway.services.log import audit_log
 
 Call = Request[Any, Any, Any]
 _READING = [HttpMethod.GET, HttpMethod.HEAD]

@@ -8,8 +8,8 @@ from litestar import Request, Response, post
 
 from consent_gateway.api.desk import Reply, body_as, desk_of, documented
 from consent_gateway.api.wire.tombstones import TombstoneLiftIn, TombstoneLiftOut
-from consent_gateway.services.gateway import Work
-from consent_gateway.services.tombstone_lifts import Lift, lift
+from consent_gateway.services.erasing.tombstone_lifts import Lift, lift
+from consent_gateway.services.work.gateway import Work
 
 Call = Request[Any, Any, Any]
 

@@ -13,8 +13,8 @@ from consent_gateway.api.wire.reveals import CanaryIn
 from consent_gateway.cli.opening import as_principal, open_gateway
 from consent_gateway.cli.options import emit, json_option, key_option, store_option
 from consent_gateway.errors import InputError
-from consent_gateway.services import canaries as planting
-from consent_gateway.services.audit_log import Sequencer
+from consent_gateway.services.log.audit_log import Sequencer
+from consent_gateway.services.persons import canaries as planting
 
 SCOPE = "admin"
 _MOST_BYTES = 65_536

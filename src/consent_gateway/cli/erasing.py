@@ -14,11 +14,12 @@ from consent_gateway.cli.options import emit, json_option, key_option, store_opt
 from consent_gateway.domain.purposes import OWN
 from consent_gateway.domain.registers import Principal
 from consent_gateway.errors import ForbiddenError, InputError
-from consent_gateway.services import erasure, people
-from consent_gateway.services.audit_log import Sequencer
-from consent_gateway.services.bundles import Attempt, before_erasure, entries_after
-from consent_gateway.services.erasure import Deferred, Erasure
-from consent_gateway.services.gateway import Gateway
+from consent_gateway.services.erasing import erasure
+from consent_gateway.services.erasing.erasure import Deferred, Erasure
+from consent_gateway.services.identity import people
+from consent_gateway.services.log.audit_log import Sequencer
+from consent_gateway.services.log.bundles import Attempt, before_erasure, entries_after
+from consent_gateway.services.work.gateway import Gateway
 
 _SCOPE = "erase"
 _NO_BUNDLE = 1

@@ -1,8 +1,8 @@
 """Where every fact of a decision comes from in service: the table behind `docs/facts.md`.
 
 The vocabulary is closed (`policies.vocabulary`), so that the table can be complete: a test compares it with the
-vocabulary, and another one reads `services.questions` and `services.situations` and finds every field of a question and
-of a situation either given there or listed in `UNFED` with its reason.
+vocabulary, and another one reads `services.deciding.questions` and `services.deciding.situations` and finds every field
+of a question and of a situation either given there or listed in `UNFED` with its reason.
 """
 
 from __future__ import annotations

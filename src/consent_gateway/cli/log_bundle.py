@@ -10,9 +10,9 @@ from rich.console import Console
 
 from consent_gateway.cli.opening import as_principal, open_gateway
 from consent_gateway.cli.options import emit, json_option, key_option, store_option
-from consent_gateway.services import chain_checks
-from consent_gateway.services.audit_log import Sequencer
-from consent_gateway.services.bundles import ACCESS_SCOPE, Made, Wish, hand_out
+from consent_gateway.services.log import chain_checks
+from consent_gateway.services.log.audit_log import Sequencer
+from consent_gateway.services.log.bundles import ACCESS_SCOPE, Made, Wish, hand_out
 
 _FOUND = 1
 

@@ -11,9 +11,9 @@ from rich.console import Console
 from consent_gateway.cli.opening import as_principal, open_checked, read_settings
 from consent_gateway.cli.options import emit, json_option, key_option, store_option
 from consent_gateway.errors import NotFoundError
-from consent_gateway.services import log_epochs
-from consent_gateway.services.audit_log import Sequencer
-from consent_gateway.services.log_epochs import Plan
+from consent_gateway.services.log import log_epochs
+from consent_gateway.services.log.audit_log import Sequencer
+from consent_gateway.services.log.log_epochs import Plan
 
 SCOPE = "approve"
 

@@ -22,12 +22,13 @@ from consent_gateway.cli.options import emit, json_option, store_option
 from consent_gateway.db.engine import Store
 from consent_gateway.db.migrate import upgrade
 from consent_gateway.errors import AuditError, FieldProblem, InputError
-from consent_gateway.services import audiences, log_exports, log_moves, log_search, manifests
-from consent_gateway.services.audit_log import Sequencer
-from consent_gateway.services.items import SubjectRef
-from consent_gateway.services.log_directories import open_directory
-from consent_gateway.services.log_search import Query
-from consent_gateway.services.people import PSEUDONYM
+from consent_gateway.services.disclosing import audiences
+from consent_gateway.services.identity.people import PSEUDONYM
+from consent_gateway.services.log import log_exports, log_moves, log_search, manifests
+from consent_gateway.services.log.audit_log import Sequencer
+from consent_gateway.services.log.log_directories import open_directory
+from consent_gateway.services.log.log_search import Query
+from consent_gateway.services.work.items import SubjectRef
 from consent_gateway.settings import Settings
 
 _POLL_SECONDS = 1.0

@@ -11,9 +11,9 @@ from rich.table import Table
 from consent_gateway.assembly import witnessing_of
 from consent_gateway.cli.opening import open_checked, read_settings
 from consent_gateway.cli.options import emit, json_option, store_option
-from consent_gateway.services import spool
-from consent_gateway.services.audit_log import Sequencer
-from consent_gateway.services.log_status import LogStatus, log_status
+from consent_gateway.services.log import spool
+from consent_gateway.services.log.audit_log import Sequencer
+from consent_gateway.services.log.log_status import LogStatus, log_status
 
 _WRONG = 1
 

@@ -12,8 +12,8 @@ from consent_gateway.cli.options import emit, json_option, store_option
 from consent_gateway.db import migrate as migrations
 from consent_gateway.db.engine import Store
 from consent_gateway.db.revisions import current, head
-from consent_gateway.services import policies
-from consent_gateway.services.tombstones import settle
+from consent_gateway.services.erasing.tombstones import settle
+from consent_gateway.services.policy import policies
 from consent_gateway.settings import Settings
 from consent_gateway.setup import create_store
 

@@ -9,11 +9,11 @@ from consent_gateway.assembly import build_gateway, self_checked
 from consent_gateway.db.revisions import require_head
 from consent_gateway.domain.registers import Principal
 from consent_gateway.errors import AuthenticationError, ForbiddenError
-from consent_gateway.services.audit_log import require_own_log
-from consent_gateway.services.gateway import Gateway
-from consent_gateway.services.principals import digest
-from consent_gateway.services.self_check import SelfCheck
-from consent_gateway.services.tombstones import settle
+from consent_gateway.services.erasing.tombstones import settle
+from consent_gateway.services.log.audit_log import require_own_log
+from consent_gateway.services.log.self_check import SelfCheck
+from consent_gateway.services.work.gateway import Gateway
+from consent_gateway.services.work.principals import digest
 from consent_gateway.settings import Settings
 
 
@@ -36,7 +36,8 @@ def read_settings(store: Path | None, **overrides: object) -> Settings:
 def open_gateway(store: Path | None, *, settled: bool = True) -> Gateway:
     """Return a gateway over an existing store of the right schema.
 
-    `settled`: nobody who was erased is there again (`services.tombstones`); False for what looks after the file itself.
+    `settled`: nobody who was erased is there again (`services.erasing.tombstones`); False for what looks after the file
+    itself.
     """
     return open_checked(read_settings(store), settled=settled)[0]
 

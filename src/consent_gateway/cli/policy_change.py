@@ -15,10 +15,11 @@ from rich.table import Table
 
 from consent_gateway.cli.opening import as_principal, open_gateway
 from consent_gateway.cli.options import emit, json_option, key_option, store_option
-from consent_gateway.services import policies, shadows
-from consent_gateway.services.audit_log import Sequencer
-from consent_gateway.services.gateway import Work
-from consent_gateway.services.policies import Text
+from consent_gateway.services.deciding import shadows
+from consent_gateway.services.log.audit_log import Sequencer
+from consent_gateway.services.policy import policies
+from consent_gateway.services.policy.policies import Text
+from consent_gateway.services.work.gateway import Work
 
 _DIFFERS = 1
 _KEY = key_option("policy")

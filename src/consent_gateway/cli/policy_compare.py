@@ -23,10 +23,10 @@ from consent_gateway.policies import diff as diffs
 from consent_gateway.policies.cases.runner import run_cases
 from consent_gateway.policies.packs import load, load_builtin
 from consent_gateway.policies.rules import PackSet
-from consent_gateway.services import policies, policy_diffs, replays
-from consent_gateway.services.audit_log import Sequencer
-from consent_gateway.services.gateway import Work
-from consent_gateway.services.law import day_of
+from consent_gateway.services.deciding.law import day_of
+from consent_gateway.services.log.audit_log import Sequencer
+from consent_gateway.services.policy import policies, policy_diffs, replays
+from consent_gateway.services.work.gateway import Work
 
 _DIFFERS = 1
 

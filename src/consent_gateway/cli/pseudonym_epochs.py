@@ -11,9 +11,9 @@ from consent_gateway.cli.options import emit, json_option, key_option, store_opt
 from consent_gateway.domain.epochs import MAX_OVERLAP_SECONDS
 from consent_gateway.domain.ids import RecipientId
 from consent_gateway.errors import NotFoundError
-from consent_gateway.services import pseudonyms as rolling
-from consent_gateway.services.audit_log import Sequencer
-from consent_gateway.services.gateway import Gateway
+from consent_gateway.services.disclosing import pseudonyms as rolling
+from consent_gateway.services.log.audit_log import Sequencer
+from consent_gateway.services.work.gateway import Gateway
 
 _DIFFERS = _REFUSED = 1
 _SCOPE = "admin"

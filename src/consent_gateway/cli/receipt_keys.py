@@ -9,7 +9,7 @@ import click
 
 from consent_gateway.cli.opening import open_gateway
 from consent_gateway.cli.options import store_option
-from consent_gateway.services.receipts import keys
+from consent_gateway.services.ledger.receipts import keys
 
 _DIFFERS = 1
 

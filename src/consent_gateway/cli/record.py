@@ -14,7 +14,7 @@ from consent_gateway.cli.options import emit, json_option, store_option
 from consent_gateway.domain.records.activities import ActivityRecord
 from consent_gateway.domain.records.rendering import Language, as_csv, as_markdown, finding_text, table
 from consent_gateway.domain.records.rendering import as_json as json_of
-from consent_gateway.services.activities import activity_record
+from consent_gateway.services.registry.activities import activity_record
 
 _DIFFERS = 1
 _ON_SCREEN = (0, 3, 5, 10, 11, 12)  # purpose, basis, data, recipients, transfers, retention

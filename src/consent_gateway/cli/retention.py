@@ -11,8 +11,8 @@ from rich.console import Console
 from consent_gateway.api.retention import shown
 from consent_gateway.cli.opening import open_gateway
 from consent_gateway.cli.options import emit, json_option, store_option
-from consent_gateway.services import retention as retaining
-from consent_gateway.services.audit_log import Sequencer
+from consent_gateway.services.erasing import retention as retaining
+from consent_gateway.services.log.audit_log import Sequencer
 
 
 @click.group()

@@ -9,10 +9,10 @@ import click
 from consent_gateway.cli.opening import open_gateway
 from consent_gateway.cli.options import emit, json_option, store_option
 from consent_gateway.errors import TombstoneError
-from consent_gateway.services import tombstones as files
-from consent_gateway.services.audit_log import Sequencer
-from consent_gateway.services.gateway import Gateway
-from consent_gateway.services.tombstones import Comparison
+from consent_gateway.services.erasing import tombstones as files
+from consent_gateway.services.erasing.tombstones import Comparison
+from consent_gateway.services.log.audit_log import Sequencer
+from consent_gateway.services.work.gateway import Gateway
 from consent_gateway.vault.tombstone_file import TombstoneFile
 
 _DIFFERS = 1

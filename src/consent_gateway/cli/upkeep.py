@@ -16,13 +16,14 @@ from consent_gateway.db import key_jobs as job_rows
 from consent_gateway.db.migrate import drift
 from consent_gateway.db.revisions import require_head
 from consent_gateway.errors import GatewayError
-from consent_gateway.services import own_key, tombstones
-from consent_gateway.services import reconcile as reconciling
-from consent_gateway.services.audit_log import Sequencer, require_own_log
-from consent_gateway.services.gateway import Gateway
-from consent_gateway.services.log_status import log_status
-from consent_gateway.services.own_key import OwnKeyState
-from consent_gateway.services.self_check import SelfCheck
+from consent_gateway.services.erasing import tombstones
+from consent_gateway.services.identity import reconcile as reconciling
+from consent_gateway.services.log.audit_log import Sequencer, require_own_log
+from consent_gateway.services.log.log_status import log_status
+from consent_gateway.services.log.self_check import SelfCheck
+from consent_gateway.services.work import own_key
+from consent_gateway.services.work.gateway import Gateway
+from consent_gateway.services.work.own_key import OwnKeyState
 from consent_gateway.settings import Settings
 
 _DIFFERS = 1

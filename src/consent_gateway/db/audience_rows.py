@@ -1,8 +1,8 @@
 """The audience row: one row per subject with everything a decision reads, and the one write path that keeps it true.
 
 Every use case that changes a person's truth (profile, identifiers, ledger, choices, events, contacts, traits) calls one
-of the writers here in the same transaction. `services.reconcile` recomputes rows from the truth and reports what
-differs. Rows are read by key (one person), by a list (a batch) and by a scan that groups them into classes
+of the writers here in the same transaction. `services.identity.reconcile` recomputes rows from the truth and reports
+what differs. Rows are read by key (one person), by a list (a batch) and by a scan that groups them into classes
 (an audience, see `db.classes`); all three give the same `ClassKey`.
 """
 

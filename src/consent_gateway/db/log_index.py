@@ -2,7 +2,7 @@
 
 One row for a term and a block (the 256 entries of a full level-0 tile): a bitmap of 32 bytes. A million entries are
 4,000 blocks and some ten thousand rows, whatever is asked for is an intersection of bitmaps, and a row is written once.
-The index is made of the log and of nothing else: empty, it is filled again (`services.log_search`).
+The index is made of the log and of nothing else: empty, it is filled again (`services.log.log_search`).
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 A merge joins two subjects; the subjects that the merges in force connect are one *cluster*, served as its *head*, the
 smallest id. Nothing about a person moves: a link is all that a merge adds, and deleting it is all that undoing takes.
 `clusters` reads the links, which every write path asks; `connected` walks the merges themselves, from which the links
-are computed and against which `services.reconcile` compares them.
+are computed and against which `services.identity.reconcile` compares them.
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ def load(session: Session) -> Policies:
 def texts(session: Session, wanted: Iterable[str]) -> dict[str, str]:
     """Return the texts of these digests; one that the store lost is left out, one that was altered is returned as is.
 
-    Who reads a text compares it with its digest; see `services.law`.
+    Who reads a text compares it with its digest; see `services.deciding.law`.
     """
     digests = set(wanted)
     missing = sorted(d for d in digests if d not in _known)

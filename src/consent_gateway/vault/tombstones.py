@@ -11,7 +11,7 @@ the reason takes the line for an erasure of nobody, and its tombstones stand: th
 A line is `<JSON, one spelling> <MAC, 64 hex digits>`, and MAC = HMAC-SHA256(key, frame(domain, MAC of the line before,
 JSON)). So a line that is altered, inserted, moved, or taken out of the middle breaks every MAC after it; the first line
 names the format and its version. Lines that are missing at the end break nothing: whoever reads a file compares it with
-what the database says was written to it (`services.tombstones`).
+what the database says was written to it (`services.erasing.tombstones`).
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from consent_gateway.api.wire.base import (
     SubjectRefIn,
 )
 from consent_gateway.domain.purposes import Basis, Channel
-from consent_gateway.services.questions import Message
+from consent_gateway.services.deciding.questions import Message
 
 
 class LookupIn(Strict):

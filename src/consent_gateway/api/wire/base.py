@@ -21,7 +21,7 @@ from pydantic import (
 from pydantic_core import PydanticKnownError
 
 from consent_gateway.api.problems import FieldTextError
-from consent_gateway.services.items import (
+from consent_gateway.services.work.items import (
     SubjectRef,
 )
 

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints
 
 from consent_gateway.api.wire.base import Strict
-from consent_gateway.services.customer_match import Grounds
+from consent_gateway.services.disclosing.customer_match import Grounds
 from consent_gateway.vault.customer_match import MatchField, Platform
 
 

@@ -31,7 +31,7 @@ from consent_gateway.domain.purposes import Channel
 from consent_gateway.domain.subjects import Choice
 from consent_gateway.policies.signals.bits import MAX_CHARS
 from consent_gateway.policies.signals.detect import SignalKind
-from consent_gateway.services.items import (
+from consent_gateway.services.work.items import (
     ChoiceItem,
     ConsentItem,
     ContactItem,

@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 
 from consent_gateway.api.wire.base import EntryOut, Identifier, Instant, Region, Slug, Strict
 from consent_gateway.domain.tombstones import OwnAct
-from consent_gateway.services.tombstone_lifts import Act
+from consent_gateway.services.erasing.tombstone_lifts import Act
 
 _KINDS = ("member_no", "email", "phone", "device_id", "openid")
 

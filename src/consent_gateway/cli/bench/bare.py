@@ -14,8 +14,8 @@ from consent_gateway.cli.bench.raw import Raw
 from consent_gateway.db.subjects import SealedGroup, Token
 from consent_gateway.domain.generations import Generations
 from consent_gateway.domain.ids import SubjectId
-from consent_gateway.services.gateway import Gateway
-from consent_gateway.services.vault import CONTACT, PROFILE
+from consent_gateway.services.work.gateway import Gateway
+from consent_gateway.services.work.vault import CONTACT, PROFILE
 from consent_gateway.vault.normal_forms import Normalised
 from consent_gateway.vault.normalisers import normalise
 

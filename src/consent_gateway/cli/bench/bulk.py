@@ -11,7 +11,7 @@ from typing import Any
 from consent_gateway.cli.bench.crowd import Columns
 from consent_gateway.cli.bench.raw import Raw
 from consent_gateway.domain.ids import SubjectId
-from consent_gateway.services.gateway import Gateway
+from consent_gateway.services.work.gateway import Gateway
 
 _CHUNK = 10_000
 

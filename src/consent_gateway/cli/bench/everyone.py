@@ -15,8 +15,8 @@ from consent_gateway.cli.bench.stats import Figure, Limit, spread
 from consent_gateway.db.classes import EVERYONE, class_sizes
 from consent_gateway.domain.ids import PurposeId
 from consent_gateway.domain.purposes import Channel
-from consent_gateway.services.gateway import Work
-from consent_gateway.services.questions import Asked, Use
+from consent_gateway.services.deciding.questions import Asked, Use
+from consent_gateway.services.work.gateway import Work
 
 AIM_MS = 250.0  # a million people on PostgreSQL
 _MILLION = 1_000_000

@@ -15,9 +15,9 @@ from consent_gateway.cli.bench.plan import Plan
 from consent_gateway.cli.bench.raw import Raw
 from consent_gateway.cli.bench.site import Site
 from consent_gateway.cli.bench.stats import Figure, Limit, Spread, spread
-from consent_gateway.services import epoch_roll
-from consent_gateway.services.key_jobs import BULK_PAGE, Pace, Runner
-from consent_gateway.services.key_pages import PAGES
+from consent_gateway.services.keys import epoch_roll
+from consent_gateway.services.keys.key_jobs import BULK_PAGE, Pace, Runner
+from consent_gateway.services.keys.key_pages import PAGES
 from consent_gateway.vault.keys import DEK_BYTES
 
 AIM_PER_SECOND = 60_000

@@ -21,8 +21,8 @@ from consent_gateway.cli.bench.site import USE, Site, twin
 from consent_gateway.cli.bench.stats import Figure, Limit, milliseconds, percentile, spread
 from consent_gateway.db import log_store
 from consent_gateway.domain.ids import SubjectId
-from consent_gateway.services.gateway import Gateway, Work
-from consent_gateway.services.worker import Worker
+from consent_gateway.services.threads.worker import Worker
+from consent_gateway.services.work.gateway import Gateway, Work
 
 AIM_RECEIPT_MS = AIM_SIGNED_MS = 100.0
 CALLERS = (1, 64)

@@ -22,7 +22,7 @@ from consent_gateway.cli.bench.serving import Server, gateway_server
 from consent_gateway.cli.demo.dice import Dice
 from consent_gateway.domain.epochs import FIRST_EPOCH
 from consent_gateway.domain.ids import RecipientId, SubjectId
-from consent_gateway.services.gateway import Gateway
+from consent_gateway.services.work.gateway import Gateway
 from consent_gateway.setup import create_store
 
 SOURCE = "bench"

@@ -29,9 +29,9 @@ from consent_gateway.db import log_store
 from consent_gateway.db.bulk import upsert_many
 from consent_gateway.db.tables import audit_chains, audit_map_attempts
 from consent_gateway.errors import UnavailableError
-from consent_gateway.services import audit_log, maps
-from consent_gateway.services.log_directories import PlainDirectory
-from consent_gateway.services.log_exports import export
+from consent_gateway.services.log import audit_log, maps
+from consent_gateway.services.log.log_directories import PlainDirectory
+from consent_gateway.services.log.log_exports import export
 
 AIM_RECEIPT_MS = 5.0
 AIM_VERIFIED = 300_000.0

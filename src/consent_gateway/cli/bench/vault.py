@@ -17,11 +17,11 @@ from consent_gateway.cli.bench.site import SOURCE, Site, twin
 from consent_gateway.cli.bench.stats import Figure, Limit, in_a_row, spread
 from consent_gateway.db import subjects
 from consent_gateway.errors import UnavailableError
-from consent_gateway.services.intake import Incoming
-from consent_gateway.services.items import SubjectItem, SubjectRef
-from consent_gateway.services.people import Resolver
-from consent_gateway.services.subjects import import_subjects
-from consent_gateway.services.vault import PROFILE, open_group
+from consent_gateway.services.identity.people import Resolver
+from consent_gateway.services.persons.subjects import import_subjects
+from consent_gateway.services.rows.intake import Incoming
+from consent_gateway.services.work.items import SubjectItem, SubjectRef
+from consent_gateway.services.work.vault import PROFILE, open_group
 
 AIM_SHARE = 0.5  # of the bare work
 AIM_OPENED = 20_000.0

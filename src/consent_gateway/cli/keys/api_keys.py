@@ -13,8 +13,8 @@ from rich.table import Table
 from consent_gateway.cli.opening import open_gateway
 from consent_gateway.cli.options import emit, json_option, store_option
 from consent_gateway.db import registers as register_rows
-from consent_gateway.services import principals
-from consent_gateway.services.audit_log import Sequencer
+from consent_gateway.services.log.audit_log import Sequencer
+from consent_gateway.services.work import principals
 
 
 @click.command("issue")

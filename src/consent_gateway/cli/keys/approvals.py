@@ -14,9 +14,9 @@ from rich.table import Table
 from consent_gateway.cli.opening import as_principal, open_gateway
 from consent_gateway.cli.options import emit, json_option, key_option, store_option
 from consent_gateway.domain.approvals import Action, Approval, Subject
-from consent_gateway.services import approvals as approving
-from consent_gateway.services.audit_log import Sequencer
-from consent_gateway.services.gateway import Work
+from consent_gateway.services.log.audit_log import Sequencer
+from consent_gateway.services.work import approvals as approving
+from consent_gateway.services.work.gateway import Work
 
 SCOPE = "approve"
 

@@ -10,8 +10,8 @@ from consent_gateway.cli.keys.rolling import SCOPE, rate_option, run_job
 from consent_gateway.cli.opening import as_principal, open_gateway
 from consent_gateway.cli.options import emit, json_option, key_option, store_option
 from consent_gateway.errors import NotFoundError
-from consent_gateway.services import dek_rotation
-from consent_gateway.services.audit_log import Sequencer
+from consent_gateway.services.keys import dek_rotation
+from consent_gateway.services.log.audit_log import Sequencer
 
 _REASONS = ("suspected_leak", "schedule", "request")
 

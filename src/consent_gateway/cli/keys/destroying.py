@@ -14,10 +14,10 @@ import click
 
 from consent_gateway.cli.opening import as_principal, open_gateway
 from consent_gateway.cli.options import emit, json_option, key_option, store_option
-from consent_gateway.services.audit_log import Sequencer
-from consent_gateway.services.epoch_destruction import EPOCHS
-from consent_gateway.services.index_destruction import GENERATIONS
-from consent_gateway.services.key_destruction import Destroyable
+from consent_gateway.services.keys.epoch_destruction import EPOCHS
+from consent_gateway.services.keys.index_destruction import GENERATIONS
+from consent_gateway.services.keys.key_destruction import Destroyable
+from consent_gateway.services.log.audit_log import Sequencer
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 SCOPE = "keys"

@@ -13,8 +13,8 @@ from rich.console import Console
 from consent_gateway.cli.keys.rolling import rate_option, run_job
 from consent_gateway.cli.opening import open_gateway
 from consent_gateway.cli.options import emit, json_option, key_option, store_option
-from consent_gateway.services import index_rotation
-from consent_gateway.services.index_rotation import Progress
+from consent_gateway.services.keys import index_rotation
+from consent_gateway.services.keys.index_rotation import Progress
 
 SCOPE = "keys"
 

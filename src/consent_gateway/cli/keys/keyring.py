@@ -10,7 +10,7 @@ from consent_gateway.cli.keys.own_key import described
 from consent_gateway.cli.keys.rolling import job_out
 from consent_gateway.cli.opening import open_gateway
 from consent_gateway.cli.options import emit, json_option, store_option
-from consent_gateway.services import key_status
+from consent_gateway.services.keys import key_status
 from consent_gateway.vault.shares import set_of
 
 

@@ -14,9 +14,9 @@ from rich.console import Console
 
 from consent_gateway.cli.opening import as_principal, open_gateway
 from consent_gateway.cli.options import emit, json_option, key_option, store_option
-from consent_gateway.services import own_key as owning
-from consent_gateway.services.audit_log import Sequencer
-from consent_gateway.services.own_key import OwnKey, OwnKeyState
+from consent_gateway.services.log.audit_log import Sequencer
+from consent_gateway.services.work import own_key as owning
+from consent_gateway.services.work.own_key import OwnKey, OwnKeyState
 
 SCOPE = "keys"
 _LOST = 1

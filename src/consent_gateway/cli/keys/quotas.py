@@ -18,10 +18,10 @@ from rich.table import Table
 from consent_gateway.cli.opening import as_principal, open_gateway
 from consent_gateway.cli.options import emit, json_option, key_option, store_option
 from consent_gateway.domain.quotas import QuotaKind
-from consent_gateway.services import quotas as limiting
-from consent_gateway.services.audit_log import Sequencer
-from consent_gateway.services.gateway import Gateway, Work
-from consent_gateway.services.quotas import Usage
+from consent_gateway.services.log.audit_log import Sequencer
+from consent_gateway.services.work import quotas as limiting
+from consent_gateway.services.work.gateway import Gateway, Work
+from consent_gateway.services.work.quotas import Usage
 
 SCOPE = "admin"
 _most = click.IntRange(min=0)

@@ -18,11 +18,11 @@ from consent_gateway.cli.opening import as_principal, open_gateway
 from consent_gateway.cli.options import emit, json_option, key_option, store_option
 from consent_gateway.domain.key_jobs import KeyJob
 from consent_gateway.errors import ConflictError
-from consent_gateway.services import epoch_roll, epoch_schedule, index_rotation
-from consent_gateway.services.audit_log import Sequencer
-from consent_gateway.services.gateway import Gateway
-from consent_gateway.services.key_jobs import Pace, Runner
-from consent_gateway.services.key_pages import PAGES, Starts
+from consent_gateway.services.keys import epoch_roll, epoch_schedule, index_rotation
+from consent_gateway.services.keys.key_jobs import Pace, Runner
+from consent_gateway.services.keys.key_pages import PAGES, Starts
+from consent_gateway.services.log.audit_log import Sequencer
+from consent_gateway.services.work.gateway import Gateway
 
 SCOPE = "keys"
 _NO_PROMISE = 1

@@ -13,8 +13,8 @@ from consent_gateway.assembly import key_service
 from consent_gateway.cli.opening import as_principal, open_gateway
 from consent_gateway.cli.options import emit, json_option, key_option, store_option
 from consent_gateway.errors import InputError
-from consent_gateway.services import recovery
-from consent_gateway.services.audit_log import Sequencer
+from consent_gateway.services.keys import recovery
+from consent_gateway.services.log.audit_log import Sequencer
 from consent_gateway.settings import PREFIX, Settings
 
 _SEALS = tuple(PREFIX + name for name in ("KMS_", "KEYRING_SECRET_", "KEYRING_PASSPHRASE_", "ALLOW_UNSEALED_"))

@@ -16,9 +16,9 @@ from rich.console import Console
 from consent_gateway.cli.opening import as_principal, open_gateway, read_settings
 from consent_gateway.cli.options import emit, json_option, key_option, store_option
 from consent_gateway.domain.registers import Principal
-from consent_gateway.services import recovery
-from consent_gateway.services.audit_log import Sequencer
-from consent_gateway.services.gateway import Gateway
+from consent_gateway.services.keys import recovery
+from consent_gateway.services.log.audit_log import Sequencer
+from consent_gateway.services.work.gateway import Gateway
 from consent_gateway.setup import recover_keyring
 from consent_gateway.vault.shares import Share
 

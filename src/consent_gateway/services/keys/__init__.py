@@ -1,0 +1,1 @@
+"""Keys: rolling, moving and destroying them, and what is told of them."""

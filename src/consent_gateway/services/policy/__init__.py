@@ -1,0 +1,1 @@
+"""The law changes: proposed, compared, replayed, put in force by four eyes."""

@@ -1,0 +1,1 @@
+"""The registers: purposes, recipients, fields and their record of processing."""

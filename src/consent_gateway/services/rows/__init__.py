@@ -1,0 +1,1 @@
+"""Rows that come in: cleaned, joined to somebody, refused or set aside."""
