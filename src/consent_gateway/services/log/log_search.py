@@ -41,7 +41,7 @@ _FIRST, _AT_ONCE = 2, 64  # blocks that are asked for by the first statement, an
 _UNINDEXED = 20_000  # entries that one page reads without the index, at most
 _LOOKED_AT = 4096  # blocks that one page looks at, at most
 _ABOUT = 2000  # entries about a person that one page reads, at most
-_INDEX_BLOCKS = 16  # blocks that are indexed in one transaction
+_INDEX_BLOCKS = 4  # blocks that are indexed in one transaction: a millisecond each, for which the sequencer waits
 
 
 class _Named(msgspec.Struct, frozen=True):
