@@ -139,7 +139,7 @@ def test_two_workers_index_once(log: Gateway, monkeypatch: pytest.MonkeyPatch) -
     with log.store.reading() as session:
         made = [log_search._block(0, log_index.entries_between(session, 0, 256))]
     monkeypatch.setattr(log_index, "put", raced)
-    assert index_some(other) == SIZE // 256
+    assert catch_up(other) == SIZE // 256
     with log.store.transaction() as session:
         assert put(session, made) == 0
     assert pages(log, Query(KINDS[0]), 100) == plainly(everything(log), Query(KINDS[0]))
