@@ -15,7 +15,7 @@ name the field, never its value. Anything that is not a `GatewayError` is a bug 
     ├── ConflictError         409  ── RaceError, IdempotencyError (422), ErasedError, HeldError, IncompleteError
     ├── QuotaError            429
     └── UnavailableError      503  ── StoreError, AuditError, KeyringError (500 at start), KeyServiceError,
-                                  TombstoneError; LogHaltedError and AuditBacklogError below AuditError,
+                                  NoesFirstError, TombstoneError; LogHaltedError and AuditBacklogError below AuditError,
                                   CommitInDoubtError below StoreError
 """
 
@@ -300,6 +300,14 @@ class KeyServiceError(UnavailableError):
     code = "key_service_unavailable"
     title = "The key service is not available"
     hint = "Retry after the seconds in `Retry-After`; operators: see docs/keys.md and `consent-gateway doctor`."
+
+
+class NoesFirstError(UnavailableError):
+    """Noes and rights requests that were kept while they could not be carried out are carried out before any answer."""
+
+    code = "noes_first"
+    title = "What was refused meanwhile is carried out first"
+    hint = "Retry after the seconds in `Retry-After`; operators: `GET /v1/keys` tells how many wait (`deferred`)."
 
 
 class TombstoneError(UnavailableError):

@@ -11,7 +11,7 @@ from consent_gateway.domain.audiences import ClassKey
 from consent_gateway.domain.decisions import Answer, deny_by_default
 from consent_gateway.domain.policies import Policies
 from consent_gateway.domain.registers import Registers
-from consent_gateway.errors import KeyServiceError
+from consent_gateway.errors import NoesFirstError
 from consent_gateway.policies import engine
 from consent_gateway.policies.diff import change_of
 from consent_gateway.policies.facts import Facts, Situation, UnknownFactError, build
@@ -119,14 +119,14 @@ class Decider:
     def ask(self, use: Use, registers: Registers, rules: Rules, now: int) -> Asked:
         """Return the question that a use puts at `now`; InputError names the field that is not registered.
 
-        KeyServiceError while a no that was put off is not carried out: until then nobody knows whose it is (P2).
+        NoesFirstError while a no that was put off is not carried out: until then nobody knows whose it is (P2).
         """
         year = year_in_china(now)
         memo = (year, use)
         held = self._asked.get(memo)
         if held is None or held[0] is not registers:
             if registers.deferred:
-                raise KeyServiceError("What was refused while the keys were away is carried out first", retry_after=1)
+                raise NoesFirstError(retry_after=1)
             if len(self._asked) >= _MEMORY:
                 self._asked.clear()
             held = self._asked[memo] = registers, put_question(use, registers, rules, self.law(registers), year)
