@@ -11,7 +11,7 @@ import pytest
 import test_audit_bundles as bundles
 import test_audit_manifests as manifests
 from audit_fakes import ORIGIN, Witness, flip
-from test_audit_bundles import ANNA, ANNA_BEFORE, BEN, VALID, VKEY, company, entries_of, with_chain, with_entry
+from test_audit_bundles import ANNA, ANNA_BEFORE, BEN, VALID, VKEY, company, entries_of, spelt, with_chain, with_entry
 
 from consent_gateway.audit.bundle_files import Bundle, Logged, bundle_bytes, parse_bundle
 from consent_gateway.audit.bundles import verify_bundle
@@ -139,15 +139,6 @@ def test_a_map_may_stand_at_the_size_that_the_log_had_when_it_was_published() ->
     made.record(BEN)
     made.publish(size=1)
     assert checked(made.bundle(BEN)).details["complete_to"] == 1
-
-
-def spelt(path: tuple[Any, ...], value: object) -> bytes:
-    read = json.loads(json.dumps(VALID))
-    place = read
-    for step in path[:-1]:
-        place = place[step]
-    place[path[-1]] = value
-    return json.dumps(read, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
 
 FIRST, PROOF = ("chains", 0, "entries", 0), ("chains", 0, "map")
