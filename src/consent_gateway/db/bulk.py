@@ -15,9 +15,9 @@ from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import Table
-from sqlalchemy.exc import DBAPIError
 
 from consent_gateway.db.engine import Session
+from consent_gateway.db.failures import of_statement
 
 Names = tuple[str, ...]
 Rows = Sequence[tuple[Any, ...]]
@@ -62,5 +62,4 @@ def _copy(session: Session, statement: str, rows: Rows) -> None:
             for row in rows:
                 copy.write_row(row)
     except errors.Error as error:
-        # As every other statement's: `Store` tells a race from a failure by it.
-        raise DBAPIError.instance(statement, None, error, errors.Error, hide_parameters=True) from None
+        raise of_statement(statement, error, errors.Error) from None

@@ -28,7 +28,7 @@ from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from consent_gateway.db.connections import Bounds, Server, SilentServerError
-from consent_gateway.db.failures import is_locked, translated
+from consent_gateway.db.failures import is_locked, of_statement, translated
 from consent_gateway.db.turns import Turns
 from consent_gateway.errors import CommitInDoubtError, StoreError
 
@@ -218,7 +218,7 @@ def asked(session: Session, statement: str) -> Any:
     try:
         return driver.execute(statement).fetchone()
     except errors.Error as error:
-        raise DBAPIError.instance(statement, None, error, errors.Error, hide_parameters=True) from None
+        raise of_statement(statement, error, errors.Error) from None
 
 
 def sqlite_url(path: str) -> str:

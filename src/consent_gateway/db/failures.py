@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DBAPIError, OperationalError, StatementError
 
 from consent_gateway.errors import InputError, RaceError, StoreError
 
@@ -15,6 +15,14 @@ _RACES = frozenset({"23505", "40P01", "40001"})
 def is_locked(error: object) -> bool:
     """Tell whether somebody held the file of SQLite for longer than we wait."""
     return isinstance(error, sqlite3.OperationalError) and error.sqlite_errorcode == sqlite3.SQLITE_BUSY
+
+
+def of_statement(statement: str, error: Exception, base: type[Exception]) -> StatementError:
+    """Return what SQLAlchemy raises for a driver's error where a statement went to the driver itself.
+
+    `base` is the driver's own `Error`; what `translated` tells from it is then the same for every statement.
+    """
+    return DBAPIError.instance(statement, None, error, base, hide_parameters=True)
 
 
 def translated(error: DBAPIError) -> StoreError | RaceError | InputError:
