@@ -10,8 +10,11 @@ import pytest
 from click.testing import CliRunner, Result
 
 from builders import a_person, a_source, incoming
+from consent_gateway.audit.entries import Entry, parse_entry
+from consent_gateway.audit.tiles import decode_bundle
 from consent_gateway.cli.main import cli, main
 from consent_gateway.cli.opening import open_gateway
+from consent_gateway.db import log_store
 from consent_gateway.services.persons.subjects import import_subjects
 from consent_gateway.services.registry.registers import put_source
 
@@ -51,3 +54,13 @@ def store_with_key_holders(place: Path) -> Path:
         put_source(work, a_source())
         import_subjects(work, "crm", incoming([a_person(n) for n in range(3)]), "0" * 64)
     return directory
+
+
+def logged(store: Path) -> list[Entry]:
+    """The entries of a short log, oldest first."""
+    gateway = open_gateway(store)
+    with gateway.store.reading() as session:
+        size = log_store.checkpoint(session)[0]
+        bundle = log_store.bundle(session, 0, size)
+    gateway.store.dispose()
+    return [parse_entry(entry) for entry in decode_bundle(bundle)]

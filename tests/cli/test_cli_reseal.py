@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cli_builders import run, store_with_key_holders, told
+from cli_builders import logged, run, store_with_key_holders, told
 
-from consent_gateway.audit.entries import EntryKind, parse_entry
+from consent_gateway.audit.entries import EntryKind
 from consent_gateway.cli.opening import open_gateway
-from consent_gateway.db import log_store
 from consent_gateway.errors import AuthenticationError, ForbiddenError, InputError, KeyringError
 from consent_gateway.services.keys import recovery
 from consent_gateway.settings import PREFIX
@@ -46,17 +45,11 @@ def reseal(store: Path, *more: str | Path, key: str = "first") -> tuple[str | Pa
 
 def entries(store: Path) -> list[dict[str, Any]]:
     """What the log says of the seal."""
-    gateway = open_gateway(store)
-    with gateway.store.reading() as session:
-        size = log_store.checkpoint(session)[0]
-        bundle = log_store.bundle(session, 0, size)
-    gateway.store.dispose()
-    found = []
-    while bundle:
-        end = 2 + int.from_bytes(bundle[:2], "big")
-        found.append(parse_entry(bundle[2:end]))
-        bundle = bundle[end:]
-    return [dict(entry.fields) | {"actor": entry.actor} for entry in found if entry.kind is EntryKind.KEYRING_RESEALED]
+    return [
+        dict(entry.fields) | {"actor": entry.actor}
+        for entry in logged(store)
+        if entry.kind is EntryKind.KEYRING_RESEALED
+    ]
 
 
 def test_from_a_secret_to_a_passphrase_and_every_key_stays(

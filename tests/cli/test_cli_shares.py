@@ -6,28 +6,16 @@ import shutil
 from pathlib import Path
 
 import pytest
-from cli_builders import run, told
+from cli_builders import logged, run, told
 
-from consent_gateway.audit.entries import parse_entry
 from consent_gateway.cli.opening import open_gateway
-from consent_gateway.db import log_store
 from consent_gateway.errors import ConflictError, ForbiddenError, InputError, KeyringError
 from consent_gateway.vault.shares import Share
 
 
 def kinds(store: Path) -> list[str]:
     """The kinds of the last entries in the log, oldest first."""
-    gateway = open_gateway(store)
-    with gateway.store.reading() as session:
-        size = log_store.checkpoint(session)[0]
-        bundle = log_store.bundle(session, 0, size)
-    gateway.store.dispose()
-    found = []
-    while bundle:
-        end = 2 + int.from_bytes(bundle[:2], "big")
-        found.append(parse_entry(bundle[2:end]).kind.value)
-        bundle = bundle[end:]
-    return found[-4:]
+    return [entry.kind.value for entry in logged(store)[-4:]]
 
 
 @pytest.fixture
